@@ -1,0 +1,82 @@
+# labkit's make targets. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup lint format type imports test unit integration e2e bench rehearsal box \
+        lab-up lab-status lab-down lab-destroy clean
+
+PYTHON := .venv/bin/python
+LABKIT := .venv/bin/labkit
+LAB ?= lab.yaml
+BOX ?=
+SANDBOX ?=
+PYTEST_ARGS ?=
+
+lab_options = --lab '$(LAB)' $(if $(BOX),--box '$(BOX)')
+# SANDBOX=1: the lab lives inside a private libvirt host, and so does the shell that follows.
+in_sandbox = $(LABKIT) sandbox -- bash -c
+
+help: ## Show this list
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@echo
+	@echo 'Options of the lab targets: LAB=FILE  BOX=NAME  SANDBOX=1 (lab-up alone)'
+
+setup: ## Install what this host lacks, and .venv; a second run takes a moment
+	@.ci/setup
+
+rehearsal: setup ## The whole job on stand-in guests, in a sandbox, with a table of seconds
+	$(LABKIT) box build rehearsal
+	$(LABKIT) sandbox -- $(LABKIT) rehearsal --lab '$(LAB)' --report '$(CURDIR)/rehearsal.json'
+
+test: setup lint unit integration e2e ## Everything: lint, unit, integration, and the guests
+
+lint: setup ## ruff, mypy, import-linter, codespell, yamllint, shellcheck
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+	.venv/bin/codespell labkit tests docs README.md CHANGELOG.md Makefile
+	.venv/bin/yamllint -s .yamllint.yaml lab.yaml boxes
+	shellcheck .ci/run .ci/setup $$(grep -rlE '^#!.*(bash|/sh)' boxes kickstart)
+
+format: setup ## Let ruff rewrite what it can
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+unit: setup ## Unit tests: no network, no tool, no root; under 30 s
+	$(PYTHON) -m pytest tests/unit $(PYTEST_ARGS)
+
+integration: setup ## Tests with the host's real tools, without guests
+	$(PYTHON) -m pytest -m integration tests $(PYTEST_ARGS)
+
+e2e: setup ## Real guests in the sandbox; skips say why and how to enable them
+	$(LABKIT) box build rehearsal
+	$(PYTHON) -m pytest -m e2e tests/e2e $(PYTEST_ARGS)
+
+bench: setup ## Measure the ratios labkit promises; writes bench.json
+	$(LABKIT) box build rehearsal
+	$(LABKIT) box build rehearsal-untrimmed
+	$(PYTHON) -m tests.bench --report bench.json
+
+box: setup ## Build the box named by BOX
+	$(LABKIT) box build '$(or $(BOX),rehearsal)'
+
+lab-up: setup ## Bring the lab up; with SANDBOX=1 a shell inside the sandbox follows
+ifeq ($(SANDBOX),)
+	$(LABKIT) up $(lab_options)
+else
+	$(if $(BOX),$(LABKIT) box build '$(BOX)')
+	$(in_sandbox) 'export PATH="$(CURDIR)/.venv/bin:$$PATH"; labkit up $(lab_options) && labkit status --lab "$(LAB)"; \
+	  echo "The lab lives as long as this shell: labkit status, labkit ssh NODE, exit"; exec $${SHELL:-bash}'
+endif
+
+lab-status: setup ## Show the lab
+	$(LABKIT) status --lab '$(LAB)'
+
+lab-down: setup ## Shut the lab down; lab-up starts it again
+	$(LABKIT) halt --lab '$(LAB)'
+
+lab-destroy: setup ## Remove everything of the lab
+	$(LABKIT) destroy --lab '$(LAB)'
+
+clean: ## Remove caches of the tools; keeps .venv, boxes and labs
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache rehearsal.json bench.json

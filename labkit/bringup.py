@@ -1,0 +1,332 @@
+"""`up`: from a plan to nodes that are proven ready, and the second time to nothing at all."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from labkit import box_build, boxes, boxstore, kvm, render, retry, seed, vagrant
+from labkit.errors import HostError, LabkitError, OperationError
+from labkit.guestfiles import compose_seeds, make_keys
+from labkit.plan import (
+    Action,
+    NodePlan,
+    UpPlan,
+    disk_volume,
+    plan_up,
+    seed_volume,
+    spec_digest,
+)
+from labkit.progress import LAB, stage
+from labkit.readiness import Ready, Waiting, wait_ready
+from labkit.session import POOL, Session, libvirt, look, user_key
+from labkit.state import LabState, NodeState, lab_lock, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from labkit.hypervisor import Hypervisor
+    from labkit.topology import ResolvedNode
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpReport:
+    """What `up` did.
+
+    Attributes:
+        plan: What it found to do.
+        ready: The evidence per node; empty for a dry run.
+    """
+
+    plan: UpPlan
+    ready: tuple[Ready, ...]
+
+
+def up(session: Session, *, dry_run: bool = False) -> UpReport:
+    """Bring the lab up; whatever is already there and right stays untouched.
+
+    Raises:
+        HostError: libvirt, a bridge, a tool, the box or space is missing.
+        OperationError: Something foreign is in the way, or a node did not become ready.
+    """
+    if dry_run:
+        return UpReport(plan=_dry_plan(session), ready=())
+    with lab_lock(session.directory, "up"):
+        session.directory.create()
+        box = _ensure_box(session)
+        with stage(session.progress, LAB, "keys"):
+            make_keys(session)
+        seeds = compose_seeds(session)
+        with libvirt() as hypervisor:
+            state = session.state()
+            plan = plan_up(
+                session.lab,
+                state,
+                look(hypervisor),
+                box_key=box.key,
+                seeds={name: item.seed_id for name, item in seeds.items()},
+            )
+            ready = _Bringup(session, hypervisor, box, seeds, plan).run(state)
+        return UpReport(plan=plan, ready=ready)
+
+
+def _dry_plan(session: Session) -> UpPlan:
+    definition = boxes.find_box(session.lab.box)
+    with libvirt() as hypervisor:
+        return plan_up(
+            session.lab,
+            session.state(),
+            look(hypervisor),
+            box_key=definition.key,
+            seeds={node.name: "" for node in session.lab.nodes},
+        )
+
+
+def _ensure_box(session: Session) -> boxes.CachedBox:
+    definition = boxes.find_box(session.lab.box)
+    found = boxes.cached(definition, boxes.cache_root())
+    if found is not None:
+        return found
+    with stage(session.progress, LAB, "building the box") as current:
+        built = box_build.build(
+            definition, boxes.cache_root(), progress=lambda line: log.info("box: %s", line)
+        )
+        current.note = built.key[:12]
+    return built
+
+
+class _Bringup:
+    """One execution of a plan; its methods are the stages in their order."""
+
+    def __init__(
+        self,
+        session: Session,
+        hypervisor: Hypervisor,
+        box: boxes.CachedBox,
+        seeds: Mapping[str, seed.Seed],
+        plan: UpPlan,
+    ) -> None:
+        self.session = session
+        self.hypervisor = hypervisor
+        self.box = box
+        self.seeds = seeds
+        self.plan = plan
+        self.lab = session.lab
+        self.accelerated = accelerated(hypervisor)
+
+    def run(self, state: LabState) -> tuple[Ready, ...]:
+        creating = self.plan.of(Action.CREATE, Action.RECREATE)
+        with ThreadPoolExecutor(max_workers=len(self.lab.nodes) + 1) as pool:
+            try:
+                if self.plan.changes:
+                    state = self._claim(state)
+                    self._clear(self.plan.of(Action.RECREATE))
+                    self._networks()
+                    self._prepare(creating)
+                waiting = [pool.submit(self._ready, item) for item in self.plan.nodes]
+                made = pool.submit(self._start, creating)
+                self._collect(made, waiting)
+            except BaseException:
+                self.session.cancelled.set()
+                raise
+        ready = tuple(future.result() for future in waiting)
+        self._record(state)
+        return ready
+
+    def _claim(self, state: LabState) -> LabState:
+        """Write down what is about to be made, before it is made."""
+        fresh = self.plan.of(Action.CREATE, Action.RECREATE)
+        volumes = {*state.volumes}
+        for node in fresh:
+            volumes |= {disk_volume(node), seed_volume(node)}
+            state = state.with_node(node.name, NodeState())
+        claimed = state.model_copy(
+            update={
+                "lab_id": self.lab.lab_id,
+                "box": self.lab.box,
+                "volumes": tuple(sorted(volumes)),
+                "networks": tuple(
+                    sorted({*state.networks, *(network.name for network in self.lab.networks)})
+                ),
+            }
+        )
+        self.session.directory.save(claimed)
+        return claimed
+
+    def _record(self, state: LabState) -> None:
+        """Write down which nodes are whole, when that is news."""
+        known = state
+        for item in self.plan.nodes:
+            node = item.node
+            if item.action is Action.KEEP and node.name in state.nodes:
+                continue
+            whole = NodeState(
+                created=True,
+                spec=spec_digest(node, self.box.key),
+                seed=self.seeds[node.name].seed_id,
+            )
+            known = known.with_node(node.name, whole)
+        if known != state:
+            self.session.directory.save(known)
+
+    def _clear(self, nodes: tuple[ResolvedNode, ...]) -> None:
+        """Remove half-made domains and volumes that an interrupted run left."""
+        for node in nodes:
+            self.hypervisor.power_off(node.uuid)
+            self.hypervisor.undefine(node.uuid)
+        for name in self.plan.leftovers:
+            self.hypervisor.storage.delete_volume(POOL, name)
+
+    def _networks(self) -> None:
+        for network in self.lab.networks:
+            if network.name in self.plan.networks:
+                with stage(self.session.progress, LAB, f"network {network.name}") as current:
+                    xml = render.network_xml(self.lab, network)
+                    self.hypervisor.define_and_start_network(xml)
+                    current.note = network.bridge
+
+    def _prepare(self, nodes: tuple[ResolvedNode, ...]) -> None:
+        if not nodes:
+            return
+        with stage(self.session.progress, LAB, "box volume") as current:
+            current.note = boxstore.ensure(
+                self.hypervisor,
+                self.box,
+                overlays=len(nodes),
+                log_file=self.session.directory.logs / "vagrant.log",
+            )
+        with stage(self.session.progress, LAB, "seeds"):
+            for node in nodes:
+                self._seed(node)
+        write_vagrantfile(self.session, self.box, accelerated=self.accelerated)
+
+    def _seed(self, node: ResolvedNode) -> None:
+        image = self.session.directory.seeds / f"{node.name}.iso"
+        seed.write_image(self.seeds[node.name], image)
+        self.hypervisor.storage.delete_volume(POOL, seed_volume(node))
+        self.hypervisor.storage.upload_volume(POOL, seed_volume(node), image, mode=0o600)
+        for path in (
+            self.session.directory.console_log(node.name),
+            self.session.directory.firstboot_log(node.name),
+        ):
+            path.unlink(missing_ok=True)
+            # QEMU writes into it as another user; made here so that the user can read it.
+            path.touch(mode=0o644)
+
+    def _start(self, creating: tuple[ResolvedNode, ...]) -> None:
+        for node in self.plan.of(Action.START):
+            self.hypervisor.start(node.uuid)
+        for node in self.plan.of(Action.RESUME):
+            self.hypervisor.resume(node.uuid)
+        if creating:
+            with stage(self.session.progress, LAB, "vagrant up"):
+                vagrant.Machines(
+                    root=self.session.directory.vagrant,
+                    log=self.session.directory.logs / "vagrant.log",
+                ).up(
+                    tuple(node.name for node in creating),
+                    cancelled=self.session.cancelled.is_set,
+                )
+
+    def _ready(self, item: NodePlan) -> Ready:
+        node = item.node
+        # A running node may have been rebooted since; its report is no longer asked for.
+        seed_id = (
+            "" if item.action in {Action.KEEP, Action.RESUME} else self.seeds[node.name].seed_id
+        )
+        budget = retry.boot_seconds(accelerated=self.accelerated)
+        with libvirt() as hypervisor:
+            return wait_ready(
+                Waiting(
+                    endpoint=self.session.endpoint(node),
+                    seed_id=seed_id,
+                    firstboot_log=self.session.directory.firstboot_log(node.name),
+                    console_log=self.session.directory.console_log(node.name),
+                    state=lambda: hypervisor.domain_state(node.uuid),
+                    deadline=retry.Deadline.after(budget),
+                    cancelled=self.session.cancelled.is_set,
+                    progress=self.session.progress,
+                )
+            )
+
+    def _collect(self, made: Future[None], waiting: list[Future[Ready]]) -> None:
+        pending: set[Future[Any]] = {made, *waiting}
+        errors: list[LabkitError] = []
+        while pending:
+            done, pending = wait(pending, return_when="FIRST_COMPLETED")
+            for future in done:
+                error = future.exception()
+                if error is None or isinstance(error, retry.WaitCancelled):
+                    continue
+                if not isinstance(error, LabkitError):
+                    raise error
+                errors.append(error)
+                if future is made:
+                    # Without the machines the nodes cannot become ready.
+                    self.session.cancelled.set()
+        if errors:
+            raise _joined(errors)
+
+
+def _joined(errors: list[LabkitError]) -> LabkitError:
+    if len(errors) == 1:
+        return errors[0]
+    details: list[str] = []
+    for error in errors:
+        details += [error.message, *(f"  {line}" for line in error.details)]
+    message = f"{len(errors)} things failed while the lab came up."
+    return OperationError(message, details=tuple(details), hint=errors[0].hint)
+
+
+def accelerated(hypervisor: Hypervisor) -> bool:
+    """Return whether guests run under KVM: libvirt offers it and a tiny guest really ran."""
+    return hypervisor.domain_capabilities().has_kvm and kvm.probe().usable
+
+
+def write_vagrantfile(session: Session, box: boxes.CachedBox, *, accelerated: bool) -> None:
+    """Write the Vagrantfile where Vagrant runs, and every rendered file for reading."""
+    with libvirt() as hypervisor:
+        pool_path = hypervisor.storage.pool(POOL).path
+    settings = vagrant_settings(
+        session, box.vagrant_name, box.vagrant_version, accelerated=accelerated, pool=pool_path
+    )
+    for name, text in render.render_all(session.lab, settings).items():
+        target = session.directory.rendered / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, text)
+    text = render.vagrantfile(session.lab, settings)
+    write_atomically(session.directory.vagrant / "Vagrantfile", text)
+
+
+def vagrant_settings(
+    session: Session,
+    box_name: str,
+    box_version: str,
+    *,
+    accelerated: bool,
+    pool: Path | None,
+) -> render.VagrantSettings:
+    """Return what the Vagrantfile needs beside the lab itself.
+
+    Raises:
+        HostError: The storage pool is not a directory.
+    """
+    if pool is None:
+        message = f"The storage pool '{POOL}' is not a directory; labkit needs one for the seeds."
+        raise HostError(message, hint=f"'virsh pool-dumpxml {POOL}' shows what it is.")
+    nodes = session.lab.nodes
+    return render.VagrantSettings(
+        box_name=box_name,
+        box_version=box_version,
+        domain_type="kvm" if accelerated else "qemu",
+        storage_pool=POOL,
+        seed_paths={node.name: pool / seed_volume(node) for node in nodes},
+        console_paths={node.name: session.directory.console_log(node.name) for node in nodes},
+        firstboot_paths={node.name: session.directory.firstboot_log(node.name) for node in nodes},
+        private_key_path=user_key(session.directory),
+    )

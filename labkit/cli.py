@@ -1,0 +1,338 @@
+"""The command line: arguments in, one verb run, an exit code out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from labkit import __version__
+from labkit.errors import LabkitError, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from labkit.bringup import UpReport
+    from labkit.status import LabStatus
+
+app = typer.Typer(
+    name="labkit",
+    help="One lab file in; a running, verified OpenStack lab on libvirt out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+INTERRUPTED = 130
+
+LabOption = Annotated[
+    Path,
+    typer.Option("--lab", "-l", envvar="LABKIT_LAB", help="The lab file.", metavar="FILE"),
+]
+BoxOption = Annotated[
+    str | None,
+    typer.Option("--box", help="Use this box instead of the lab file's.", metavar="NAME"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+LAB_FILE = Path("lab.yaml")
+
+
+def main() -> NoReturn:
+    """Run the command line and exit.
+
+    Exit codes: 0 done, 1 checks failed, 2 usage or lab file, 3 host not ready, 4 operation
+    failed, 130 interrupted.
+    """
+    from labkit.cli_box import box_app
+
+    app.add_typer(box_app, name="box")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except LabkitError as exc:
+        from labkit.output import print_error
+
+        print_error(exc, _log_path())
+        logging.getLogger(__name__).debug("failed", exc_info=True)
+        sys.exit(exc.exit_code)
+    except SystemExit as exc:
+        if exc.code == INTERRUPTED:
+            sys.stderr.write("interrupted: run it again to go on, or 'labkit destroy'\n")
+        raise
+    except Exception as exc:
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
+        where = _log_path()
+        if not where or os.environ.get("LABKIT_DEBUG"):
+            raise
+        sys.stderr.write(f"error: unexpected {type(exc).__name__}: {exc}\nlog: {where}\n")
+        sys.exit(LabkitError.exit_code)
+    sys.exit(0)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _log_path() -> str:
+    for handler in logging.getLogger("labkit").handlers:
+        if isinstance(handler, logging.FileHandler):
+            return handler.baseFilename
+    return ""
+
+
+def _print_json(data: object) -> None:
+    sys.stdout.write(json.dumps(data, indent=2) + "\n")
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
+    if value:
+        sys.stdout.write(f"labkit {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """One lab file in; a running, verified OpenStack lab on libvirt out."""
+
+
+@app.command()
+def up(
+    *,
+    lab: LabOption = LAB_FILE,
+    box: BoxOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the lab up: box, networks, seeds, machines, and proof that each is ready."""
+    from labkit.bringup import up as bring_up
+    from labkit.cli_session import working
+
+    with working(lab, "up", box=box, changes=not dry_run) as session:
+        report = bring_up(session, dry_run=dry_run)
+    if as_json:
+        _print_json(_up_data(report))
+    else:
+        _print_up(report, dry_run=dry_run)
+
+
+def _up_data(report: UpReport) -> dict[str, object]:
+    ready = {item.node: item for item in report.ready}
+    return {
+        "changed": report.plan.changes,
+        "nodes": [
+            {
+                "name": item.node.name,
+                "action": item.action.value,
+                "notice": item.notice,
+                "address": ready[item.node.name].address if ready else None,
+                "boot_id": ready[item.node.name].boot_id if ready else None,
+                "failed_units": list(ready[item.node.name].failed_units) if ready else [],
+                "seconds": dict(ready[item.node.name].seconds) if ready else {},
+            }
+            for item in report.plan.nodes
+        ],
+    }
+
+
+def _print_up(report: UpReport, *, dry_run: bool) -> None:
+    from labkit.output import notice, print_table
+
+    ready = {item.node: item for item in report.ready}
+    rows = [
+        (
+            item.node.name,
+            item.action.value,
+            str(item.node.cpus),
+            f"{item.node.memory_mib} MiB",
+            "\n".join(f"{nic.name} {nic.address}" for nic in item.node.nics),
+        )
+        for item in report.plan.nodes
+    ]
+    print_table(("node", "to do" if dry_run else "done", "cpus", "memory", "nics"), rows)
+    for item in report.plan.nodes:
+        if item.notice:
+            notice(f"{item.node.name}: {item.notice}")
+    for name, node in ready.items():
+        if node.failed_units:
+            notice(f"{name}: failed units: {', '.join(node.failed_units)}")
+    if ready:
+        notice("ready; next: 'labkit status', 'labkit ssh NODE'")
+
+
+@app.command()
+def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
+    """Show every node: state, hardware, addresses, how to reach it."""
+    from labkit.cli_session import looking
+    from labkit.status import status as ask
+
+    found = ask(looking(lab))
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        _print_status(found)
+
+
+def _print_status(found: LabStatus) -> None:
+    from labkit.output import print_table
+
+    rows = [
+        (
+            node.name,
+            node.state,
+            str(node.vcpus),
+            f"{node.memory_mib} MiB",
+            "\n".join(nic.name for nic in node.nics),
+            "\n".join(nic.pci or "-" for nic in node.nics),
+            "\n".join(", ".join(nic.addresses) for nic in node.nics),
+        )
+        for node in found.nodes
+    ]
+    print_table(("node", "state", "cpus", "memory", "nic", "pci", "address"), rows)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def ssh(
+    node: Annotated[str, typer.Argument(help="The node.")],
+    command: Annotated[list[str] | None, typer.Argument(help="A command to run there.")] = None,
+    *,
+    lab: LabOption = LAB_FILE,
+) -> None:
+    """Log in to a node, or run a command there; the host key is checked."""
+    from labkit.cli_session import looking
+    from labkit.remote import ssh_argv
+
+    session = looking(lab)
+    argv = ssh_argv(session, session.node(node), command or [])
+    os.execvp(argv[0], argv)  # noqa: S606 -- the terminal and the exit code become ssh's
+
+
+@app.command()
+def console(
+    node: Annotated[str, typer.Argument(help="The node.")],
+    *,
+    lab: LabOption = LAB_FILE,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,
+) -> None:
+    """Print what a node wrote to its serial console."""
+    from labkit.cli_session import looking
+    from labkit.remote import console_argv
+
+    session = looking(lab)
+    argv = console_argv(session, session.node(node), follow=follow)
+    os.execvp(argv[0], argv)  # noqa: S606 -- the terminal and the exit code become tail's
+
+
+@app.command()
+def halt(
+    *,
+    lab: LabOption = LAB_FILE,
+    force: Annotated[bool, typer.Option("--force", help="Cut the power at once.")] = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Shut every node down; 'labkit up' starts them again."""
+    from labkit.cli_session import working
+    from labkit.output import print_table
+    from labkit.teardown import halt as stop
+
+    with working(lab, "halt", changes=not dry_run) as session:
+        report = stop(session, force=force, dry_run=dry_run)
+    print_table(("node", "result"), report.nodes)
+
+
+@app.command()
+def destroy(*, lab: LabOption = LAB_FILE, dry_run: DryRunOption = False) -> None:
+    """Remove everything of the lab and prove that nothing is left. Asks nothing."""
+    from labkit.cli_session import working
+    from labkit.output import notice
+    from labkit.teardown import destroy as remove
+
+    with working(lab, "destroy", changes=not dry_run) as session:
+        owned = remove(session, dry_run=dry_run)
+    verb = "would remove" if dry_run else "removed"
+    for line in owned.describe():
+        notice(f"{verb} {line}")
+    if not owned.describe():
+        notice(f"nothing of the lab '{session.lab.name}' exists on this host")
+
+
+@app.command()
+def validate(*, lab: LabOption = LAB_FILE) -> None:
+    """Check the lab file and print every problem with its line and column."""
+    from labkit import config
+    from labkit.output import notice
+
+    checked = config.load(lab)
+    notice(f"{lab}: valid; lab '{checked.name}' with {len(checked.nodes)} nodes")
+
+
+@app.command()
+def render(
+    directory: Annotated[Path, typer.Argument(help="Where the files go.", metavar="DIR")],
+    *,
+    lab: LabOption = LAB_FILE,
+    box: BoxOption = None,
+) -> None:
+    """Write every file that 'up' would use into DIR, and change nothing else."""
+    from labkit.cli_session import looking
+    from labkit.output import notice
+    from labkit.preview import write_preview
+
+    count = write_preview(looking(lab, box=box), directory)
+    notice(f"wrote {count} files to '{directory}'")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the lab file."""
+    from labkit import config
+
+    _print_json(config.schema())
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def sandbox(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="What to run; a shell when missing.")
+    ] = None,
+) -> None:
+    """Run a command in a private libvirt host that dies with it and touches nothing else."""
+    from labkit.sandbox import enter
+
+    enter(command or [os.environ.get("SHELL", "/bin/bash")])
+
+
+@app.command()
+def rehearsal(
+    *,
+    lab: LabOption = LAB_FILE,
+    box: BoxOption = "rehearsal",
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also write the figures here, as JSON.")
+    ] = None,
+) -> None:
+    """Show the whole job on stand-in guests: up, status, ssh, ping, destroy."""
+    from labkit.cli_session import working
+    from labkit.output import notice, print_table
+    from labkit.rehearsal import rehearse
+
+    if report is not None and not report.absolute().parent.is_dir():
+        message = f"The directory of '{report}' does not exist."
+        raise UsageError(message)
+    with working(lab, "rehearsal", box=box, changes=True) as session:
+        result = rehearse(session)
+    if report is not None:
+        report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+    print_table(("stage", "seconds", "result"), result.rows())
+    notice("stand-in guests, not CentOS and not OpenStack: boxes/rehearsal says what they are")

@@ -1,0 +1,56 @@
+"""The errors labkit raises on purpose: what happened, the evidence, and what mends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass
+class LabkitError(Exception):
+    """An expected failure, worded for the person who has to act on it.
+
+    Attributes:
+        message: One full sentence naming what was expected and what was found.
+        details: Evidence, one line each: every problem of a file, a log's last lines.
+        hint: The command or the key that mends it; empty when there is none.
+        exit_code: What the process ends with.
+    """
+
+    message: str
+    details: tuple[str, ...] = ()
+    hint: str = ""
+
+    exit_code: ClassVar[int] = 4
+
+    def __str__(self) -> str:
+        """Return the message alone; `labkit.output` prints details and hint."""
+        return self.message
+
+
+class UsageError(LabkitError):
+    """A command line that asks for something that does not exist."""
+
+    exit_code = 2
+
+
+class LabFileError(LabkitError):
+    """A lab.yaml or box.yaml that cannot be used; `details` lists every problem."""
+
+    exit_code = 2
+
+
+class HostError(LabkitError):
+    """The host lacks something: a tool, a daemon, a bridge, root, space."""
+
+    exit_code = 3
+
+
+class OperationError(LabkitError):
+    """An operation on the lab failed although file and host were in order."""
+
+    exit_code = 4
+
+
+class CommandError(OperationError):
+    """An external command failed; `details` holds the end of its output."""

@@ -1,0 +1,63 @@
+"""What a lab's nodes are given: SSH keys, and the seed that carries every file."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from labkit import ssh
+from labkit.render import node_files
+from labkit.seed import Seed, SeedFile, compose
+from labkit.session import Session, host_key, user_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from labkit.topology import ResolvedNode
+
+
+def make_keys(session: Session) -> None:
+    """Make the lab's user key and every node's host key, where they do not exist yet.
+
+    Made side by side, because an RSA key costs most of a second.
+    """
+    wanted = [(user_key(session.directory), "rsa", f"labkit-{session.lab.name}")]
+    wanted += [
+        (host_key(session.directory, node.name), "ed25519", node.fqdn)
+        for node in session.lab.nodes
+    ]
+    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+        list(pool.map(lambda item: ssh.generate_key(*item), wanted))
+
+
+def compose_seeds(session: Session) -> Mapping[str, Seed]:
+    """Return the seed of every node; the keys have to exist."""
+    return {node.name: _seed(session, node) for node in session.lab.nodes}
+
+
+def _seed(session: Session, node: ResolvedNode) -> Seed:
+    user = user_key(session.directory)
+    host = host_key(session.directory, node.name)
+    files = [
+        SeedFile(path=PurePosixPath(file.path), content=file.content.encode(), mode=file.mode)
+        for file in node_files(session.lab, node)
+    ]
+    files += [
+        SeedFile(
+            path=PurePosixPath("/home/vagrant/.ssh/authorized_keys"),
+            content=user.with_name(f"{user.name}.pub").read_bytes(),
+            mode=0o600,
+            owner="vagrant:vagrant",
+        ),
+        SeedFile(
+            path=PurePosixPath("/etc/ssh/ssh_host_ed25519_key"),
+            content=host.read_bytes(),
+            mode=0o600,
+        ),
+        SeedFile(
+            path=PurePosixPath("/etc/ssh/ssh_host_ed25519_key.pub"),
+            content=host.with_name(f"{host.name}.pub").read_bytes(),
+        ),
+    ]
+    return compose(node, files)

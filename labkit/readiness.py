@@ -1,0 +1,243 @@
+"""Waiting for a node by evidence, layer by layer, so that a timeout can name the one that failed."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from labkit import ssh
+from labkit.domain_xml import DomainState
+from labkit.errors import LabkitError, OperationError
+from labkit.progress import Progress, stage
+from labkit.retry import (
+    BOOT,
+    SSH_CONNECT,
+    Deadline,
+    NotYet,
+    WaitCancelled,
+    WaitTimeout,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BANNER_SECONDS = 1.0
+CONSOLE_LINES = 15
+# One remote loop instead of many SSH commands: each would make the guest start a process.
+SETTLE_SECONDS = 20
+
+# systemd 219, CentOS 7's, has no `is-system-running --wait`.
+_SETTLE = (
+    f"n=0; while s=$(systemctl is-system-running); "
+    f"case $s in initializing|starting) [ $n -lt {SETTLE_SECONDS * 4} ];; *) false;; esac; "
+    "do n=$((n+1)); sleep 0.25; done; "
+    "echo $s; cat /proc/sys/kernel/random/boot_id; systemctl --failed --no-legend --plain"
+)
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What is needed to wait for one node.
+
+    Attributes:
+        endpoint: How to reach it over SSH.
+        seed_id: The id its firstboot has to report; empty when a report is not expected.
+        firstboot_log: File its firstboot port is written to.
+        console_log: File its serial console is written to.
+        state: Asks libvirt for the domain's state; None while the domain does not exist yet.
+        deadline: When to give up.
+        cancelled: True gives up at once.
+        progress: Told of every layer.
+    """
+
+    endpoint: ssh.Endpoint
+    seed_id: str
+    firstboot_log: Path
+    console_log: Path
+    state: Callable[[], DomainState | None]
+    deadline: Deadline
+    cancelled: Callable[[], bool]
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The evidence that a node is ready.
+
+    Attributes:
+        node: Its name.
+        address: The address that took the SSH session.
+        boot_id: The guest kernel's boot id; changes with every boot and with nothing else.
+        failed_units: systemd units that failed; empty when the system is "running".
+        seconds: Seconds per layer, in the order they were reached.
+    """
+
+    node: str
+    address: str
+    boot_id: str
+    failed_units: tuple[str, ...]
+    seconds: tuple[tuple[str, float], ...]
+
+
+def wait_ready(waiting: Waiting) -> Ready:
+    """Wait until a node runs, took its seed, takes SSH with its own host key and has settled.
+
+    Raises:
+        OperationError: A layer did not come in time or failed; details hold the last lines of
+            the serial console.
+    """
+    taken: list[tuple[str, float]] = []
+
+    def timed(name: str, check: Callable[[], str]) -> str:
+        started = time.monotonic()
+        with stage(waiting.progress, waiting.endpoint.node, name) as current:
+            result = check()
+            current.note = result
+        taken.append((name, time.monotonic() - started))
+        return result
+
+    try:
+        timed("booting", lambda: _running(waiting))
+        if waiting.seed_id:
+            timed("first boot", lambda: _firstboot(waiting))
+        timed("SSH server", lambda: _banner(waiting))
+        settled: list[Ready] = []
+        timed("system", lambda: _settled(waiting, settled))
+    except (ssh.WrongHostKeyError, WaitCancelled):
+        raise
+    except OperationError as exc:
+        raise _explained(exc, waiting) from exc
+    return replace(settled[0], seconds=tuple(taken))
+
+
+def _require_alive(waiting: Waiting) -> None:
+    state = waiting.state()
+    if state in {DomainState.SHUTOFF, DomainState.CRASHED}:
+        message = f"The domain of node '{waiting.endpoint.node}' stopped while it was starting."
+        raise OperationError(message, details=(f"libvirt says: {state}",))
+    if state is not DomainState.RUNNING:
+        raise NotYet(f"the domain is {state or 'not there yet'}")  # noqa: EM102 -- an answer
+
+
+def _running(waiting: Waiting) -> str:
+    def check() -> str:
+        state = waiting.state()
+        if state is not DomainState.RUNNING:
+            raise NotYet(f"the domain is {state or 'not there yet'}")  # noqa: EM102 -- an answer
+        return ""
+
+    return _wait(waiting, "its domain to run", check)
+
+
+def _firstboot(waiting: Waiting) -> str:
+    node = waiting.endpoint.node
+
+    def check() -> str:
+        report = last_report(waiting.firstboot_log)
+        if report is None:
+            _require_alive(waiting)
+            msg = "no line on the firstboot port yet"
+            raise NotYet(msg)
+        verdict, rest = report
+        if verdict == "failed":
+            message = f"labkit-firstboot failed in node '{node}': {rest}."
+            raise OperationError(message)
+        if rest != waiting.seed_id:
+            raise NotYet(f"the guest reported another seed: {rest[:12]}")  # noqa: EM102 -- an answer
+        return verdict
+
+    return _wait(waiting, "its first boot's report", check)
+
+
+def last_report(log: Path) -> tuple[str, str] | None:
+    """Return the last complete firstboot line as (applied|unchanged|failed, id or reason)."""
+    try:
+        text = log.read_bytes().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return None
+    found = re.findall(
+        r"^labkit-firstboot: (applied|unchanged|failed) (.*?)\r?\n", text, re.MULTILINE
+    )
+    return found[-1] if found else None
+
+
+def _banner(waiting: Waiting) -> str:
+    def check() -> str:
+        reasons: list[str] = []
+        for address in waiting.endpoint.addresses:
+            try:
+                ssh.banner(address, timeout=BANNER_SECONDS, port=waiting.endpoint.port)
+            except ssh.NotReachableError as exc:
+                reasons += exc.details
+            else:
+                return str(address)
+        _require_alive(waiting)
+        raise NotYet("; ".join(reasons))
+
+    return _wait(waiting, "its SSH server", check)
+
+
+def _settled(waiting: Waiting, settled: list[Ready]) -> str:
+    def check() -> str:
+        with ssh.connect(waiting.endpoint, timeout=ssh.CONNECT_SECONDS * 4) as session:
+            result = session.run(_SETTLE, timeout=SETTLE_SECONDS * 3)
+            lines = result.stdout.splitlines()
+            if len(lines) < 2 or lines[0] not in {"running", "degraded"}:  # noqa: PLR2004 -- see _SETTLE
+                raise NotYet(f"systemd says: {' '.join(lines[:1]) or result.stderr}")  # noqa: EM102 -- an answer
+            units = tuple(line.split()[0] for line in lines[2:] if line.strip())
+            settled.append(
+                Ready(
+                    node=waiting.endpoint.node,
+                    address=str(session.address),
+                    boot_id=lines[1],
+                    failed_units=units,
+                    seconds=(),
+                )
+            )
+            return lines[0] if not units else f"degraded: {', '.join(units)}"
+
+    return _wait(waiting, "its system to settle", check, retry_on=(NotYet, ssh.NotReachableError))
+
+
+def _wait(
+    waiting: Waiting,
+    what: str,
+    check: Callable[[], str],
+    *,
+    retry_on: tuple[type[Exception], ...] = (NotYet,),
+) -> str:
+    return wait_until(
+        check,
+        what=f"node '{waiting.endpoint.node}': {what}",
+        deadline=waiting.deadline,
+        policy=BOOT if retry_on == (NotYet,) else SSH_CONNECT,
+        retry_on=retry_on,
+        cancelled=waiting.cancelled,
+    )
+
+
+def _explained(error: LabkitError, waiting: Waiting) -> OperationError:
+    lines = console_tail(waiting.console_log)
+    shown = ("Last lines of its console:", *(f"  {line}" for line in lines)) if lines else ()
+    hint = error.hint or f"Its whole console is in '{waiting.console_log}'."
+    kind = type(error) if isinstance(error, WaitTimeout) else OperationError
+    return kind(error.message, details=(*error.details, *shown), hint=hint)
+
+
+def console_tail(log: Path, lines: int = CONSOLE_LINES) -> tuple[str, ...]:
+    """Return the last non-empty lines of a serial console, without control sequences."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 16384))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ()
+    clean = (_CONTROL.sub("", line).rstrip() for line in text.splitlines())
+    return tuple(line for line in clean if line)[-lines:]

@@ -1,0 +1,238 @@
+"""The lab's directory on disk: lock, state.json, and where everything else of a lab lies."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from labkit.errors import HostError, OperationError
+
+STATE_DIR_VARIABLE = "LABKIT_STATE_DIR"
+
+
+class NodeState(BaseModel):
+    """What neither libvirt nor Vagrant can say about a node.
+
+    Attributes:
+        created: Vagrant finished creating it; False means a half-made domain to be remade.
+        spec: Digest of the hardware it was created with, to notice a changed lab.yaml.
+        seed: Id of the seed its firstboot has to report.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    created: bool = False
+    spec: str = ""
+    seed: str = ""
+
+
+class LabState(BaseModel):
+    """The content of state.json.
+
+    Attributes:
+        version: Format of this file.
+        lab: The lab's name.
+        lab_id: Every UUID of the lab is derived from it.
+        box: Name of the box the nodes are created from, when it is not lab.yaml's.
+        nodes: Per node name; also names that lab.yaml no longer has, until destroyed.
+        networks: Names, as in lab.yaml, of the networks the lab has claimed.
+        volumes: Names in the storage pool the lab has claimed, written before they are made.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    lab: str
+    lab_id: UUID
+    box: str = ""
+    nodes: Mapping[str, NodeState] = {}
+    networks: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+    def with_node(self, name: str, node: NodeState) -> LabState:
+        """Return a copy in which one node's state is replaced."""
+        return self.model_copy(update={"nodes": {**self.nodes, name: node}})
+
+
+@dataclass(frozen=True, slots=True)
+class LabDirectory:
+    """Paths of one lab; `path` is `.labkit/<lab>` beside its lab.yaml."""
+
+    path: Path
+
+    @property
+    def state_file(self) -> Path:
+        """Return where state.json lies."""
+        return self.path / "state.json"
+
+    @property
+    def vagrant(self) -> Path:
+        """Return the directory with the Vagrantfile; Vagrant keeps its own data there too."""
+        return self.path / "vagrant"
+
+    @property
+    def rendered(self) -> Path:
+        """Return the directory with every rendered file, for reading; safe to delete."""
+        return self.path / "rendered"
+
+    @property
+    def seeds(self) -> Path:
+        """Return the directory with the seed ISO of each node."""
+        return self.path / "seeds"
+
+    @property
+    def keys(self) -> Path:
+        """Return the directory with the lab's SSH keys."""
+        return self.path / "keys"
+
+    @property
+    def logs(self) -> Path:
+        """Return the directory with labkit's, Vagrant's and the nodes' logs."""
+        return self.path / "logs"
+
+    def console_log(self, node: str) -> Path:
+        """Return the file a node's serial console is written to."""
+        return self.logs / f"{node}.console.log"
+
+    def firstboot_log(self, node: str) -> Path:
+        """Return the file labkit-firstboot's virtio port is written to."""
+        return self.logs / f"{node}.firstboot.log"
+
+    def create(self) -> None:
+        """Make the directories; keys are for the owner alone.
+
+        Raises:
+            HostError: The file system refuses.
+        """
+        try:
+            for directory in (self.vagrant, self.rendered, self.seeds, self.logs):
+                directory.mkdir(parents=True, exist_ok=True)
+            self.keys.mkdir(mode=0o700, exist_ok=True)
+            ignore = self.path.parent / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+        except OSError as exc:
+            msg = f"The lab's directory '{self.path}' cannot be created: {exc.strerror}."
+            raise HostError(
+                msg,
+                hint=f"Make its parent writable, or set {STATE_DIR_VARIABLE} to another place.",
+            ) from exc
+
+    def load(self, lab: str) -> LabState:
+        """Return the recorded state, or a fresh one when nothing is recorded yet.
+
+        A fresh state's lab id comes from the directory's path, so a lab whose state.json was
+        lost still recognises its own domains and networks.
+
+        Raises:
+            OperationError: state.json is damaged or of another format.
+        """
+        try:
+            text = self.state_file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return LabState(lab=lab, lab_id=path_lab_id(self.path))
+        try:
+            return LabState.model_validate_json(text)
+        except ValidationError as exc:
+            msg = f"The lab's state file '{self.state_file}' cannot be read."
+            raise OperationError(
+                msg,
+                details=tuple(f"{e['loc']}: {e['msg']}" for e in exc.errors()),
+                hint=(
+                    f"Remove '{self.state_file}'; labkit finds the lab's machines again by "
+                    "their UUIDs."
+                ),
+            ) from exc
+
+    def save(self, state: LabState) -> None:
+        """Write state.json so that a crash leaves either the old or the new one."""
+        write_atomically(self.state_file, state.model_dump_json(indent=2) + "\n")
+
+    def remove(self) -> None:
+        """Delete the lab's directory, and `.labkit` with it when no other lab is in there."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        parent = self.path.parent
+        if parent.name == ".labkit" and {p.name for p in parent.iterdir()} <= {".gitignore"}:
+            shutil.rmtree(parent, ignore_errors=True)
+
+
+def lab_directory(lab_file: Path, lab: str, environment: Mapping[str, str]) -> LabDirectory:
+    """Return where a lab's state belongs: beside its lab.yaml, or below LABKIT_STATE_DIR."""
+    override = environment.get(STATE_DIR_VARIABLE)
+    parent = Path(override) if override else lab_file.resolve().parent / ".labkit"
+    return LabDirectory(parent.absolute() / lab)
+
+
+def path_lab_id(directory: Path) -> UUID:
+    """Return the id a lab has by the place of its directory."""
+    return uuid5(NAMESPACE_URL, f"labkit:{directory}")
+
+
+def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write a file aside, flush it to disk and rename it into place."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def lab_lock(directory: LabDirectory, verb: str) -> Iterator[None]:
+    """Hold the lab for one changing verb; the kernel frees it when the process dies.
+
+    Raises:
+        OperationError: Another labkit holds it; names its verb, pid and start time.
+    """
+    directory.path.mkdir(parents=True, exist_ok=True)
+    holder = directory.path / "lock.holder"
+    lock = FileLock(directory.path / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as exc:
+        msg = f"Another labkit is working on the lab '{directory.path.name}'."
+        raise OperationError(
+            msg,
+            details=(_describe_holder(holder),),
+            hint="Wait until it is done, or end it, and run this command again.",
+        ) from exc
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        holder.write_text(
+            json.dumps({"pid": os.getpid(), "verb": verb, "since": since}), encoding="utf-8"
+        )
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _describe_holder(holder: Path) -> str:
+    try:
+        known = json.loads(holder.read_text(encoding="utf-8"))
+        return f"'labkit {known['verb']}', process {known['pid']}, since {known['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"its lock is '{holder.with_name('lock')}'"

@@ -1,0 +1,316 @@
+"""Reads a YAML file into plain data that knows where every key and value stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+from labkit.errors import LabFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Place: TypeAlias = tuple[str | int, ...]
+Scalar: TypeAlias = str | int | float | bool
+Plain: TypeAlias = "Scalar | list[Plain] | dict[str, Plain]"
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 20
+MAX_FOUND = 60
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a text, both numbers counted from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something in a file that is not as it should be.
+
+    Attributes:
+        position: Where to look.
+        place: Keys and list indices that lead there; empty for the whole file.
+        expected: Noun phrase.
+        found: Noun phrase, what the file has instead.
+    """
+
+    position: Position
+    place: Place
+    expected: str
+    found: str
+
+    def line(self, file: str) -> str:
+        """Return it as `file:LINE:COL: path: expected …, found …`."""
+        path = ".".join(str(part) for part in self.place) or "the file"
+        where = f"{file}:{self.position.line}:{self.position.column}"
+        return f"{where}: {path}: expected {self.expected}, found {self.found}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Document:
+    """A read file.
+
+    Attributes:
+        data: Its content; entries with a problem of their own are left out.
+        keys: Position of each key or list item.
+        values: Position of each value.
+        written: How each value can be named in a message.
+        problems: Duplicate keys, values that are missing or not plain.
+    """
+
+    data: Plain = field(default_factory=dict)
+    keys: dict[Place, Position] = field(default_factory=dict)
+    values: dict[Place, Position] = field(default_factory=dict)
+    written: dict[Place, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read(path: Path) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        LabFileError: It cannot be read, is no UTF-8, or its syntax is broken.
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError as exc:
+        msg = f"The lab file '{path}' does not exist."
+        raise LabFileError(msg, hint="Give the path of a lab file.") from exc
+    except IsADirectoryError as exc:
+        msg = f"A lab file was expected at '{path}', and a directory was found."
+        raise LabFileError(
+            msg, hint=f"Give the path of a file, such as '{path}/lab.yaml'."
+        ) from exc
+    except OSError as exc:
+        msg = f"The lab file '{path}' cannot be read: {exc.strerror}."
+        raise LabFileError(msg) from exc
+    if len(raw) > MAX_BYTES:
+        msg = f"The lab file '{path}' is larger than 1 MiB, which no lab needs."
+        raise LabFileError(msg, hint="Give the path of a lab file.")
+    return parse(_decoded(raw, path), str(path))
+
+
+def parse(text: str, name: str) -> Document:
+    """Read YAML text.
+
+    Args:
+        text: The text.
+        name: What to call the file in messages.
+
+    Raises:
+        LabFileError: The text is empty, its syntax is broken, or it nests or refers too far.
+    """
+    document = Document()
+    try:
+        refusals = list(_refusals(text))
+        if refusals:
+            raise failure(name, refusals)
+        node = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as exc:
+        raise failure(name, [_syntax_problem(exc)]) from exc
+    except ReaderError as exc:
+        before = text[: exc.position]
+        position = Position(before.count("\n") + 1, exc.position - before.rfind("\n"))
+        problem = Problem(
+            position=position,
+            place=(),
+            expected="printable text",
+            found=f"the character U+{ord(text[exc.position]):04X}",
+        )
+        raise failure(name, [problem]) from exc
+    except YAMLError as exc:
+        msg = f"The lab file '{name}' is no YAML: {exc}."
+        raise LabFileError(msg) from exc
+    if node is None or _is_null(node):
+        msg = f"The lab file '{name}' is empty."
+        raise LabFileError(msg, hint="Start from the lab.yaml that comes with labkit.")
+    _add(document, (), node)
+    if not isinstance(node, MappingNode):
+        problem = Problem(
+            position=_position(node),
+            place=(),
+            expected="a mapping ('key: value')",
+            found=document.written[()],
+        )
+        raise failure(name, [problem])
+    return document
+
+
+def failure(name: str, problems: list[Problem]) -> LabFileError:
+    """Return the one error that lists every problem of a file, in file order."""
+    lines = dict.fromkeys(
+        problem.line(name) for problem in sorted(problems, key=lambda problem: problem.position)
+    )
+    count = f"{len(lines)} problems" if len(lines) > 1 else "a problem"
+    return LabFileError(
+        f"The lab file '{name}' has {count}.",
+        details=tuple(lines),
+        hint="Correct the lines named above; 'labkit schema' describes every key.",
+    )
+
+
+def _decoded(raw: bytes, path: Path) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        before = raw[: exc.start]
+        problem = Problem(
+            position=Position(before.count(b"\n") + 1, exc.start - before.rfind(b"\n")),
+            place=(),
+            expected="UTF-8 text",
+            found=f"the byte 0x{raw[exc.start]:02x}",
+        )
+        raise failure(str(path), [problem]) from exc
+
+
+def _refusals(text: str) -> Iterator[Problem]:
+    """Yield what would make the text mean more than it says, before anything is built from it."""
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        position = Position(event.start_mark.line + 1, event.start_mark.column + 1)
+        if isinstance(event, CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            yield Problem(
+                position=position,
+                place=(),
+                expected=f"at most {MAX_DEPTH} levels",
+                found="deeper nesting",
+            )
+            return
+        if isinstance(event, AliasEvent):
+            yield Problem(
+                position=position,
+                place=(),
+                expected="every value written out",
+                found=f"the alias '*{event.anchor}'",
+            )
+        elif tag := getattr(event, "tag", None):
+            yield Problem(
+                position=position,
+                place=(),
+                expected="values without a tag",
+                found=f"the tag '{tag}'",
+            )
+
+
+def _syntax_problem(error: MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
+    parts = (error.context, error.problem)
+    return Problem(
+        position=position,
+        place=(),
+        expected="valid YAML",
+        found=f"a syntax error: {', '.join(str(part) for part in parts if part)}",
+    )
+
+
+def _position(node: Node) -> Position:
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _add(document: Document, place: Place, node: Node) -> Plain:
+    """Put a node's positions into the document and return its plain data."""
+    document.values[place] = _position(node)
+    document.keys.setdefault(place, _position(node))
+    document.written[place] = _written(node)
+    data: Plain
+    if isinstance(node, MappingNode):
+        data = _mapping(document, place, node)
+    elif isinstance(node, SequenceNode):
+        data = _sequence(document, place, node)
+    else:
+        data = _scalar(node)
+    if not place:
+        document.data = data
+    return data
+
+
+def _mapping(document: Document, place: Place, node: MappingNode) -> dict[str, Plain]:
+    data: dict[str, Plain] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value if isinstance(key_node, ScalarNode) else None
+        if not key or _is_null(key_node):
+            _complain(document, place, key_node, "a plain key", _written(key_node))
+            continue
+        here = (*place, key)
+        if here in document.keys:
+            first = document.keys[here].line
+            found = f"'{key}' again (first on line {first})"
+            _complain(document, here, key_node, "each key once", found)
+            continue
+        document.keys[here] = _position(key_node)
+        if _is_null(value_node):
+            _complain(document, here, key_node, "a value, or the key left out", "nothing")
+        else:
+            data[key] = _add(document, here, value_node)
+    return data
+
+
+def _sequence(document: Document, place: Place, node: SequenceNode) -> list[Plain]:
+    data: list[Plain] = []
+    for index, item in enumerate(node.value):
+        here = (*place, index)
+        if _is_null(item):
+            # An item is never dropped: the ones after it would change their index.
+            data.append("")
+            document.keys[here] = document.values[here] = _position(item)
+            _complain(document, here, item, "a value", "nothing")
+        else:
+            data.append(_add(document, here, item))
+    return data
+
+
+def _complain(document: Document, place: Place, node: Node, expected: str, found: str) -> None:
+    document.problems.append(
+        Problem(position=_position(node), place=place, expected=expected, found=found)
+    )
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and str(node.tag).endswith(":null")
+
+
+def _written(node: Node) -> str:
+    if isinstance(node, MappingNode):
+        return "a mapping"
+    if isinstance(node, SequenceNode):
+        return "a list"
+    text = str(node.value)
+    if not text.isprintable():
+        text = text.encode("unicode_escape").decode("ascii")
+    shown = f"'{text}'" if len(text) <= MAX_FOUND else f"'{text[:MAX_FOUND]}…'"
+    # "expected a whole number, found '4'" would puzzle whoever wrote "4" in quotes.
+    return f"the text {shown}" if getattr(node, "style", None) else shown
+
+
+def _scalar(node: Node) -> Scalar:
+    text = str(node.value)
+    kind = str(node.tag).rsplit(":", 1)[-1]
+    try:
+        if kind == "bool":
+            return text.lower() in {"true", "yes", "on"}
+        if kind == "int":
+            digits = text.replace("_", "")
+            return int(digits, 0) if digits[:2].lower() in {"0x", "0o"} else int(digits)
+        if kind == "float":
+            return float(text)
+    except ValueError:
+        # Exotic spellings (.inf, thousands of digits) fit no key; the text names them best.
+        return text
+    return text

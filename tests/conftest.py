@@ -1,0 +1,20 @@
+"""Options and fixtures every kind of test may use."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.golden import Golden
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regenerate",
+        action="store_true",
+        help="write the golden files under tests/data instead of comparing with them",
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    return Golden(regenerate=bool(request.config.getoption("--regenerate")))

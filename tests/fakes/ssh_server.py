@@ -1,0 +1,110 @@
+"""A fake SSH server: real handshake and keys, answers from a table."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import paramiko  # noqa: TID251 -- the server side of what labkit.ssh talks to
+from paramiko.common import (  # noqa: TID251 -- same
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    MSG_CHANNEL_SUCCESS,
+    OPEN_SUCCEEDED,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Answer = tuple[int, str, str]
+
+
+class _Transport(paramiko.Transport):
+    """Knows when a request has been confirmed: an answer sent earlier would overtake that."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        self.confirmed = threading.Semaphore(0)
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)  # type: ignore[misc] # not in the stubs
+        if data.asbytes()[:1] == bytes([MSG_CHANNEL_SUCCESS]):
+            self.confirmed.release()
+
+
+class _Interface(paramiko.ServerInterface):
+    def __init__(self, answer: Callable[[str, paramiko.Channel], None]) -> None:
+        self._answer = answer
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002 -- paramiko's
+        return OPEN_SUCCEEDED
+
+    def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002 -- paramiko's signature
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:  # noqa: ARG002 -- same
+        return AUTH_SUCCESSFUL if username == "vagrant" else AUTH_FAILED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        # Answered from another thread: the request has to be confirmed first.
+        line = command.decode()
+        threading.Thread(target=self._answer, args=(line, channel), daemon=True).start()
+        return True
+
+
+@dataclass
+class FakeSshServer:
+    """Listens on 127.0.0.1; `answers` maps a command to (status, stdout, stderr).
+
+    A command that is not in the table gets status 127. `commands` records what was asked.
+    """
+
+    host_key: paramiko.PKey
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    default: Answer = (127, "", "not in the table")
+    commands: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._transports: list[paramiko.Transport] = []
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # shutdown() wakes accept(); close() alone would leave the thread in it.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for transport in self._transports:
+            transport.close()
+        self._thread.join(timeout=5)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _peer = self._listener.accept()
+            except OSError:
+                return
+            transport = _Transport(connection)
+            transport.add_server_key(self.host_key)
+            self._transports.append(transport)
+            try:
+                transport.start_server(server=_Interface(self._answer), event=threading.Event())
+            except paramiko.SSHException:
+                transport.close()
+
+    def _answer(self, command: str, channel: paramiko.Channel) -> None:
+        self.commands.append(command)
+        transport = channel.get_transport()
+        assert isinstance(transport, _Transport)
+        transport.confirmed.acquire(timeout=10)
+        status, out, err = self.answers.get(command, self.default)
+        channel.sendall(out.encode())
+        channel.sendall_stderr(err.encode())
+        channel.send_exit_status(status)
+        channel.close()

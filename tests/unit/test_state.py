@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from labkit.errors import OperationError
+from labkit.state import (
+    LabDirectory,
+    LabState,
+    NodeState,
+    lab_directory,
+    lab_lock,
+    path_lab_id,
+    write_atomically,
+)
+
+
+def test_directory_lies_beside_the_lab_file(tmp_path: Path) -> None:
+    found = lab_directory(tmp_path / "lab.yaml", "demo", {})
+    assert found.path == tmp_path / ".labkit" / "demo"
+
+
+def test_directory_follows_the_environment(tmp_path: Path) -> None:
+    found = lab_directory(tmp_path / "lab.yaml", "demo", {"LABKIT_STATE_DIR": "/elsewhere"})
+    assert found.path == Path("/elsewhere/demo")
+
+
+def test_state_survives_saving_and_loading(tmp_path: Path) -> None:
+    directory = LabDirectory(tmp_path / "demo")
+    directory.create()
+    state = LabState(lab="demo", lab_id=uuid4(), volumes=("a",)).with_node(
+        "controller", NodeState(created=True, spec="s", seed="i")
+    )
+    directory.save(state)
+    assert directory.load("demo") == state
+
+
+def test_state_when_lost_still_has_the_same_lab_id(tmp_path: Path) -> None:
+    directory = LabDirectory(tmp_path / "demo")
+    assert directory.load("demo").lab_id == directory.load("demo").lab_id
+    assert directory.load("demo").lab_id == path_lab_id(tmp_path / "demo")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 9}', "\x00"])
+def test_state_when_damaged_is_named_with_a_remedy(tmp_path: Path, text: str) -> None:
+    directory = LabDirectory(tmp_path / "demo")
+    directory.create()
+    directory.state_file.write_text(text, encoding="utf-8")
+    with pytest.raises(OperationError) as caught:
+        directory.load("demo")
+    assert str(directory.state_file) in caught.value.message
+    assert "Remove" in caught.value.hint
+
+
+def test_keys_directory_is_for_the_owner_alone(tmp_path: Path) -> None:
+    directory = LabDirectory(tmp_path / "demo")
+    directory.create()
+    assert directory.keys.stat().st_mode & 0o777 == 0o700
+
+
+def test_removal_takes_the_last_lab_s_parent_too(tmp_path: Path) -> None:
+    first, second = (LabDirectory(tmp_path / ".labkit" / name) for name in ("a", "b"))
+    first.create()
+    second.create()
+    first.remove()
+    assert second.path.is_dir()
+    second.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_atomic_write_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    write_atomically(target, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(target, "\udc80")
+    assert target.read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_atomic_write_sets_the_mode(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "secret", "x", mode=0o600)
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_lock_when_held_names_the_holder(tmp_path: Path) -> None:
+    directory = LabDirectory(tmp_path / "demo")
+    with (
+        lab_lock(directory, "up"),
+        pytest.raises(OperationError) as caught,
+        lab_lock(directory, "destroy"),
+    ):
+        pass
+    assert f"'labkit up', process {os.getpid()}" in caught.value.details[0]
+
+
+def test_lock_when_its_holder_file_is_damaged_still_refuses(tmp_path: Path) -> None:
+    directory = LabDirectory(tmp_path / "demo")
+    with lab_lock(directory, "up"):
+        (directory.path / "lock.holder").write_text(json.dumps([1]), encoding="utf-8")
+        with pytest.raises(OperationError) as caught, lab_lock(directory, "up"):
+            pass
+    assert str(directory.path / "lock") in caught.value.details[0]
+
+
+def _take_and_die(path: Path) -> None:
+    with lab_lock(LabDirectory(path), "up"):
+        os._exit(9)
+
+
+def test_lock_of_a_killed_process_is_free_again(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    child = context.Process(target=_take_and_die, args=(tmp_path / "demo",))
+    child.start()
+    child.join(timeout=30)
+    assert child.exitcode == 9
+    assert (tmp_path / "demo" / "lock.holder").exists()
+    with lab_lock(LabDirectory(tmp_path / "demo"), "up"):
+        pass
