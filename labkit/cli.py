@@ -308,9 +308,10 @@ def sandbox(
     ] = None,
 ) -> None:
     """Run a command in a private libvirt host that dies with it and touches nothing else."""
-    from labkit.sandbox import enter
+    from labkit.boxes import cache_root
+    from labkit.sandbox import SandboxOptions, enter
 
-    enter(command or [os.environ.get("SHELL", "/bin/bash")])
+    enter(command or [], options=SandboxOptions(cache=cache_root()))
 
 
 @app.command()

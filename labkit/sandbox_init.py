@@ -262,7 +262,9 @@ def _mount(mounts: Sequence[sandbox.Mount]) -> None:
 
 
 def _write_libvirt_files() -> None:
-    Path("/var/lib/libvirt/images").mkdir()
+    # libvirt's package makes these; a bridge of a network without dnsmasq needs the second too.
+    for name in ("images", "dnsmasq"):
+        Path("/var/lib/libvirt", name).mkdir()
     for path, text in sandbox.libvirt_files().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

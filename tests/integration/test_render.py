@@ -169,18 +169,25 @@ driver = VagrantPlugins::ProviderLibvirt::Driver.allocate
 ssh = Struct.new(:host).new('192.0.2.1')
 driver.instance_variable_set(:@machine, Struct.new(:config).new(Struct.new(:ssh).new(ssh)))
 puts driver.get_ipaddress
-waiter = Vagrant::Action::Builtin::WaitForCommunicator.new(->(_) { puts 'not waited' }, {})
-ENV['LABKIT_WAITS'] = '1'
-waiter.call({})
-ENV.delete('LABKIT_WAITS')
-begin
+[Vagrant::Action::Builtin::WaitForCommunicator,
+ Vagrant::Action::Builtin::SyncedFolders].each do |action|
+  waiter = action.new(->(_) { puts 'not waited' }, {})
+  ENV['LABKIT_WAITS'] = '1'
   waiter.call({})
-rescue NoMethodError
-  puts 'waited for a machine'
+  ENV.delete('LABKIT_WAITS')
+  begin
+    waiter.call({})
+  rescue NoMethodError
+    puts 'waited for a machine'
+  end
 end
 """
     probe = [tool("ruby"), "-e", "require 'vagrant'; require 'vagrant-libvirt/driver'"]
     if run(probe, timeout=60, check=False).returncode != 0:
         pytest.skip("Vagrant's classes cannot be loaded outside its own bundle here")
     result = run([tool("ruby"), "-"], stdin=script, cwd=tmp_path, timeout=60)
-    assert result.stdout.splitlines() == ["192.0.2.1", "not waited", "waited for a machine"]
+    assert result.stdout.splitlines() == [
+        "192.0.2.1",
+        *("not waited", "waited for a machine"),
+        *("not waited", "waited for a machine"),
+    ]

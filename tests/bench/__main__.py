@@ -1,0 +1,55 @@
+"""`make bench`: every promised ratio, measured in one run, as a table and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from labkit.boxes import cache_root
+from labkit.output import print_table
+from labkit.process import environment, run
+from tests.bench.figures import Figure, judge
+
+ROOT = Path(__file__).resolve().parents[2]
+LABKIT = Path(sys.executable).with_name("labkit")
+SECONDS = 3600.0
+
+
+def main() -> int:
+    """Measure, print, write; return 1 when a promise is not kept."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--report", type=Path, default=Path("bench.json"))
+    parser.add_argument("--rounds", type=int, default=2, help="repetitions of each, in turn")
+    parser.add_argument("--only", choices=["host", "lab", "box"], help="one part alone")
+    chosen = parser.parse_args()
+    figures: list[Figure] = []
+    with TemporaryDirectory(prefix="labkit-bench-") as name:
+        for part in ("host", "lab", "box"):
+            if chosen.only in {None, part}:
+                figures += _measured(part, chosen.rounds, Path(name) / f"{part}.json")
+    rows = [figure.row() for figure in figures]
+    print_table(("what", "measured", "promised", "kept", "from"), rows)
+    load = os.getloadavg()[2]
+    report = {"cores": os.cpu_count(), "load15": load, "figures": [f.as_json() for f in figures]}
+    chosen.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0 if all(figure.kept for figure in figures) else 1
+
+
+def _measured(part: str, rounds: int, report: Path) -> list[Figure]:
+    module = [sys.executable, "-m", f"tests.bench.{part}", str(report), str(rounds)]
+    argv = module if part == "host" else [str(LABKIT), "sandbox", "--", *module]
+    merged = environment(LABKIT_CACHE_DIR=str(cache_root()), PYTHONPATH=str(ROOT))
+    log = report.with_suffix(".log")
+    result = run(argv, timeout=SECONDS, cwd=ROOT, env=merged, output=log, check=False)
+    if result.returncode != 0:
+        sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
+        sys.exit(f"the part '{part}' failed with {result.returncode}")
+    return judge(json.loads(report.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""What is promised, and how a measured figure is held against it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+Samples = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """A bound on a measured quantity, or on its ratio to another one of the same run.
+
+    Attributes:
+        what: What a reader is told.
+        of: Name of the samples.
+        against: Name of the samples it is divided by; None for an absolute figure.
+        most: The bound.
+        unit: Of an absolute figure.
+    """
+
+    what: str
+    of: str
+    most: float
+    against: str | None = None
+    unit: str = "s"
+
+
+PROMISES = (
+    Promise(what="labkit --help", of="help", most=0.3),
+    Promise(what="seed ISO of one node", of="seed", most=0.3),
+    Promise(what="box build, unchanged", of="box cached", most=1.0),
+    Promise(what="up / floor", of="up", against="floor", most=1.10),
+    Promise(what="up / bare vagrant up", of="up", against="vagrant up", most=0.6),
+    Promise(what="second up", of="up again", most=3.0),
+    Promise(what="status / vagrant status", of="status", against="vagrant status", most=0.25),
+    Promise(what="peak memory of labkit up", of="peak memory", most=120.0, unit="MiB"),
+    Promise(what="SSH, trimmed / untrimmed", of="trimmed", against="untrimmed", most=0.7),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A measured figure beside its promise.
+
+    A ratio is one of medians of samples taken in turn. An absolute figure is the best sample:
+    on a shared machine the others say more about its other users than about labkit.
+    """
+
+    promise: Promise
+    value: float
+    kept: bool
+    samples: Mapping[str, Sequence[float]]
+
+    def row(self) -> tuple[str, str, str, str, str]:
+        """Return it as a table row."""
+        ratio = self.promise.against is not None
+        unit = "" if ratio else f" {self.promise.unit}"
+        source = "; ".join(
+            " ".join(f"{sample:.2f}" for sample in values) for values in self.samples.values()
+        )
+        return (
+            self.promise.what,
+            f"{self.value:.2f}{unit}",
+            f"<= {self.promise.most:.2f}{unit}",
+            "yes" if self.kept else "NO",
+            source,
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+def judge(samples: Samples) -> list[Figure]:
+    """Hold every promise against the samples of one part; those without samples are left out."""
+    return [_figure(promise, samples) for promise in PROMISES if promise.of in samples]
+
+
+def _figure(promise: Promise, samples: Samples) -> Figure:
+    used = {promise.of: samples[promise.of]}
+    if promise.against is None:
+        value = min(samples[promise.of])
+    else:
+        used[promise.against] = samples[promise.against]
+        value = statistics.median(samples[promise.of])
+        value /= statistics.median(samples[promise.against])
+    return Figure(promise=promise, value=value, kept=value <= promise.most, samples=used)

@@ -1,0 +1,229 @@
+"""The part of the bench that boots the lab: floor, labkit, bare Vagrant, in turn; in a sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess  # noqa: TID251 -- a child whose memory is watched while it runs
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labkit import ssh
+from labkit.process import environment, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+LABKIT = Path(sys.executable).with_name("labkit")
+POOL = Path("/var/lib/libvirt/images")
+NODES = ("controller", "compute")
+PREFIX = "packstack_"
+POLL_SECONDS = 0.2
+LIMIT_SECONDS = 600.0
+
+
+def virsh(*words: str) -> str:
+    """Run virsh and return what it printed."""
+    return run(["virsh", "-q", "-c", "qemu:///system", *words], timeout=120).stdout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What the floor and bare Vagrant are given: labkit's own domains, seeds and Vagrantfile."""
+
+    directory: Path
+    endpoints: tuple[ssh.Endpoint, ...]
+
+
+@dataclass(slots=True)
+class Bench:
+    """Samples by name."""
+
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+    def take(self, name: str, work: Callable[[], float]) -> None:
+        """Add one sample."""
+        self.samples.setdefault(name, []).append(work())
+
+
+def main(report: Path, rounds: int) -> None:
+    """Measure and write the samples."""
+    _require_sandbox()
+    state = Path(os.environ["LABKIT_STATE_DIR"]) / "packstack"
+    bench = Bench()
+    # Not measured: fills the pool, Vagrant's box list and libvirt's caches for all three.
+    labkit("up", "--box", "rehearsal")
+    kept = keep(state)
+    labkit("destroy")
+    for _ in range(rounds):
+        bench.take("floor", lambda: floor(kept))
+        bench.take("up", lambda: labkit_up(bench))
+        while_up(bench, state)
+        labkit("destroy")
+        bench.take("vagrant up", lambda: bare_vagrant(kept))
+    report.write_text(json.dumps(bench.samples), encoding="utf-8")
+
+
+def _require_sandbox() -> None:
+    if os.environ.get("LABKIT_SANDBOX") != "1":
+        sys.exit("run it with 'make bench': it removes domains and volumes by name")
+
+
+def labkit(*words: str) -> float:
+    """Run labkit on the document's lab and return the seconds it took."""
+    return run([LABKIT, *words], timeout=LIMIT_SECONDS, cwd=ROOT).seconds
+
+
+def while_up(bench: Bench, state: Path) -> None:
+    """Take what needs a running lab."""
+    bench.take("up again", lambda: labkit("up"))
+    env = environment(VAGRANT_DEFAULT_PROVIDER="libvirt", VAGRANT_CHECKPOINT_DISABLE="1")
+    for _ in range(3):
+        bench.take("status", lambda: labkit("status"))
+        bench.take(
+            "vagrant status",
+            lambda: (
+                run(["vagrant", "status"], timeout=120, cwd=state / "vagrant", env=env).seconds
+            ),
+        )
+
+
+def labkit_up(bench: Bench) -> float:
+    """Bring the lab up as a user does, and watch labkit's own peak memory."""
+    started = time.monotonic()
+    with subprocess.Popen(
+        [LABKIT, "up", "--box", "rehearsal"], cwd=ROOT, stderr=subprocess.DEVNULL, stdout=2
+    ) as child:
+        peak = 0.0
+        while child.poll() is None:
+            peak = max(peak, peak_mib(child.pid))
+            time.sleep(POLL_SECONDS)  # noqa: TID251 -- a stop-watch, not product code
+        seconds = time.monotonic() - started
+    if child.returncode != 0:
+        sys.exit(f"labkit up failed with {child.returncode}")
+    bench.take("peak memory", lambda: peak)
+    return seconds
+
+
+def peak_mib(pid: int) -> float:
+    """Return a process's high-water mark of resident memory, 0 when it has gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    return next((int(ln.split()[1]) / 1024 for ln in text.splitlines() if "VmHWM" in ln), 0.0)
+
+
+def keep(state: Path) -> Kept:
+    """Copy what the running lab is made of, so that it can be started without labkit."""
+    directory = Path(os.environ["TMPDIR"]) / "kept"
+    directory.mkdir()
+    shutil.copytree(state / "keys", directory / "keys")
+    shutil.copytree(state / "vagrant", directory / "vagrant", ignore=lambda *_: [".vagrant"])
+    (directory / "network.xml").write_text(virsh("net-dumpxml", f"{PREFIX}lan"), encoding="utf-8")
+    endpoints = []
+    for node in NODES:
+        shutil.copy(POOL / f"{PREFIX}{node}_seed.iso", directory)
+        xml = virsh("dumpxml", "--inactive", f"{PREFIX}{node}").replace(str(state), str(directory))
+        (directory / f"{node}.xml").write_text(xml, encoding="utf-8")
+        public = (directory / "keys" / f"{node}_host_ed25519.pub").read_text(encoding="utf-8")
+        endpoints.append(
+            ssh.Endpoint(
+                node=node,
+                addresses=(),
+                key_file=directory / "keys" / "id_rsa",
+                host_key=" ".join(public.split()[:2]),
+            )
+        )
+    (directory / "logs").mkdir()
+    vagrantfile = directory / "vagrant" / "Vagrantfile"
+    text = vagrantfile.read_text(encoding="utf-8").replace(str(state), str(directory))
+    vagrantfile.write_text(text, encoding="utf-8")
+    first = {"controller": "172.16.208.39", "compute": "172.16.208.141"}
+    placed = [replace(e, addresses=(IPv4Address(first[e.node]),)) for e in endpoints]
+    return Kept(directory=directory, endpoints=tuple(placed))
+
+
+def box_volume() -> Path:
+    """Return the box's volume, which labkit left in the pool."""
+    return next(POOL.glob("labkit-rehearsal-*_box.img"))
+
+
+def give_seeds(kept: Kept) -> None:
+    """Put the seeds where the domains expect them, and the lab's network up."""
+    for node in NODES:
+        shutil.copy(kept.directory / f"{PREFIX}{node}_seed.iso", POOL)
+        for log in ("console", "firstboot"):
+            (kept.directory / "logs" / f"{node}.{log}.log").write_bytes(b"")
+    virsh("net-define", str(kept.directory / "network.xml"))
+    virsh("net-start", f"{PREFIX}lan")
+
+
+def floor(kept: Kept) -> float:
+    """Overlay, define, start both domains by hand and wait until both answer SSH."""
+    give_seeds(kept)
+    started = time.monotonic()
+    for node in NODES:
+        disk = POOL / f"{PREFIX}{node}.img"
+        base = ["-F", "qcow2", "-b", str(box_volume())]
+        run(["qemu-img", "create", "-q", "-f", "qcow2", *base, disk, "60G"], timeout=60)
+        virsh("define", str(kept.directory / f"{node}.xml"))
+        virsh("start", f"{PREFIX}{node}")
+    answered(kept.endpoints, started)
+    seconds = time.monotonic() - started
+    for node in NODES:
+        virsh("destroy", f"{PREFIX}{node}")
+        virsh("undefine", f"{PREFIX}{node}")
+        (POOL / f"{PREFIX}{node}.img").unlink()
+    take_seeds()
+    return seconds
+
+
+def take_seeds() -> None:
+    """Remove the seeds and the network again."""
+    virsh("net-destroy", f"{PREFIX}lan")
+    virsh("net-undefine", f"{PREFIX}lan")
+    for node in NODES:
+        (POOL / f"{PREFIX}{node}_seed.iso").unlink()
+    virsh("pool-refresh", "default")
+
+
+def bare_vagrant(kept: Kept) -> float:
+    """Run `vagrant up` with the same Vagrantfile and box, waiting by itself."""
+    give_seeds(kept)
+    virsh("pool-refresh", "default")
+    root = kept.directory / "vagrant"
+    env = environment(VAGRANT_DEFAULT_PROVIDER="libvirt", VAGRANT_CHECKPOINT_DISABLE="1")
+    seconds = run(["vagrant", "up"], timeout=LIMIT_SECONDS, cwd=root, env=env).seconds
+    run(["vagrant", "destroy", "-f"], timeout=LIMIT_SECONDS, cwd=root, env=env)
+    take_seeds()
+    return seconds
+
+
+def answered(endpoints: Sequence[ssh.Endpoint], started: float) -> None:
+    """Wait until every node runs a command over SSH: the judge labkit uses too."""
+
+    def one(endpoint: ssh.Endpoint) -> None:
+        while time.monotonic() - started < LIMIT_SECONDS:
+            try:
+                ssh.banner(endpoint.addresses[0], timeout=1)
+                with ssh.connect(endpoint, timeout=20) as session:
+                    if session.run("true", timeout=20).returncode == 0:
+                        return
+            except ssh.NotReachableError:
+                time.sleep(POLL_SECONDS)  # noqa: TID251 -- a stop-watch, not product code
+        sys.exit(f"{endpoint.node} never answered")
+
+    with ThreadPoolExecutor(max_workers=len(endpoints)) as pool:
+        list(pool.map(one, endpoints))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
