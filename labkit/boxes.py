@@ -105,7 +105,8 @@ class BoxDefinition:
         """Return the same box with some trims left out; its key is another."""
         kept = {name: trim for name, trim in self.file.trims.items() if name not in trims}
         file = self.file.model_copy(update={"trims": kept})
-        return replace(self, file=file, key=content_key(file, self.sources))
+        sources = _used(file, self.sources)
+        return replace(self, file=file, sources=sources, key=content_key(file, sources))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +321,17 @@ def _load(root: Path, name: str) -> BoxDefinition:
         )
         msg = f"The box file '{directory / 'box.yaml'}' has {len(details)} problem(s)."
         raise LabFileError(msg, details=details, hint="Correct the keys named above.") from exc
-    return BoxDefinition(name=name, file=file, sources=sources, key=content_key(file, sources))
+    used = _used(file, sources)
+    return BoxDefinition(name=name, file=file, sources=used, key=content_key(file, used))
+
+
+def _used(file: BoxFile, sources: Mapping[str, bytes]) -> dict[str, bytes]:
+    # A trim this box does not apply is no part of it.
+    return {
+        path: content
+        for path, content in sources.items()
+        if not path.startswith("trims/") or path.removeprefix("trims/") in file.trims
+    }
 
 
 def _read_yaml(path: Path) -> dict[str, object]:

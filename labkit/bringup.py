@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from labkit import box_build, boxes, boxstore, kvm, render, retry, seed, vagrant
-from labkit.errors import HostError, LabkitError, OperationError
+from labkit import box_build, boxes, boxstore, kvm, render, retry, sandbox, seed, vagrant
+from labkit.errors import HostError, LabkitError, OperationError, UsageError
 from labkit.guestfiles import compose_seeds, make_keys
 from labkit.plan import (
     Action,
@@ -25,13 +27,15 @@ from labkit.session import POOL, Session, libvirt, look, user_key
 from labkit.state import LabState, NodeState, lab_lock, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from labkit.hypervisor import Hypervisor
     from labkit.topology import ResolvedNode
 
 log = logging.getLogger(__name__)
+
+BOOT_SECONDS_VARIABLE = "LABKIT_BOOT_SECONDS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,32 +62,30 @@ def up(session: Session, *, dry_run: bool = False) -> UpReport:
         return UpReport(plan=_dry_plan(session), ready=())
     with lab_lock(session.directory, "up"):
         session.directory.create()
-        box = _ensure_box(session)
+        state = session.state()
+        if not state.nodes:
+            # Before anything is made: a box that does not exist is the user's typing error.
+            boxes.find_box(session.lab.box)
         with stage(session.progress, LAB, "keys"):
             make_keys(session)
         seeds = compose_seeds(session)
+        ids = {name: item.seed_id for name, item in seeds.items()}
         with libvirt() as hypervisor:
-            state = session.state()
-            plan = plan_up(
-                session.lab,
-                state,
-                look(hypervisor),
-                box_key=box.key,
-                seeds={name: item.seed_id for name, item in seeds.items()},
-            )
-            ready = _Bringup(session, hypervisor, box, seeds, plan).run(state)
+            plan = plan_up(session.lab, state, look(hypervisor), seeds=ids)
+            ready = _Bringup(session, hypervisor, seeds, plan).run(state)
         return UpReport(plan=plan, ready=ready)
 
 
 def _dry_plan(session: Session) -> UpPlan:
-    definition = boxes.find_box(session.lab.box)
+    boxes.find_box(session.lab.box)
+    state = session.state()
+    recorded = {name: node.seed for name, node in state.nodes.items()}
     with libvirt() as hypervisor:
         return plan_up(
             session.lab,
-            session.state(),
-            look(hypervisor),
-            box_key=definition.key,
-            seeds={node.name: "" for node in session.lab.nodes},
+            state,
+            look(hypervisor, define_pool=False),
+            seeds={node.name: recorded.get(node.name, "") for node in session.lab.nodes},
         )
 
 
@@ -92,6 +94,9 @@ def _ensure_box(session: Session) -> boxes.CachedBox:
     found = boxes.cached(definition, boxes.cache_root())
     if found is not None:
         return found
+    if sandbox.inside(os.environ):
+        message = f"The box '{definition.name}' is not built, and a sandbox has no network."
+        raise HostError(message, hint=f"Outside, run 'labkit box build {definition.name}'.")
     with stage(session.progress, LAB, "building the box") as current:
         built = box_build.build(
             definition, boxes.cache_root(), progress=lambda line: log.info("box: %s", line)
@@ -107,17 +112,16 @@ class _Bringup:
         self,
         session: Session,
         hypervisor: Hypervisor,
-        box: boxes.CachedBox,
         seeds: Mapping[str, seed.Seed],
         plan: UpPlan,
     ) -> None:
         self.session = session
         self.hypervisor = hypervisor
-        self.box = box
         self.seeds = seeds
         self.plan = plan
         self.lab = session.lab
         self.accelerated = accelerated(hypervisor)
+        self.boot_budget = boot_budget(os.environ, accelerated=self.accelerated)
 
     def run(self, state: LabState) -> tuple[Ready, ...]:
         creating = self.plan.of(Action.CREATE, Action.RECREATE)
@@ -128,15 +132,18 @@ class _Bringup:
                     self._clear(self.plan.of(Action.RECREATE))
                     self._networks()
                     self._prepare(creating)
-                waiting = [pool.submit(self._ready, item) for item in self.plan.nodes]
-                made = pool.submit(self._start, creating)
+                    # A node that is off takes a changed lab.yaml from its seed at this start.
+                    self._seed(self.plan.of(Action.START))
+                made = pool.submit(self._start, creating, state)
+                waiting = [
+                    pool.submit(self._ready, item, lambda: _succeeded(made))
+                    for item in self.plan.nodes
+                ]
                 self._collect(made, waiting)
             except BaseException:
                 self.session.cancelled.set()
                 raise
-        ready = tuple(future.result() for future in waiting)
-        self._record(state)
-        return ready
+        return tuple(future.result() for future in waiting)
 
     def _claim(self, state: LabState) -> LabState:
         """Write down what is about to be made, before it is made."""
@@ -167,7 +174,7 @@ class _Bringup:
                 continue
             whole = NodeState(
                 created=True,
-                spec=spec_digest(node, self.box.key),
+                spec=spec_digest(node, self.lab.box),
                 seed=self.seeds[node.name].seed_id,
             )
             known = known.with_node(node.name, whole)
@@ -193,19 +200,25 @@ class _Bringup:
     def _prepare(self, nodes: tuple[ResolvedNode, ...]) -> None:
         if not nodes:
             return
+        box = _ensure_box(self.session)
         with stage(self.session.progress, LAB, "box volume") as current:
             current.note = boxstore.ensure(
                 self.hypervisor,
-                self.box,
+                box,
                 overlays=len(nodes),
                 log_file=self.session.directory.logs / "vagrant.log",
             )
+        self._seed(nodes)
+        write_vagrantfile(self.session, box, accelerated=self.accelerated)
+
+    def _seed(self, nodes: tuple[ResolvedNode, ...]) -> None:
+        if not nodes:
+            return
         with stage(self.session.progress, LAB, "seeds"):
             for node in nodes:
-                self._seed(node)
-        write_vagrantfile(self.session, self.box, accelerated=self.accelerated)
+                self._seed_node(node)
 
-    def _seed(self, node: ResolvedNode) -> None:
+    def _seed_node(self, node: ResolvedNode) -> None:
         image = self.session.directory.seeds / f"{node.name}.iso"
         seed.write_image(self.seeds[node.name], image)
         self.hypervisor.storage.delete_volume(POOL, seed_volume(node))
@@ -218,7 +231,7 @@ class _Bringup:
             # QEMU writes into it as another user; made here so that the user can read it.
             path.touch(mode=0o644)
 
-    def _start(self, creating: tuple[ResolvedNode, ...]) -> None:
+    def _start(self, creating: tuple[ResolvedNode, ...], state: LabState) -> None:
         for node in self.plan.of(Action.START):
             self.hypervisor.start(node.uuid)
         for node in self.plan.of(Action.RESUME):
@@ -232,14 +245,14 @@ class _Bringup:
                     tuple(node.name for node in creating),
                     cancelled=self.session.cancelled.is_set,
                 )
+        self._record(state)
 
-    def _ready(self, item: NodePlan) -> Ready:
+    def _ready(self, item: NodePlan, started: Callable[[], bool]) -> Ready:
         node = item.node
         # A running node may have been rebooted since; its report is no longer asked for.
         seed_id = (
             "" if item.action in {Action.KEEP, Action.RESUME} else self.seeds[node.name].seed_id
         )
-        budget = retry.boot_seconds(accelerated=self.accelerated)
         with libvirt() as hypervisor:
             return wait_ready(
                 Waiting(
@@ -248,7 +261,8 @@ class _Bringup:
                     firstboot_log=self.session.directory.firstboot_log(node.name),
                     console_log=self.session.directory.console_log(node.name),
                     state=lambda: hypervisor.domain_state(node.uuid),
-                    deadline=retry.Deadline.after(budget),
+                    started=started,
+                    deadline=retry.Deadline.after(self.boot_budget),
                     cancelled=self.session.cancelled.is_set,
                     progress=self.session.progress,
                 )
@@ -273,6 +287,10 @@ class _Bringup:
             raise _joined(errors)
 
 
+def _succeeded(future: Future[None]) -> bool:
+    return future.done() and future.exception() is None
+
+
 def _joined(errors: list[LabkitError]) -> LabkitError:
     if len(errors) == 1:
         return errors[0]
@@ -285,7 +303,28 @@ def _joined(errors: list[LabkitError]) -> LabkitError:
 
 def accelerated(hypervisor: Hypervisor) -> bool:
     """Return whether guests run under KVM: libvirt offers it and a tiny guest really ran."""
-    return hypervisor.domain_capabilities().has_kvm and kvm.probe().usable
+    return hypervisor.domain_capabilities().has_kvm and kvm.probe(cache=boxes.cache_root()).usable
+
+
+def boot_budget(environment: Mapping[str, str], *, accelerated: bool) -> float:
+    """Return the seconds a node is given from power-on to ready.
+
+    `LABKIT_BOOT_SECONDS` overrides labkit's own figure, on a host slower than it expects.
+
+    Raises:
+        UsageError: The variable is not a number of seconds above 0.
+    """
+    wanted = environment.get(BOOT_SECONDS_VARIABLE, "")
+    if not wanted:
+        return retry.boot_seconds(accelerated=accelerated)
+    try:
+        seconds = float(wanted)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        message = f"{BOOT_SECONDS_VARIABLE} is '{wanted}'; expected seconds, such as '900'."
+        raise UsageError(message)
+    return seconds
 
 
 def write_vagrantfile(session: Session, box: boxes.CachedBox, *, accelerated: bool) -> None:

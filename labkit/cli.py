@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -69,8 +70,10 @@ def main() -> NoReturn:
         logging.getLogger(__name__).debug("unexpected", exc_info=True)
         where = _log_path()
         if not where or os.environ.get("LABKIT_DEBUG"):
-            raise
-        sys.stderr.write(f"error: unexpected {type(exc).__name__}: {exc}\nlog: {where}\n")
+            # Not re-raised: Python would exit with 1, which means "checks failed".
+            traceback.print_exception(exc)
+        sys.stderr.write(f"error: unexpected {type(exc).__name__}: {exc}\n")
+        sys.stderr.write(f"log: {where}\n" if where else "")
         sys.exit(LabkitError.exit_code)
     sys.exit(0)
 
@@ -88,6 +91,10 @@ def _log_path() -> str:
 
 def _print_json(data: object) -> None:
     sys.stdout.write(json.dumps(data, indent=2) + "\n")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
@@ -274,7 +281,7 @@ def validate(*, lab: LabOption = LAB_FILE) -> None:
     from labkit.output import notice
 
     checked = config.load(lab)
-    notice(f"{lab}: valid; lab '{checked.name}' with {len(checked.nodes)} nodes")
+    notice(f"{lab}: valid; lab '{checked.name}' with {_count(len(checked.nodes), 'node')}")
 
 
 @app.command()
@@ -290,7 +297,7 @@ def render(
     from labkit.preview import write_preview
 
     count = write_preview(looking(lab, box=box), directory)
-    notice(f"wrote {count} files to '{directory}'")
+    notice(f"wrote {_count(count, 'file')} to '{directory}'")
 
 
 @app.command()

@@ -31,6 +31,7 @@ def working(lab: Path, verb: str, *, box: str | None = None, changes: bool) -> I
     """Open a session whose progress is shown, and logged when the verb changes something."""
     session = open_session(lab, _silent, box=box)
     if changes:
+        session.directory.create()
         logfile.start(session.directory.logs, verb)
     with shown_progress() as progress:
         yield replace(session, progress=progress)

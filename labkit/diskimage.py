@@ -22,6 +22,7 @@ PARTITION_ENTRY = 446
 ACTIVE = 0x80
 LINUX_TYPE = 0x83
 GIB = 1024**3
+
 TOOL_TIMEOUT = 300.0
 
 GRUB_DIRECTORIES = (Path("/usr/lib/grub/i386-pc"), Path("/usr/share/grub2/i386-pc"))

@@ -110,10 +110,13 @@ def network_uuid(lab_id: UUID, name: str) -> UUID:
     return uuid5(lab_id, f"network/{name}")
 
 
-def spec_digest(node: ResolvedNode, box_key: str) -> str:
-    """Return a digest of everything that is fixed when a domain is created."""
+def spec_digest(node: ResolvedNode, box: str) -> str:
+    """Return a digest of everything that is fixed when a domain is created.
+
+    The box counts by its name: a newer build of it is no reason to touch a node that exists.
+    """
     hardware = {
-        "box": box_key,
+        "box": box,
         "cpus": node.cpus,
         "memory_mib": node.memory_mib,
         "disk_gib": node.disk_gib,
@@ -122,16 +125,13 @@ def spec_digest(node: ResolvedNode, box_key: str) -> str:
     return hashlib.sha256(json.dumps(hardware).encode()).hexdigest()
 
 
-def plan_up(
-    lab: ResolvedLab, state: LabState, seen: Seen, *, box_key: str, seeds: Mapping[str, str]
-) -> UpPlan:
+def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str, str]) -> UpPlan:
     """Decide what `up` does.
 
     Args:
         lab: What is wanted.
         state: What is recorded.
         seen: What the host has.
-        box_key: Content key of the box new nodes start from.
         seeds: Seed id per node, as rendered now.
 
     Raises:
@@ -140,7 +140,7 @@ def plan_up(
             no longer fits what runs; details list every case.
     """
     _require_networks(lab, state, seen)
-    conflicts = tuple(_conflicts(lab, state, seen, box_key))
+    conflicts = tuple(_conflicts(lab, state, seen))
     if conflicts:
         message = f"The lab '{lab.name}' cannot come up as things are on this host."
         raise OperationError(message, details=conflicts)
@@ -186,9 +186,9 @@ def _by_uuid(seen: Seen, uuid: UUID) -> DomainInfo | None:
     return next((domain for domain in seen.domains if domain.uuid == uuid), None)
 
 
-def _conflicts(lab: ResolvedLab, state: LabState, seen: Seen, box_key: str) -> Iterator[str]:
+def _conflicts(lab: ResolvedLab, state: LabState, seen: Seen) -> Iterator[str]:
     for node in lab.nodes:
-        yield from _node_conflicts(node, state, seen, box_key)
+        yield from _node_conflicts(node, state, seen, lab.box)
     for name in state.nodes:
         if lab.node(name) is None and _by_uuid(seen, node_uuid(lab.lab_id, name)):
             yield (
@@ -205,9 +205,7 @@ def _conflicts(lab: ResolvedLab, state: LabState, seen: Seen, box_key: str) -> I
                 )
 
 
-def _node_conflicts(
-    node: ResolvedNode, state: LabState, seen: Seen, box_key: str
-) -> Iterator[str]:
+def _node_conflicts(node: ResolvedNode, state: LabState, seen: Seen, box: str) -> Iterator[str]:
     mine = _by_uuid(seen, node.uuid)
     for domain in seen.domains:
         if domain.name == node.domain and domain.uuid != node.uuid:
@@ -215,7 +213,6 @@ def _node_conflicts(
                 f"node '{node.name}': a domain named '{node.domain}' exists that is not this "
                 f"lab's (UUID {domain.uuid}); rename the lab, or remove that domain"
             )
-            return
     recorded = state.nodes.get(node.name)
     if mine is None:
         for name in (disk_volume(node), seed_volume(node)):
@@ -228,7 +225,7 @@ def _node_conflicts(
         return
     if recorded is None or not recorded.created:
         return
-    if recorded.spec not in {"", spec_digest(node, box_key)}:
+    if recorded.spec not in {"", spec_digest(node, box)}:
         yield (
             f"node '{node.name}': its box or hardware in lab.yaml is not what it was created "
             "with; put it back, or run 'labkit destroy' and 'labkit up'"

@@ -63,5 +63,5 @@ def _box_name(name: str) -> str:
         return boxes.vagrant_name(boxes.find_box(name))
     except UsageError as exc:
         # A lab file may name a box that this labkit cannot build; the files are the same.
-        log.warning("%s", exc.message)
+        log.info("rendered for an unknown box: %s", exc.message)
         return f"labkit-{name}"

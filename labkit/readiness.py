@@ -30,12 +30,15 @@ CONSOLE_LINES = 15
 # One remote loop instead of many SSH commands: each would make the guest start a process.
 SETTLE_SECONDS = 20
 
-# systemd 219, CentOS 7's, has no `is-system-running --wait`.
+# systemd 219, CentOS 7's, has no `is-system-running --wait`. Every process costs an emulated guest
+# a quarter of a second: the shell itself reads the boot id, and "running" means no unit failed.
 _SETTLE = (
-    f"n=0; while s=$(systemctl is-system-running); "
+    "sudo sh -c '"
+    "n=0; while s=$(systemctl is-system-running); "
     f"case $s in initializing|starting) [ $n -lt {SETTLE_SECONDS * 4} ];; *) false;; esac; "
     "do n=$((n+1)); sleep 0.25; done; "
-    "echo $s; cat /proc/sys/kernel/random/boot_id; systemctl --failed --no-legend --plain"
+    "echo $s; cat /proc/sys/kernel/random/boot_id; "
+    "[ $s = running ] || systemctl --failed --no-legend --plain'"
 )
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -51,6 +54,7 @@ class Waiting:
         firstboot_log: File its firstboot port is written to.
         console_log: File its serial console is written to.
         state: Asks libvirt for the domain's state; None while the domain does not exist yet.
+        started: Whether its start has been asked for and done; off then means it stopped.
         deadline: When to give up.
         cancelled: True gives up at once.
         progress: Told of every layer.
@@ -61,6 +65,7 @@ class Waiting:
     firstboot_log: Path
     console_log: Path
     state: Callable[[], DomainState | None]
+    started: Callable[[], bool]
     deadline: Deadline
     cancelled: Callable[[], bool]
     progress: Progress
@@ -119,18 +124,26 @@ def wait_ready(waiting: Waiting) -> Ready:
 def _require_alive(waiting: Waiting) -> None:
     state = waiting.state()
     if state in {DomainState.SHUTOFF, DomainState.CRASHED}:
-        message = f"The domain of node '{waiting.endpoint.node}' stopped while it was starting."
-        raise OperationError(message, details=(f"libvirt says: {state}",))
+        raise _stopped(waiting, state)
     if state is not DomainState.RUNNING:
         raise NotYet(f"the domain is {state or 'not there yet'}")  # noqa: EM102 -- an answer
 
 
+def _stopped(waiting: Waiting, state: DomainState | None) -> OperationError:
+    message = f"The domain of node '{waiting.endpoint.node}' stopped while it was starting."
+    return OperationError(message, details=(f"libvirt says: {state or 'no such domain'}",))
+
+
 def _running(waiting: Waiting) -> str:
     def check() -> str:
+        # Asked before the state: a domain is off, or not there, until its start is done.
+        started = waiting.started()
         state = waiting.state()
-        if state is not DomainState.RUNNING:
-            raise NotYet(f"the domain is {state or 'not there yet'}")  # noqa: EM102 -- an answer
-        return ""
+        if state is DomainState.RUNNING:
+            return ""
+        if started and state in {None, DomainState.SHUTOFF, DomainState.CRASHED}:
+            raise _stopped(waiting, state)
+        raise NotYet(f"the domain is {state or 'not there yet'}")  # noqa: EM102 -- an answer
 
     return _wait(waiting, "its domain to run", check)
 

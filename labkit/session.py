@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from labkit import config, hostnet, ssh
 from labkit.errors import OperationError, UsageError
 from labkit.hypervisor import Hypervisor, connect
+from labkit.libvirt_errors import NotFoundError
 from labkit.plan import Seen
 from labkit.resolve import resolve
 from labkit.state import LabDirectory, LabState, lab_directory
@@ -124,13 +125,24 @@ def libvirt() -> Iterator[Hypervisor]:
         yield hypervisor
 
 
-def look(hypervisor: Hypervisor) -> Seen:
-    """Return what the host has, as far as a lab can meet it."""
-    hypervisor.storage.ensure_pool(POOL)
-    hypervisor.storage.refresh(POOL)
+def look(hypervisor: Hypervisor, *, define_pool: bool = True) -> Seen:
+    """Return what the host has, as far as a lab can meet it.
+
+    Args:
+        hypervisor: The host's libvirt.
+        define_pool: Make the storage pool where it is missing; False changes nothing.
+    """
+    storage = hypervisor.storage
+    if define_pool:
+        storage.ensure_pool(POOL)
+    try:
+        storage.refresh(POOL)
+        volumes = storage.volumes(POOL)
+    except NotFoundError:
+        volumes = ()
     return Seen(
         domains=hypervisor.domains(),
         networks=hypervisor.networks(),
-        volumes={volume.name: volume for volume in hypervisor.storage.volumes(POOL)},
+        volumes={volume.name: volume for volume in volumes},
         links=hostnet.links(),
     )

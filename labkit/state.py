@@ -124,11 +124,7 @@ class LabDirectory:
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
         except OSError as exc:
-            msg = f"The lab's directory '{self.path}' cannot be created: {exc.strerror}."
-            raise HostError(
-                msg,
-                hint=f"Make its parent writable, or set {STATE_DIR_VARIABLE} to another place.",
-            ) from exc
+            raise _unwritable(self.path, exc) from exc
 
     def load(self, lab: str) -> LabState:
         """Return the recorded state, or a fresh one when nothing is recorded yet.
@@ -141,7 +137,7 @@ class LabDirectory:
         """
         try:
             text = self.state_file.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return LabState(lab=lab, lab_id=path_lab_id(self.path))
         try:
             return LabState.model_validate_json(text)
@@ -205,9 +201,13 @@ def lab_lock(directory: LabDirectory, verb: str) -> Iterator[None]:
     """Hold the lab for one changing verb; the kernel frees it when the process dies.
 
     Raises:
+        HostError: The lab's directory cannot be made.
         OperationError: Another labkit holds it; names its verb, pid and start time.
     """
-    directory.path.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.path.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise _unwritable(directory.path, exc) from exc
     holder = directory.path / "lock.holder"
     lock = FileLock(directory.path / "lock", timeout=0)
     try:
@@ -228,6 +228,13 @@ def lab_lock(directory: LabDirectory, verb: str) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _unwritable(path: Path, cause: OSError) -> HostError:
+    return HostError(
+        f"The lab's directory '{path}' cannot be created: {cause.strerror}.",
+        hint=f"Make its parent writable, or set {STATE_DIR_VARIABLE} to another place.",
+    )
 
 
 def _describe_holder(holder: Path) -> str:

@@ -18,6 +18,7 @@ from labkit.state import lab_lock
 
 if TYPE_CHECKING:
     from labkit.hypervisor import Hypervisor
+    from labkit.state import LabState
     from labkit.topology import ResolvedNode
 
 log = logging.getLogger(__name__)
@@ -41,19 +42,19 @@ def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> Hal
         force: Cut the power at once.
         dry_run: Only say what would be done.
     """
-    with lab_lock(session.directory, "halt"):
-        nodes = session.lab.nodes
-        if dry_run:
-            with libvirt() as hypervisor:
-                states = [hypervisor.domain_state(node.uuid) for node in nodes]
-            names = [node.name for node in nodes]
-            todo = ["is off" if state in OFF else "would be shut down" for state in states]
-            return HaltReport(nodes=tuple(zip(names, todo, strict=True)))
-        with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
-            how = list(pool.map(lambda node: _halt_node(session, node, force=force), nodes))
-        return HaltReport(
-            nodes=tuple((node.name, word) for node, word in zip(nodes, how, strict=True))
-        )
+    nodes = session.lab.nodes
+    names = [node.name for node in nodes]
+    if dry_run:
+        with libvirt() as hypervisor:
+            states = [hypervisor.domain_state(node.uuid) for node in nodes]
+        todo = ["is off" if state in OFF else "would be shut down" for state in states]
+        return HaltReport(nodes=tuple(zip(names, todo, strict=True)))
+    with (
+        lab_lock(session.directory, "halt"),
+        ThreadPoolExecutor(max_workers=len(nodes)) as pool,
+    ):
+        how = pool.map(lambda node: _halt_node(session, node, force=force), nodes)
+        return HaltReport(nodes=tuple(zip(names, how, strict=True)))
 
 
 def _halt_node(session: Session, node: ResolvedNode, *, force: bool) -> str:
@@ -104,12 +105,14 @@ def destroy(session: Session, *, dry_run: bool = False) -> Possessions:
     Raises:
         OperationError: Something could not be removed; details list it.
     """
+    if dry_run:
+        with libvirt() as hypervisor:
+            return possessions(session.lab, session.state(), look(hypervisor, define_pool=False))
     with lab_lock(session.directory, "destroy"):
         with libvirt() as hypervisor:
             state = session.state()
             owned = possessions(session.lab, state, look(hypervisor))
-            if dry_run:
-                return owned
+            state = _claim(session, state, owned)
             with stage(session.progress, LAB, "vagrant destroy") as current:
                 current.note = _vagrant_destroy(session)
             with stage(session.progress, LAB, "removing") as current:
@@ -125,6 +128,16 @@ def destroy(session: Session, *, dry_run: bool = False) -> Possessions:
             )
         session.directory.remove()
         return owned
+
+
+def _claim(session: Session, state: LabState, owned: Possessions) -> LabState:
+    """Write down volumes that only their domain says are the lab's, before the domain goes."""
+    volumes = {*state.volumes, *owned.volumes}
+    if volumes == {*state.volumes}:
+        return state
+    claimed = state.model_copy(update={"volumes": tuple(sorted(volumes))})
+    session.directory.save(claimed)
+    return claimed
 
 
 def _vagrant_destroy(session: Session) -> str:

@@ -1,13 +1,14 @@
 """Boots a cached box under QEMU directly, without libvirt or Vagrant, to look at the box alone.
 
-`python -m tests.e2e.bare_guest SPEC` runs inside a network namespace of its own, made with
-`unshare --net`; the test and the measuring script start it there.
+`unshare --net python -m tests.e2e.bare_guest look NAME` (or `measure NAME NAME`) prints what it
+found as JSON. It refuses to run in the host's own network namespace.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 import socket
 import subprocess  # noqa: TID251 -- labkit.process has no children that run in the background
@@ -16,8 +17,10 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from labkit import boxes
 from labkit.process import run
 
 if TYPE_CHECKING:
@@ -49,6 +52,10 @@ def write_seed(directory: Path) -> Path:
     etc = "/etc/sysconfig/network-scripts/ifcfg-"
     files = {
         "/etc/hostname": ("0644 root:root", "controller.lab\n"),
+        "/etc/hosts": (
+            "0644 root:root",
+            f"127.0.0.1 localhost\n{ADDRESSES['enp0s3']} controller.lab controller\n",
+        ),
         "/etc/ssh/ssh_host_ed25519_key": ("0600 root:root", (directory / "host").read_text()),
         "/home/vagrant/.ssh/authorized_keys": (
             "0600 vagrant:vagrant",
@@ -104,10 +111,12 @@ class BareGuest:
 
     Attributes:
         directory: Holds its disk, keys, console.log, firstboot.log.
+        process: QEMU.
         started: When QEMU was started, on the monotonic clock.
     """
 
     directory: Path
+    process: subprocess.Popen[bytes]
     started: float = field(default_factory=time.monotonic)
 
     def console(self) -> str:
@@ -126,6 +135,17 @@ class BareGuest:
                 time.sleep(0.1)  # noqa: TID251 -- a stop-watch, not product code
         msg = f"no SSH within {BOOT_LIMIT:.0f} s; console:\n{self.console()[-3000:]}"
         raise TimeoutError(msg)
+
+    def press_power_button(self) -> int:
+        """Ask for a shutdown as libvirt does by ACPI and return QEMU's exit status."""
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(10)
+            peer.connect(str(self.directory / "qmp.sock"))
+            for command in ("qmp_capabilities", "system_powerdown"):
+                peer.recv(65536)
+                peer.sendall(json.dumps({"execute": command}).encode() + b"\n")
+            peer.recv(65536)
+            return self.process.wait(timeout=60)
 
     def ssh(self, command: str, *, address: str = ADDRESSES["enp0s3"]) -> str:
         """Run a command as vagrant with a checked host key and return its output."""
@@ -157,6 +177,7 @@ def running(directory: Path, iso: Path, *, memory_mib: int = 1024) -> Iterator[B
     argv += ["-nodefaults", "-display", "none", "-object", "rng-random,id=r,filename=/dev/urandom"]
     argv += ["-device", "virtio-rng-pci,rng=r", "-device", "virtio-serial-pci"]
     argv += ["-drive", f"file={directory}/disk.qcow2,if=virtio"]
+    argv += ["-qmp", f"unix:{directory}/qmp.sock,server=on,wait=off"]
     argv += ["-drive", f"file={iso},if=none,id=cd,media=cdrom,readonly=on"]
     argv += ["-device", "ide-cd,bus=ide.1,drive=cd", "-serial", f"file:{directory}/console.log"]
     for number, (port, name) in enumerate(
@@ -173,7 +194,7 @@ def running(directory: Path, iso: Path, *, memory_mib: int = 1024) -> Iterator[B
         argv += ["-device", f"{device},bus=pcie.0,addr={SLOTS[name]}"]
     with subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv]) as child:
         try:
-            yield BareGuest(directory=directory)
+            yield BareGuest(directory=directory, process=child)
         finally:
             child.kill()
 
@@ -195,6 +216,85 @@ def bridge() -> Iterator[None]:
     yield
 
 
-def clean(directory: Path) -> None:
-    """Remove what a guest left."""
-    shutil.rmtree(directory, ignore_errors=True)
+def boot_seconds(box: CachedBox, directory: Path) -> tuple[float, float]:
+    """Boot a box once; return the seconds to its SSH banner and its kernel's clock by then."""
+    with booted(box, directory) as guest:
+        seconds = guest.wait_for_ssh()
+        state = guest.ssh("sudo systemctl is-system-running --wait; cat /proc/uptime").split()
+        if state[0] != "running":
+            msg = f"the guest is '{state[0]}' and was expected to be 'running'"
+            raise RuntimeError(msg)
+    shutil.rmtree(directory)
+    return seconds, float(state[1])
+
+
+def measure(found: list[CachedBox], directory: Path, *, rounds: int) -> dict[str, list[float]]:
+    """Boot the boxes in turn, A B A B, and return the seconds to SSH of each, in order."""
+    times: dict[str, list[float]] = {box.key: [] for box in found}
+    for turn in range(rounds):
+        for box in found:
+            times[box.key].append(boot_seconds(box, directory / f"{box.key[:8]}-{turn}")[0])
+    return times
+
+
+CONVERT = r"""
+cd /etc/sysconfig/network-scripts
+sed -E '/^(TYPE|BOOTPROTO|NAME|DEVICE)=/d' ifcfg-enp0s3 >ifcfg-br-ex
+printf '%s\n' DEVICE=br-ex NAME=br-ex DEVICETYPE=ovs OVSBOOTPROTO=static TYPE=OVSBridge \
+  'OVS_EXTRA="set bridge br-ex fail_mode=standalone"' >>ifcfg-br-ex
+printf '%s\n' DEVICE=enp0s3 NAME=enp0s3 DEVICETYPE=ovs TYPE=OVSPort OVS_BRIDGE=br-ex ONBOOT=yes \
+  BOOTPROTO=none >ifcfg-enp0s3
+systemctl restart network
+"""
+LOOK = {
+    "state": "sudo systemctl is-system-running --wait",
+    "failed": "sudo systemctl --failed --no-legend --plain",
+    "addresses": "ip -4 -br address",
+    "routes": "ip route",
+    "hostname": "cat /proc/sys/kernel/hostname",
+    "rp_filter": "cat /proc/sys/net/ipv4/conf/all/rp_filter",
+    "macs": "cat /sys/class/net/enp0s3/address /sys/class/net/enp0s8/address",
+    "variant": "grep ^VARIANT= /etc/os-release",
+    "openvswitch": "sudo systemctl is-active openvswitch-switch",
+    "keys": "ls /etc/ssh; ls -A /root/.ssh 2>/dev/null",
+}
+
+
+def look(box: CachedBox, directory: Path) -> dict[str, str]:
+    """Boot a box through its life and return what was seen at each stage."""
+    seen: dict[str, str] = {}
+    with booted(box, directory) as guest:
+        guest.wait_for_ssh()
+        seen |= {name: guest.ssh(command).strip() for name, command in LOOK.items()}
+        seen["second_nic"] = guest.ssh("hostname", address=ADDRESSES["enp0s8"]).strip()
+        guest.ssh(f"sudo bash -c {shlex.quote(CONVERT)}")
+        for name, command in (("addresses", "ip -4 -br address"), ("routes", "ip route")):
+            seen[f"ovs_{name}"] = guest.ssh(command).strip()
+        seen["ovs"] = guest.ssh(
+            "sudo ovs-vsctl list-ports br-ex; sudo ovs-vsctl get bridge br-ex fail_mode"
+        ).strip()
+        seen["button"] = str(guest.press_power_button())
+    with running(directory, directory / "seed.iso") as guest:
+        guest.wait_for_ssh()
+        seen["again_state"] = guest.ssh(LOOK["state"]).strip()
+        seen["again_addresses"] = guest.ssh("ip -4 -br address").strip()
+        seen["port"] = (directory / "firstboot.log").read_text()
+        seen["console"] = guest.console()
+    return seen
+
+
+def main() -> None:
+    """Serve `look NAME` and `measure NAME NAME`: print what was found as JSON."""
+    verb, *names = sys.argv[1:]
+    found = [boxes.cached(boxes.find_box(name), boxes.cache_root()) for name in names]
+    with TemporaryDirectory(prefix="labkit-bare-") as directory, bridge():
+        ready = [box for box in found if box is not None]
+        if verb == "look":
+            answer: object = look(ready[0], Path(directory) / "guest")
+        else:
+            answer = list(measure(ready, Path(directory), rounds=2).values())
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

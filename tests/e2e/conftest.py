@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import labkit
-from labkit import kvm, process, sandbox
-from labkit.boxes import cache_root
+from labkit import box_build, kvm, process, sandbox
+from labkit.boxes import cache_root, find_box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,3 +64,34 @@ def in_sandbox(
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def rehearsal_box(
+    sandbox_argv: Callable[[Sequence[str | Path]], list[str]],  # noqa: ARG001 -- its skips come first
+) -> None:
+    """Build the rehearsal box outside the sandbox, which has no way to its packages."""
+    box_build.build(find_box("rehearsal"), cache_root(), progress=lambda _line: None)
+
+
+@pytest.fixture
+def passes_inside(
+    sandbox_argv: Callable[[Sequence[str | Path]], list[str]],
+    rehearsal_box: None,  # noqa: ARG001 -- it has to be there
+) -> Callable[[str], None]:
+    """Run a file of tests in a sandbox and require that every one passes, none skipped."""
+
+    def check(name: str) -> None:
+        file = Path(__file__).with_name(name)
+        inner = [sys.executable, "-m", "pytest", "-m", "e2e", "-p", "no:cacheprovider"]
+        result = process.run(
+            sandbox_argv([*inner, "--durations=5", file]),
+            cwd=file.parents[2],
+            timeout=880,
+            check=False,
+        )
+        assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+        assert " passed" in result.stdout
+        assert " skipped" not in result.stdout
+
+    return check

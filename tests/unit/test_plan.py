@@ -67,7 +67,7 @@ def active_network(lab: ResolvedLab) -> NetworkInfo:
     )
 
 
-def recorded(lab: ResolvedLab, *, created: bool = True, box: str = "key") -> LabState:
+def recorded(lab: ResolvedLab, *, created: bool = True, box: str = "rehearsal") -> LabState:
     return LabState(
         lab=lab.name,
         lab_id=lab.lab_id,
@@ -99,7 +99,7 @@ def running(lab: ResolvedLab) -> Seen:
 
 def test_plan_on_an_empty_host_creates_everything() -> None:
     lab = labs.lab()
-    plan = plan_up(lab, LabState(lab="demo", lab_id=lab.lab_id), EMPTY, box_key="key", seeds=SEEDS)
+    plan = plan_up(lab, LabState(lab="demo", lab_id=lab.lab_id), EMPTY, seeds=SEEDS)
     assert plan.networks == ("lan",)
     assert [item.action for item in plan.nodes] == [Action.CREATE, Action.CREATE]
     assert plan.leftovers == ()
@@ -108,7 +108,7 @@ def test_plan_on_an_empty_host_creates_everything() -> None:
 
 def test_plan_for_a_running_lab_changes_nothing() -> None:
     lab = labs.lab()
-    plan = plan_up(lab, recorded(lab), running(lab), box_key="key", seeds=SEEDS)
+    plan = plan_up(lab, recorded(lab), running(lab), seeds=SEEDS)
     assert not plan.changes
     assert [item.action for item in plan.nodes] == [Action.KEEP, Action.KEEP]
 
@@ -125,13 +125,13 @@ def test_plan_for_a_stopped_node_starts_it(state: DomainState, action: Action) -
     lab = labs.lab()
     seen = running(lab)
     seen = replace(seen, domains=(domain(lab.nodes[0], state), domain(lab.nodes[1])))
-    plan = plan_up(lab, recorded(lab), seen, box_key="key", seeds=SEEDS)
+    plan = plan_up(lab, recorded(lab), seen, seeds=SEEDS)
     assert [item.action for item in plan.nodes] == [action, Action.KEEP]
 
 
 def test_plan_after_an_interrupted_up_remakes_half_made_nodes() -> None:
     lab = labs.lab()
-    plan = plan_up(lab, recorded(lab, created=False), running(lab), box_key="key", seeds=SEEDS)
+    plan = plan_up(lab, recorded(lab, created=False), running(lab), seeds=SEEDS)
     assert [item.action for item in plan.nodes] == [Action.RECREATE, Action.RECREATE]
     assert set(plan.leftovers) == set(running(lab).volumes)
 
@@ -139,7 +139,7 @@ def test_plan_after_an_interrupted_up_remakes_half_made_nodes() -> None:
 def test_plan_after_a_kill_between_volume_and_domain_deletes_the_claimed_volume() -> None:
     lab = labs.lab()
     seen = replace(EMPTY, volumes={"demo_compute.img": volume("demo_compute.img")})
-    plan = plan_up(lab, recorded(lab, created=False), seen, box_key="key", seeds=SEEDS)
+    plan = plan_up(lab, recorded(lab, created=False), seen, seeds=SEEDS)
     assert plan.leftovers == ("demo_compute.img",)
 
 
@@ -155,7 +155,7 @@ def test_plan_with_foreign_objects_of_our_names_refuses_and_lists_all() -> None:
     )
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
     with pytest.raises(OperationError) as caught:
-        plan_up(lab, fresh, seen, box_key="key", seeds=SEEDS)
+        plan_up(lab, fresh, seen, seeds=SEEDS)
     text = "\n".join(caught.value.details)
     assert len(caught.value.details) == 3
     assert "'demo_controller' exists that is not this lab's" in text
@@ -167,7 +167,7 @@ def test_plan_with_changed_hardware_names_the_node() -> None:
     lab = labs.lab()
     bigger = replace(lab, nodes=(replace(lab.nodes[0], cpus=8), lab.nodes[1]))
     with pytest.raises(OperationError) as caught:
-        plan_up(bigger, recorded(lab), running(lab), box_key="key", seeds=SEEDS)
+        plan_up(bigger, recorded(lab), running(lab), seeds=SEEDS)
     assert len(caught.value.details) == 1
     assert "node 'controller': its box or hardware" in caught.value.details[0]
 
@@ -175,14 +175,14 @@ def test_plan_with_changed_hardware_names_the_node() -> None:
 def test_plan_with_another_box_refuses() -> None:
     lab = labs.lab()
     with pytest.raises(OperationError) as caught:
-        plan_up(lab, recorded(lab), running(lab), box_key="other", seeds=SEEDS)
+        plan_up(replace(lab, box="centos7"), recorded(lab), running(lab), seeds=SEEDS)
     assert len(caught.value.details) == 2
 
 
 def test_plan_with_changed_files_says_when_they_take_effect() -> None:
     lab = labs.lab()
     seeds = {**SEEDS, "compute": "new"}
-    plan = plan_up(lab, recorded(lab), running(lab), box_key="key", seeds=seeds)
+    plan = plan_up(lab, recorded(lab), running(lab), seeds=seeds)
     assert [bool(item.notice) for item in plan.nodes] == [False, True]
     assert not plan.changes
 
@@ -191,7 +191,7 @@ def test_plan_with_a_node_that_left_the_lab_file_refuses() -> None:
     both = labs.lab()
     one = labs.lab("controller")
     with pytest.raises(OperationError) as caught:
-        plan_up(one, recorded(both), running(both), box_key="key", seeds=SEEDS)
+        plan_up(one, recorded(both), running(both), seeds=SEEDS)
     assert "node 'compute' exists but is no longer in lab.yaml" in caught.value.details[0]
 
 
@@ -200,7 +200,7 @@ def test_plan_with_a_range_used_on_the_host_refuses() -> None:
     seen = replace(EMPTY, links={"eth0": (IPv4Interface("172.16.0.9/16"),)})
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
     with pytest.raises(HostError) as caught:
-        plan_up(lab, fresh, seen, box_key="key", seeds=SEEDS)
+        plan_up(lab, fresh, seen, seeds=SEEDS)
     assert "overlaps 172.16.0.9/16 on the host's 'eth0'" in caught.value.details[0]
 
 
@@ -209,7 +209,7 @@ def test_plan_with_a_foreign_device_of_our_bridge_name_refuses() -> None:
     seen = replace(EMPTY, links={lab.networks[0].bridge: ()})
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
     with pytest.raises(HostError) as caught:
-        plan_up(lab, fresh, seen, box_key="key", seeds=SEEDS)
+        plan_up(lab, fresh, seen, seeds=SEEDS)
     assert f"ip link delete {lab.networks[0].bridge}" in caught.value.details[0]
 
 
@@ -217,7 +217,7 @@ def test_plan_with_a_missing_host_bridge_says_how_to_make_it() -> None:
     lab = labs.lab(plugged=labs.network(mode=NetworkMode.BRIDGE))
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
     with pytest.raises(HostError) as caught:
-        plan_up(lab, fresh, EMPTY, box_key="key", seeds=SEEDS)
+        plan_up(lab, fresh, EMPTY, seeds=SEEDS)
     assert "ip link add br0 type bridge" in caught.value.details[0]
 
 
@@ -225,7 +225,7 @@ def test_plan_with_a_host_bridge_makes_no_network() -> None:
     lab = labs.lab(plugged=labs.network(mode=NetworkMode.BRIDGE))
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
     seen = replace(EMPTY, links={"br0": (IPv4Interface("172.16.208.1/24"),)})
-    assert plan_up(lab, fresh, seen, box_key="key", seeds=SEEDS).networks == ()
+    assert plan_up(lab, fresh, seen, seeds=SEEDS).networks == ()
 
 
 def test_possessions_of_a_running_lab_are_everything_it_made() -> None:

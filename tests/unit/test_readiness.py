@@ -55,6 +55,7 @@ def waiting(server: FakeSshServer, key_file: Path, tmp_path: Path) -> Waiting:
         firstboot_log=tmp_path / "firstboot",
         console_log=tmp_path / "console",
         state=lambda: DomainState.RUNNING,
+        started=lambda: False,
         deadline=Deadline.after(20),
         cancelled=lambda: False,
         progress=lambda _event: None,
@@ -97,6 +98,23 @@ def test_domain_that_never_appears_times_out_naming_the_layer(waiting: Waiting) 
     with pytest.raises(WaitTimeout) as caught:
         wait_ready(replace(soon(waiting), state=lambda: None))
     assert "node 'controller': its domain to run" in caught.value.message
+
+
+@pytest.mark.parametrize("state", [None, DomainState.SHUTOFF, DomainState.CRASHED])
+def test_domain_that_is_off_after_its_start_fails_at_once(
+    waiting: Waiting, state: DomainState | None
+) -> None:
+    stopped = replace(waiting, state=lambda: state, started=lambda: True)
+    with pytest.raises(OperationError) as caught:
+        wait_ready(stopped)
+    assert not isinstance(caught.value, WaitTimeout)
+    assert "'controller' stopped while it was starting" in caught.value.message
+
+
+def test_domain_that_is_off_before_its_start_is_waited_for(waiting: Waiting) -> None:
+    states = iter([None, DomainState.SHUTOFF])
+    ready = wait_ready(replace(waiting, state=lambda: next(states, DomainState.RUNNING)))
+    assert ready.boot_id == BOOT_ID
 
 
 def test_missing_report_times_out_with_the_console_s_last_lines(waiting: Waiting) -> None:

@@ -1,0 +1,121 @@
+"""The wheel, installed in an environment of its own outside the tree, does what the checkout does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import site
+import sys
+import venv
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit.process import environment, run
+from tests.examples import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = pytest.mark.integration
+
+SOURCES = ("labkit", "boxes", "kickstart", "Vagrantfile.j2", "lab.yaml", "pyproject.toml")
+TEXTS = ("README.md", "LICENSE")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build from a copy, so that nothing is written into the tree and nothing left there counts."""
+    source = tmp_path_factory.mktemp("source")
+    ignored = shutil.ignore_patterns("__pycache__", "data")
+    for name in (*SOURCES, *TEXTS):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, source / name)
+    target = tmp_path_factory.mktemp("dist")
+    run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target],
+        cwd=source,
+        timeout=100,
+    )
+    (built,) = target.glob("labkit-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel, with this environment's packages beside it; return its `labkit`."""
+    place = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(place, with_pip=True)
+    python = place / "bin" / "python"
+    run(
+        [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel],
+        timeout=100,
+    )
+    (packages,) = place.glob("lib/python*/site-packages")
+    # Behind the wheel on the path, and without the tree that an editable install adds.
+    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    return place / "bin" / "labkit"
+
+
+def files_under(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_wheel_carries_every_shipped_file_and_no_test(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    shipped = {
+        f"labkit/data/{path.relative_to(ROOT).as_posix()}"
+        for name in ("boxes", "kickstart")
+        for path in (ROOT / name).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert shipped
+    assert shipped | {"labkit/data/Vagrantfile.j2", "labkit/data/lab.yaml"} <= names
+    assert "labkit/py.typed" in names
+    assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_installed_labkit_renders_what_the_checkout_renders(
+    installed: Path, tmp_path: Path
+) -> None:
+    shutil.copy(ROOT / "lab.yaml", tmp_path / "lab.yaml")
+    commands: dict[str, list[str | Path]] = {
+        "wheel": [installed],
+        "checkout": [sys.executable, "-m", "labkit"],
+    }
+    for name, command in commands.items():
+        run(
+            [*command, "render", name, "--box", "rehearsal"],
+            cwd=tmp_path,
+            env=environment(**({"PYTHONPATH": str(ROOT)} if name == "checkout" else {})),
+            timeout=60,
+        )
+    rendered = files_under(tmp_path / "wheel")
+    assert "Vagrantfile" in rendered
+    assert "compute/etc/sysconfig/network-scripts/ifcfg-enp0s8" in rendered
+    assert rendered == files_under(tmp_path / "checkout")
+
+
+def test_installed_labkit_is_not_the_checkout(installed: Path, tmp_path: Path) -> None:
+    python = installed.with_name("python")
+    code = "import labkit, labkit.resources as r; print(labkit.__file__); print(r.root())"
+    for line in run([python, "-c", code], cwd=tmp_path, timeout=60).stdout.splitlines():
+        assert Path(line).is_relative_to(installed.parent.parent)
+
+
+def test_installed_labkit_knows_the_boxes_by_the_same_key(installed: Path, tmp_path: Path) -> None:
+    def keys(command: Sequence[str | Path], place: Path) -> dict[str, str]:
+        listed = run([*command, "box", "list", "--json"], cwd=place, timeout=60).stdout
+        return {box["name"]: box["key"] for box in json.loads(listed)}
+
+    found = keys([installed], tmp_path)
+    assert "rehearsal" in found
+    assert found == keys([sys.executable, "-m", "labkit"], ROOT)

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit import cli, config, errors
+from tests import documentation
+from tests.documentation import NOT_RUN, PAGES, ROOT, WALKED, Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ALL = [command for page in PAGES for command in documentation.commands(page)]
+CHEAP = [command for command in ALL if documentation.CHEAP.fullmatch(command.text)]
+MADE: dict[str, Callable[[], str]] = {
+    "docs/reference/cli.md": documentation.verb_sections,
+    "docs/reference/lab-file.md": documentation.key_tables,
+}
+MAX_COLUMNS = 120
+
+
+@pytest.fixture
+def _terminate_as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def run_labkit(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["labkit", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def words(command: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", command))
+
+
+@pytest.mark.usefixtures("_terminate_as_before")
+@pytest.mark.parametrize("command", CHEAP, ids=lambda command: command.place)
+def test_command_of_a_page_succeeds_and_prints_what_the_page_shows(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = documentation.labs(command.page)
+    lab = tmp_path / "lab.yaml"
+    # lab-file.md shows a small lab, but its commands are about the project's own.
+    if whole and command.page in WALKED:
+        lab.write_text(whole[0], encoding="utf-8")
+    else:
+        shutil.copy(ROOT / "lab.yaml", lab)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
+
+    code = run_labkit(shlex.split(command.text)[1:], monkeypatch)
+
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    if command.output:
+        assert documentation.shown(printed.out, printed.err) == command.output
+
+
+def test_every_command_of_the_pages_is_run_by_a_test_or_has_its_reason() -> None:
+    walked = {command.text for page in WALKED for command in documentation.commands(page)}
+    run = walked | {command.text for command in CHEAP}
+
+    assert [each.place for each in ALL if each.text not in run | set(NOT_RUN)] == []
+    assert set(NOT_RUN) - {command.text for command in ALL} == set(), "stale reasons"
+
+
+@pytest.mark.parametrize("page", MADE)
+def test_reference_page_says_what_the_program_says(
+    page: str, request: pytest.FixtureRequest
+) -> None:
+    expected = documentation.with_generated(page, MADE[page]())
+    if request.config.getoption("--regenerate"):
+        PAGES[page].write_text(expected, encoding="utf-8")
+
+    assert documentation.text(page) == expected, "see 'pytest --regenerate'"
+
+
+def test_verb_sections_name_every_verb_and_option() -> None:
+    made = documentation.verb_sections()
+
+    for name, verb in documentation.verbs().items():
+        section = made.split(f"### labkit {name}\n")[1].split("### ")[0]
+        for parameter in verb.params:
+            for option in parameter.opts if parameter.param_type_name == "option" else ():
+                assert re.search(rf"`{option}[ `]", section), f"labkit {name} {option}"
+
+
+def test_key_tables_name_every_key_of_the_schema() -> None:
+    schema = config.schema()
+    keys = {
+        key for part in (schema, *schema["$defs"].values()) for key in part.get("properties", {})
+    }
+
+    named = set(re.findall(r"^\| `(\w+)` \|", documentation.key_tables(), re.MULTILINE))
+
+    assert keys == named
+
+
+def test_exit_code_table_agrees_with_the_errors() -> None:
+    classes = {
+        name: kind.exit_code
+        for name, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.LabkitError)
+    }
+    page = documentation.text("docs/reference/exit-codes-and-files.md")
+    rows = re.findall(r"^\| (\d+) \| (.+?) \| ?(.*?) ?\|$", page, re.MULTILINE)
+
+    assert {name: int(code) for code, _, names in rows for name in words(names)} == classes
+    assert {code: meaning for code, meaning, _ in rows}[str(cli.INTERRUPTED)].startswith(
+        "interrupted"
+    )
+    assert [int(code) for code, _, _ in rows] == sorted({0, 1, cli.INTERRUPTED, *classes.values()})
+
+
+def test_environment_table_names_every_variable_of_the_code() -> None:
+    sources = [*(ROOT / "labkit").glob("*.py"), ROOT / "Vagrantfile.j2"]
+    used = {
+        name
+        for source in sources
+        for name in re.findall(r"""["'](LABKIT_[A-Z_]+)["']""", source.read_text(encoding="utf-8"))
+    }
+    page = documentation.text("docs/reference/exit-codes-and-files.md")
+
+    assert set(re.findall(r"^\| `(LABKIT_[A-Z_]+)` \|", page, re.MULTILINE)) == used
+
+
+@pytest.mark.parametrize(
+    ("page", "lab"), [(page, lab) for page in PAGES for lab in documentation.labs(page)]
+)
+def test_lab_file_of_a_page_is_valid(page: str, lab: str, tmp_path: Path) -> None:
+    path = tmp_path / Path(page).with_suffix(".yaml").name
+    path.write_text(lab, encoding="utf-8")
+
+    config.load(path)
+
+
+def test_picture_in_the_readme_is_the_default_lab() -> None:
+    lab = config.load(ROOT / "lab.yaml")
+    [(_, picture)] = documentation.blocks("README.md", "mermaid")
+
+    cards = [(name, nic) for node in lab.nodes.values() for name, nic in node.nics.items()]
+    expected = {f"{name} {nic.address}" for name, nic in cards}
+    expected |= {f"{name}: {n.cpus} CPUs, {n.memory} MiB" for name, n in lab.nodes.items()}
+    for name, network in lab.networks.items():
+        expected |= {f"{name} {network.cidr}", f"{network.mode}, gateway {network.gateway}"}
+    assert set(re.findall(r'"([^"]+)"', picture)) == expected
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_somewhere(page: str) -> None:
+    wrong = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", documentation.prose(page)):
+        path, _, anchor = target.partition("#")
+        if ":" in path:
+            continue
+        found = (PAGES[page].parent / path).resolve() if path else PAGES[page]
+        if not found.exists() or (anchor and anchor not in anchors(found)):
+            wrong.append(target)
+
+    assert wrong == []
+
+
+def anchors(path: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_verbs_and_targets_a_page_mentions_exist(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+    verbs = set(documentation.verbs()) | {"box", "VERB"}
+    mentioned = [
+        *words(documentation.prose(page)),
+        *(each.text for each in ALL if each.page == page),
+    ]
+    unknown = []
+    for text in mentioned:
+        named = re.match(r"labkit (-\S+|\w+)(?=\s|$)(?: (\w+))?", text)
+        if named and not named[1].startswith("-"):
+            pair = f"{named[1]} {named[2]}" if named[1] == "box" and named[2] else named[1]
+            unknown += [text] if pair not in verbs else []
+        made = re.match(r"(?:sudo )?make ([\w-]+)", text)
+        unknown += [text] if made and made[1] not in targets else []
+
+    assert unknown == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lines_of_a_page_fit_the_limit(page: str) -> None:
+    # A table's row cannot be wrapped.
+    long = [
+        number
+        for number, line in enumerate(documentation.text(page).splitlines(), start=1)
+        if len(line) > MAX_COLUMNS and not line.startswith("|")
+    ]
+
+    assert long == []

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit import vagrant
+from labkit.errors import CommandError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCRIPT = """\
+#!/bin/sh
+# Stands in for vagrant: writes down how it was called, then does what the test asks.
+printf '%s\\n' "$@" > "$RECORD/arguments"
+env > "$RECORD/environment"
+pwd > "$RECORD/directory"
+echo "one line of output"
+echo "one line of error" >&2
+exec sh -c "$BEHAVE"
+"""
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a script named vagrant first on PATH; return where it writes how it was called."""
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "vagrant"
+    script.write_text(SCRIPT)
+    script.chmod(0o755)
+    found = tmp_path / "record"
+    found.mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("RECORD", str(found))
+    monkeypatch.setenv("BEHAVE", "true")
+    monkeypatch.setenv("VAGRANT_VAGRANTFILE", "Elsewhere")
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "qemu+ssh://elsewhere/system")
+    return found
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> vagrant.Machines:
+    (tmp_path / "root").mkdir()
+    return vagrant.Machines(root=tmp_path / "root", log=tmp_path / "vagrant.log")
+
+
+def test_up_is_one_process_for_all_machines_without_waiting(
+    machines: vagrant.Machines, record: Path
+) -> None:
+    machines.up(("controller", "compute"), cancelled=lambda: False)
+    arguments = (record / "arguments").read_text().split()
+    assert arguments[:3] == ["up", "controller", "compute"]
+    assert {"--no-provision", "--no-destroy-on-error", "--provider=libvirt"} < set(arguments)
+    environment = dict(
+        line.split("=", 1) for line in (record / "environment").read_text().splitlines()
+    )
+    assert environment["LABKIT_WAITS"] == "1"
+    assert environment["VAGRANT_CHECKPOINT_DISABLE"] == "1"
+    assert "VAGRANT_VAGRANTFILE" not in environment
+    assert "LIBVIRT_DEFAULT_URI" not in environment
+    assert (record / "directory").read_text().strip() == str(machines.root)
+
+
+def test_output_is_appended_to_the_log(machines: vagrant.Machines, record: Path) -> None:
+    machines.up(("one",), cancelled=lambda: False)
+    machines.destroy()
+    assert (record / "arguments").read_text().split() == ["destroy", "--force"]
+    assert machines.log.read_text().splitlines() == ["one line of output", "one line of error"] * 2
+
+
+@pytest.mark.usefixtures("record")
+def test_failure_keeps_the_output_of_this_command_alone(
+    machines: vagrant.Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.log.write_text("from an earlier command\n")
+    monkeypatch.setenv("BEHAVE", "echo why; exit 5")
+    with pytest.raises(CommandError) as caught:
+        machines.up(("one",), cancelled=lambda: False)
+    assert caught.value.details == ("one line of output", "one line of error", "why")
+    assert "exited with 5" in caught.value.message
+    assert str(machines.log) in caught.value.hint
+
+
+@pytest.mark.usefixtures("record")
+def test_cancelled_up_ends_vagrant(
+    machines: vagrant.Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEHAVE", "exec sleep 100")
+    with pytest.raises(CommandError, match="cancelled"):
+        machines.up(("one",), cancelled=lambda: True)
+
+
+def test_box_that_is_known_is_not_added_again(
+    record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAGRANT_HOME", str(tmp_path / "home"))
+    vagrant.box_directory("labkit-x", "1.0.0").mkdir(parents=True)
+    assert not vagrant.add_box(tmp_path / "box.json", "labkit-x", "1.0.0", tmp_path / "log")
+    assert not (record / "arguments").exists()
+
+
+def test_box_volume_is_named_as_vagrant_libvirt_looks_it_up() -> None:
+    assert (
+        vagrant.box_volume("some/box", "1.0.0")
+        == "some-VAGRANTSLASH-box_vagrant_box_image_1.0.0_box.img"
+    )
