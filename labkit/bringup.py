@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import box_build, boxes, boxstore, kvm, render, retry, sandbox, seed, vagrant
 from labkit.errors import HostError, LabkitError, OperationError, UsageError
-from labkit.guestfiles import compose_seeds, make_keys
+from labkit.guestfiles import compose_seeds, have_keys, make_keys
 from labkit.plan import (
     Action,
     NodePlan,
@@ -66,9 +66,7 @@ def up(session: Session, *, dry_run: bool = False) -> UpReport:
         if not state.nodes:
             # Before anything is made: a box that does not exist is the user's typing error.
             boxes.find_box(session.lab.box)
-        with stage(session.progress, LAB, "keys"):
-            make_keys(session)
-        seeds = compose_seeds(session)
+        seeds = compose_seeds(session) if have_keys(session) else {}
         ids = {name: item.seed_id for name, item in seeds.items()}
         with libvirt() as hypervisor:
             plan = plan_up(session.lab, state, look(hypervisor), seeds=ids)
@@ -85,7 +83,7 @@ def _dry_plan(session: Session) -> UpPlan:
             session.lab,
             state,
             look(hypervisor, define_pool=False),
-            seeds={node.name: recorded.get(node.name, "") for node in session.lab.nodes},
+            seeds=recorded,
         )
 
 
@@ -130,15 +128,16 @@ class _Bringup:
                 if self.plan.changes:
                     state = self._claim(state)
                     self._clear(self.plan.of(Action.RECREATE))
-                    self._networks()
-                    self._prepare(creating)
-                    # A node that is off takes a changed lab.yaml from its seed at this start.
-                    self._seed(self.plan.of(Action.START))
-                made = pool.submit(self._start, creating, state)
+                self._box(creating)
+                # Vagrant loads for most of a second; the rest is prepared meanwhile.
+                made = pool.submit(self._create, creating)
+                self._furnish(creating)
+                self._switch_on()
                 waiting = [
                     pool.submit(self._ready, item, lambda: _succeeded(made))
                     for item in self.plan.nodes
                 ]
+                made.add_done_callback(lambda done: self._record(state, done))
                 self._collect(made, waiting)
             except BaseException:
                 self.session.cancelled.set()
@@ -165,8 +164,10 @@ class _Bringup:
         self.session.directory.save(claimed)
         return claimed
 
-    def _record(self, state: LabState) -> None:
+    def _record(self, state: LabState, made: Future[None]) -> None:
         """Write down which nodes are whole, when that is news."""
+        if not _succeeded(made):
+            return
         known = state
         for item in self.plan.nodes:
             node = item.node
@@ -197,19 +198,31 @@ class _Bringup:
                     self.hypervisor.define_and_start_network(xml)
                     current.note = network.bridge
 
-    def _prepare(self, nodes: tuple[ResolvedNode, ...]) -> None:
-        if not nodes:
+    def _box(self, creating: tuple[ResolvedNode, ...]) -> None:
+        if not creating:
             return
+        self.session.directory.gate.unlink(missing_ok=True)
         box = _ensure_box(self.session)
         with stage(self.session.progress, LAB, "box volume") as current:
             current.note = boxstore.ensure(
                 self.hypervisor,
                 box,
-                overlays=len(nodes),
+                overlays=len(creating),
                 log_file=self.session.directory.logs / "vagrant.log",
             )
-        self._seed(nodes)
         write_vagrantfile(self.session, box, accelerated=self.accelerated)
+
+    def _furnish(self, creating: tuple[ResolvedNode, ...]) -> None:
+        """Make what the machines need before they start, then let Vagrant make them."""
+        if not have_keys(self.session):
+            with stage(self.session.progress, LAB, "keys"):
+                make_keys(self.session)
+            self.seeds = compose_seeds(self.session)
+        self._networks()
+        # A node that is off takes a changed lab.yaml from its seed at this start.
+        self._seed((*creating, *self.plan.of(Action.START)))
+        if creating:
+            self.session.directory.gate.touch()
 
     def _seed(self, nodes: tuple[ResolvedNode, ...]) -> None:
         if not nodes:
@@ -231,21 +244,24 @@ class _Bringup:
             # QEMU writes into it as another user; made here so that the user can read it.
             path.touch(mode=0o644)
 
-    def _start(self, creating: tuple[ResolvedNode, ...], state: LabState) -> None:
+    def _create(self, creating: tuple[ResolvedNode, ...]) -> None:
+        if not creating:
+            return
+        with stage(self.session.progress, LAB, "vagrant up"):
+            vagrant.Machines(
+                root=self.session.directory.vagrant,
+                log=self.session.directory.logs / "vagrant.log",
+            ).up(
+                tuple(node.name for node in creating),
+                gate=self.session.directory.gate,
+                cancelled=self.session.cancelled.is_set,
+            )
+
+    def _switch_on(self) -> None:
         for node in self.plan.of(Action.START):
             self.hypervisor.start(node.uuid)
         for node in self.plan.of(Action.RESUME):
             self.hypervisor.resume(node.uuid)
-        if creating:
-            with stage(self.session.progress, LAB, "vagrant up"):
-                vagrant.Machines(
-                    root=self.session.directory.vagrant,
-                    log=self.session.directory.logs / "vagrant.log",
-                ).up(
-                    tuple(node.name for node in creating),
-                    cancelled=self.session.cancelled.is_set,
-                )
-        self._record(state)
 
     def _ready(self, item: NodePlan, started: Callable[[], bool]) -> Ready:
         node = item.node

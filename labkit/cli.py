@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from labkit.bringup import UpReport
     from labkit.status import LabStatus
+
+# Loading modules makes thousands of classes; collecting meanwhile finds nothing and costs a
+# twentieth of a short verb's time.
+gc.set_threshold(50_000, 20, 20)
 
 app = typer.Typer(
     name="labkit",
@@ -42,6 +47,9 @@ BoxOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 LAB_FILE = Path("lab.yaml")
+# Everything after the first word belongs to the command: 'labkit ssh NODE ls -l' lists, '-l' is
+# not labkit's there.
+COMMAND_FOLLOWS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
 def main() -> NoReturn:
@@ -209,7 +217,7 @@ def _print_status(found: LabStatus) -> None:
     print_table(("node", "state", "cpus", "memory", "nic", "pci", "address"), rows)
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
+@app.command(context_settings=COMMAND_FOLLOWS)
 def ssh(
     node: Annotated[str, typer.Argument(help="The node.")],
     command: Annotated[list[str] | None, typer.Argument(help="A command to run there.")] = None,
@@ -221,7 +229,9 @@ def ssh(
     from labkit.remote import ssh_argv
 
     session = looking(lab)
-    argv = ssh_argv(session, session.node(node), command or [])
+    words = command or []
+    # A '--' between node and command is not part of the command.
+    argv = ssh_argv(session, session.node(node), words[words[:1] == ["--"] :])
     os.execvp(argv[0], argv)  # noqa: S606 -- the terminal and the exit code become ssh's
 
 
@@ -308,7 +318,7 @@ def schema() -> None:
     _print_json(config.schema())
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
+@app.command(context_settings=COMMAND_FOLLOWS)
 def sandbox(
     command: Annotated[
         list[str] | None, typer.Argument(help="What to run; a shell when missing.")

@@ -13,8 +13,17 @@ from labkit.session import Session, host_key, user_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from labkit.topology import ResolvedNode
+
+
+def have_keys(session: Session) -> bool:
+    """Return whether the lab's user key and every node's host key exist."""
+    return all(
+        key.exists() and key.with_name(f"{key.name}.pub").exists()
+        for key, _kind, _comment in _keys(session)
+    )
 
 
 def make_keys(session: Session) -> None:
@@ -22,13 +31,17 @@ def make_keys(session: Session) -> None:
 
     Made side by side, because an RSA key costs most of a second.
     """
-    wanted = [(user_key(session.directory), "rsa", f"labkit-{session.lab.name}")]
-    wanted += [
-        (host_key(session.directory, node.name), "ed25519", node.fqdn)
-        for node in session.lab.nodes
-    ]
+    wanted = _keys(session)
     with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
         list(pool.map(lambda item: ssh.generate_key(*item), wanted))
+
+
+def _keys(session: Session) -> list[tuple[Path, str, str]]:
+    nodes = session.lab.nodes
+    return [
+        (user_key(session.directory), "rsa", f"labkit-{session.lab.name}"),
+        *((host_key(session.directory, node.name), "ed25519", node.fqdn) for node in nodes),
+    ]
 
 
 def compose_seeds(session: Session) -> Mapping[str, Seed]:

@@ -22,7 +22,7 @@ GROUP_HINT = (
     "Add yourself to the group with 'sudo usermod -aG libvirt $USER' and log in again, "
     "or run labkit as root."
 )
-SPACE_HINT = "Free space on the pool's file system, for example with 'labkit sweep'."
+SPACE_HINT = "Free space on the pool's file system, for example with 'labkit box remove'."
 
 _ABSENT = {
     libvirt.VIR_ERR_NO_DOMAIN,

@@ -132,7 +132,7 @@ def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str
         lab: What is wanted.
         state: What is recorded.
         seen: What the host has.
-        seeds: Seed id per node, as rendered now.
+        seeds: Seed id per node, as rendered now; a node that is not there is not compared.
 
     Raises:
         HostError: A host bridge is missing, or an address range is in use on this host.
@@ -144,7 +144,7 @@ def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str
     if conflicts:
         message = f"The lab '{lab.name}' cannot come up as things are on this host."
         raise OperationError(message, details=conflicts)
-    nodes = tuple(_node_plan(node, state, seen, seeds[node.name]) for node in lab.nodes)
+    nodes = tuple(_node_plan(node, state, seen, seeds.get(node.name, "")) for node in lab.nodes)
     fresh = {
         name
         for item in nodes
@@ -171,7 +171,7 @@ def _node_plan(node: ResolvedNode, state: LabState, seen: Seen, seed_id: str) ->
     if recorded is not None and not recorded.created:
         return NodePlan(node=node, action=Action.RECREATE)
     notice = ""
-    if recorded is not None and recorded.seed not in {"", seed_id}:
+    if recorded is not None and seed_id and recorded.seed not in {"", seed_id}:
         notice = "its files changed in lab.yaml; they take effect after 'labkit halt' and 'up'"
     match domain.state:
         case DomainState.RUNNING:

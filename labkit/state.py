@@ -83,6 +83,11 @@ class LabDirectory:
         return self.path / "vagrant"
 
     @property
+    def gate(self) -> Path:
+        """Return the file whose appearance lets a waiting Vagrant go on."""
+        return self.vagrant / "gate"
+
+    @property
     def rendered(self) -> Path:
         """Return the directory with every rendered file, for reading; safe to delete."""
         return self.path / "rendered"

@@ -27,6 +27,8 @@ BOX_SECONDS = 900.0
 
 # Set while labkit does the waiting; the Vagrantfile then skips Vagrant's own (see there).
 WAITS_VARIABLE = "LABKIT_WAITS"
+# Names a file that the Vagrantfile waits for, so that Vagrant can load while labkit prepares.
+GATE_VARIABLE = "LABKIT_GATE"
 
 _CLEARED = ("VAGRANT_VAGRANTFILE", "VAGRANT_CWD", "VAGRANT_NO_PARALLEL", "LIBVIRT_DEFAULT_URI")
 
@@ -80,10 +82,15 @@ class Machines:
     root: Path
     log: Path
 
-    def up(self, names: tuple[str, ...], *, cancelled: Callable[[], bool]) -> None:
+    def up(self, names: tuple[str, ...], *, gate: Path, cancelled: Callable[[], bool]) -> None:
         """Create and start the named machines in one Vagrant process, without waiting for SSH.
 
         One process, because Vagrant's locks on pool and box volume hold inside a process only.
+
+        Args:
+            names: The machines.
+            gate: A file; nothing is created before it exists.
+            cancelled: Asked twice a second; True ends Vagrant.
 
         Raises:
             CommandError: Vagrant failed; its last lines are in the details.
@@ -92,6 +99,7 @@ class Machines:
         machines.timeout = UP_SECONDS
         machines.cancelled = cancelled
         machines.env[WAITS_VARIABLE] = "1"
+        machines.env[GATE_VARIABLE] = str(gate)
         machines._call_vagrant_command(  # noqa: SLF001 -- up() takes one name and no such flag
             ["up", *names, "--no-provision", "--no-destroy-on-error", "--provider=libvirt"]
         )

@@ -71,9 +71,7 @@ def inventory() -> Inventory:
 
 def virsh(*arguments: str) -> str:
     """Run virsh and return its output."""
-    return run(
-        ["virsh", "-q" if arguments[0] == "dumpxml" else "--", *arguments], timeout=30
-    ).stdout
+    return run(["virsh", *arguments], timeout=30).stdout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +112,6 @@ class Lab:
     @contextmanager
     def started(self, *arguments: str) -> Iterator[Started]:
         """Start a verb and leave it running; it is killed when the context ends."""
-        # A terminal's Ctrl-C is not ignored; a background job's may be (POSIX sh).
         child = subprocess.Popen(
             [*LABKIT, *arguments],
             env=self._environment(),
@@ -141,7 +138,7 @@ class Lab:
 
     def _environment(self) -> dict[str, str]:
         plain = {"LABKIT_LAB": str(self.file), "NO_COLOR": "1", **self.environment}
-        return {**environment(**plain)}
+        return environment(**plain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def test_up_with_a_broken_vagrantfile_keeps_what_vagrant_said(
 ) -> None:
     (machines.root / "Vagrantfile").write_text("Vagrant.configure('2') do |config|\n  oops oops\n")
     with pytest.raises(CommandError) as caught:
-        machines.up(("one",), cancelled=lambda: False)
+        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
     assert caught.value.message.startswith("'vagrant up one --no-provision")
     assert any("Vagrantfile" in line for line in caught.value.details)
     assert machines.log.read_text().splitlines()[-1] in caught.value.details
@@ -56,7 +56,7 @@ def test_cancelled_up_leaves_no_vagrant_behind(machines: vagrant.Machines) -> No
         f"File.write({str(mark)!r}, Process.pid)\nsleep 60\n"
     )
     with pytest.raises(CommandError, match="cancelled"):
-        machines.up(("one",), cancelled=mark.exists)
+        machines.up(("one",), gate=machines.root / "gate", cancelled=mark.exists)
     assert not Path("/proc", mark.read_text()).exists()
 
 

@@ -167,6 +167,17 @@ def test_node_that_was_never_made_exits_with_4_and_a_hint(run: Run, verb: str) -
     assert "hint: Run 'labkit up' first." in ended.err
 
 
+@pytest.mark.parametrize("separator", [[], ["--"]])
+@pytest.mark.usefixtures("document")
+def test_options_after_the_node_belong_to_the_remote_command(
+    run: Run, separator: list[str]
+) -> None:
+    ended = run("ssh", "controller", *separator, "ls", "-l", "--help", "--lab", "x")
+    # It got as far as looking for the node's key: neither help nor another lab file was taken.
+    assert (ended.code, ended.out) == (4, "")
+    assert "has no SSH host key yet" in ended.err
+
+
 @pytest.mark.usefixtures("document")
 def test_state_directory_that_cannot_be_made_exits_with_3(
     run: Run, monkeypatch: pytest.MonkeyPatch

@@ -76,6 +76,34 @@ def test_ready_node_is_reported_with_its_evidence(waiting: Waiting) -> None:
     assert [name for name, _ in ready.seconds] == done
 
 
+def test_system_that_reported_itself_is_only_asked_for_its_boot_id(
+    waiting: Waiting, server: FakeSshServer
+) -> None:
+    with waiting.firstboot_log.open("a", encoding="utf-8") as log:
+        log.write(f"labkit-firstboot: system running {BOOT_ID}\n")
+    server.answers = {readiness._BOOT_ID: (0, f"{BOOT_ID}\n", "")}
+    assert wait_ready(waiting).boot_id == BOOT_ID
+    assert server.commands == [readiness._BOOT_ID]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "labkit-firstboot: system running 00000000-0000-4000-8000-00000000000f\n",
+        f"labkit-firstboot: system degraded {BOOT_ID}\n",
+        f"labkit-firstboot: system running {BOOT_ID}",
+    ],
+)
+def test_report_of_another_boot_or_of_trouble_is_checked_over_ssh(
+    waiting: Waiting, server: FakeSshServer, report: str
+) -> None:
+    with waiting.firstboot_log.open("a", encoding="utf-8") as log:
+        log.write(report)
+    server.answers = {**server.answers, readiness._BOOT_ID: (0, f"{BOOT_ID}\n", "")}
+    assert wait_ready(waiting).boot_id == BOOT_ID
+    assert server.commands[-1] == readiness._SETTLE
+
+
 def test_degraded_system_is_ready_and_names_its_failed_units(
     waiting: Waiting, server: FakeSshServer
 ) -> None:
@@ -124,6 +152,17 @@ def test_missing_report_times_out_with_the_console_s_last_lines(waiting: Waiting
     assert "its first boot's report" in caught.value.message
     assert caught.value.details[-2:] == ("  Booting", "  last line")
     assert str(waiting.console_log) in caught.value.hint
+
+
+def test_report_that_only_root_may_read_is_left_to_the_host_key(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> bytes:
+        raise PermissionError
+
+    # Tests run as root, whom no file mode stops.
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    assert wait_ready(waiting).boot_id == BOOT_ID
 
 
 def test_failed_first_boot_is_an_error_at_once(waiting: Waiting) -> None:

@@ -48,7 +48,14 @@ def machines(tmp_path: Path) -> vagrant.Machines:
 def test_up_is_one_process_for_all_machines_without_waiting(
     machines: vagrant.Machines, record: Path
 ) -> None:
-    machines.up(("controller", "compute"), cancelled=lambda: False)
+    machines.up(
+        (
+            "controller",
+            "compute",
+        ),
+        gate=machines.root / "gate",
+        cancelled=lambda: False,
+    )
     arguments = (record / "arguments").read_text().split()
     assert arguments[:3] == ["up", "controller", "compute"]
     assert {"--no-provision", "--no-destroy-on-error", "--provider=libvirt"} < set(arguments)
@@ -63,7 +70,7 @@ def test_up_is_one_process_for_all_machines_without_waiting(
 
 
 def test_output_is_appended_to_the_log(machines: vagrant.Machines, record: Path) -> None:
-    machines.up(("one",), cancelled=lambda: False)
+    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
     machines.destroy()
     assert (record / "arguments").read_text().split() == ["destroy", "--force"]
     assert machines.log.read_text().splitlines() == ["one line of output", "one line of error"] * 2
@@ -76,7 +83,7 @@ def test_failure_keeps_the_output_of_this_command_alone(
     machines.log.write_text("from an earlier command\n")
     monkeypatch.setenv("BEHAVE", "echo why; exit 5")
     with pytest.raises(CommandError) as caught:
-        machines.up(("one",), cancelled=lambda: False)
+        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
     assert caught.value.details == ("one line of output", "one line of error", "why")
     assert "exited with 5" in caught.value.message
     assert str(machines.log) in caught.value.hint
@@ -88,7 +95,7 @@ def test_cancelled_up_ends_vagrant(
 ) -> None:
     monkeypatch.setenv("BEHAVE", "exec sleep 100")
     with pytest.raises(CommandError, match="cancelled"):
-        machines.up(("one",), cancelled=lambda: True)
+        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: True)
 
 
 def test_box_that_is_known_is_not_added_again(
