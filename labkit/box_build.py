@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import shlex
 import shutil
 import tarfile
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
+from labkit import __version__, kickstart_build
+from labkit.box_file import DebianBoxFile, KickstartBoxFile
 from labkit.boxes import (
     BUILDER_VERSION,
     CachedBox,
@@ -24,15 +26,19 @@ from labkit.boxes import (
     cached,
     catalog_text,
     file_sha256,
+    key_inputs,
 )
 from labkit.diskimage import GIB, BootEntry, build_disk, tool_environment, write_box
-from labkit.errors import CommandError, HostError, OperationError
+from labkit.errors import CommandError, HostError, OperationError, UsageError
+from labkit.kickstart_build import Packed
+from labkit.packaging import box_documents
 from labkit.process import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from labkit.boxes import BoxDefinition
+    from labkit.kickstart_build import Installer
 
 # Packages, the unpacked tree twice, the raw disk and the box: seen to peak at 2.6 GiB.
 SPACE_NEEDED = 4 * GIB
@@ -49,14 +55,17 @@ UNREACHABLE = re.compile(
     re.IGNORECASE,
 )
 NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
-VAGRANTFILE = """\
-Vagrant.configure("2") do |config|
-  config.vm.synced_folder ".", "/vagrant", disabled: true
-end
-"""
 
 
-def build(definition: BoxDefinition, cache: Path, progress: Callable[[str], None]) -> CachedBox:
+def build(
+    definition: BoxDefinition,
+    cache: Path,
+    progress: Callable[[str], None],
+    *,
+    own_iso: Path | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    installer: Installer | None = None,
+) -> CachedBox:
     """Return the box from the cache, built first when the cache has not got it.
 
     Of two builds at once the second waits and takes what the first made. A build that fails or
@@ -66,11 +75,19 @@ def build(definition: BoxDefinition, cache: Path, progress: Callable[[str], None
         definition: What to build.
         cache: labkit's cache directory.
         progress: Told what happens, one short line each.
+        own_iso: The installation ISO, for a box that is made from one; LABKIT_ISO or a download
+            when not given.
+        cancelled: Asked now and then; True gives the build of a kickstart box up.
+        installer: What installs a kickstart box to its disk; anaconda under libvirt when not given.
 
     Raises:
+        UsageError: `own_iso` is not the ISO the box is made from.
         HostError: A tool is missing, the packages cannot be fetched, or space is short.
         CommandError: A step of the build failed.
     """
+    if own_iso is not None and not isinstance(definition.file, KickstartBoxFile):
+        msg = f"The box '{definition.name}' is not made from an ISO."
+        raise UsageError(msg, hint="Leave --iso out.")
     known = cached(definition, cache)
     if known is not None:
         progress(f"box '{definition.name}' is cached")
@@ -82,7 +99,20 @@ def build(definition: BoxDefinition, cache: Path, progress: Callable[[str], None
         progress(f"waiting for another labkit that builds the box '{definition.name}'")
         lock.acquire()
     try:
-        return cached(definition, cache) or _build_locked(definition, cache, progress)
+        found = cached(definition, cache)
+        if found is not None:
+            return found
+        kickstart = partial(
+            kickstart_build.make,
+            definition,
+            cache=cache,
+            own_iso=own_iso,
+            progress=progress,
+            cancelled=cancelled,
+            installer=installer,
+        )
+        make = partial(_make, definition, kickstart=kickstart, progress=progress)
+        return _build_locked(definition, cache, progress, make)
     finally:
         lock.release()
 
@@ -121,15 +151,19 @@ def guest_path(source: str) -> str:
 
 
 def mmdebstrap_command(
-    definition: BoxDefinition, *, overlay: Path, target: Path, mirror: str | None
+    file: DebianBoxFile,
+    sources: Mapping[str, bytes],
+    *,
+    overlay: Path,
+    target: Path,
+    mirror: str | None,
 ) -> list[str]:
     """Return the command that makes the guest's root file system as a tar."""
-    file = definition.file
     paths = [
         *(f"path-exclude={path}" for trim in file.trims.values() for path in trim.exclude_paths),
         *(f"path-include={path}" for trim in file.trims.values() for path in trim.include_paths),
     ]
-    scripts = [name for name in file.trims if f"trims/{name}" in definition.sources]
+    scripts = [name for name in file.trims if f"trims/{name}" in sources]
     customize = shlex.join(["bash", f"/{STAGING}/customize", *scripts])
     return [
         "mmdebstrap",
@@ -145,11 +179,10 @@ def mmdebstrap_command(
     ]
 
 
-def kernel_arguments(definition: BoxDefinition) -> tuple[str, ...]:
+def kernel_arguments(file: DebianBoxFile) -> tuple[str, ...]:
     """Return the guest's kernel command line."""
-    trims = definition.file.trims.values()
-    extra = [argument for trim in trims for argument in trim.kernel_args]
-    return (ROOT_DEVICE, *definition.file.kernel_args, *extra)
+    extra = [argument for trim in file.trims.values() for argument in trim.kernel_args]
+    return (ROOT_DEVICE, *file.kernel_args, *extra)
 
 
 def explain_failure(name: str, log: str, error: CommandError) -> HostError | CommandError:
@@ -186,25 +219,30 @@ def check_space(directory: Path, name: str, *, needed: int = SPACE_NEEDED) -> No
 
 
 def _build_locked(
-    definition: BoxDefinition, cache: Path, progress: Callable[[str], None]
+    definition: BoxDefinition,
+    cache: Path,
+    progress: Callable[[str], None],
+    make: Callable[[Path], Packed],
 ) -> CachedBox:
     final = cache_directory(definition, cache)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    _mark_cache(cache)
-    remove_leftovers(final.parent)
-    check_space(final.parent, definition.name)
-    work = final.parent / f".building-{os.getpid()}"
-    work.mkdir()
     try:
-        parts = _make_parts(definition, work, progress)
-        progress("writing the box")
-        _write_published(definition, parts, final=final)
-        _publish(parts, final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _mark_cache(cache)
+        remove_leftovers(final.parent)
+        check_space(final.parent, definition.name)
+        work = final.parent / f".building-{os.getpid()}"
+        work.mkdir()
+        try:
+            parts = work / "publish"
+            parts.mkdir()
+            packed = make(work)
+            _write_published(definition, parts, packed, final=final)
+            _publish(parts, final)
+        finally:
+            _remove_tree(work)
     except OSError as exc:
-        msg = f"The box '{definition.name}' could not be written to '{work}': {exc.strerror}."
+        msg = f"The box '{definition.name}' could not be written to '{final}': {exc.strerror}."
         raise HostError(msg, hint="Free some space, or set LABKIT_CACHE_DIR.") from exc
-    finally:
-        _remove_tree(work)
     found = cached(definition, cache)
     if found is None:
         msg = f"The box '{definition.name}' was built, and '{final}' cannot be read back."
@@ -213,19 +251,42 @@ def _build_locked(
     return found
 
 
-def _make_parts(definition: BoxDefinition, work: Path, progress: Callable[[str], None]) -> Path:
+def _make(
+    definition: BoxDefinition,
+    work: Path,
+    *,
+    kickstart: Callable[[KickstartBoxFile, Path], Packed],
+    progress: Callable[[str], None],
+) -> Packed:
+    """Write the labkit.box of a box into `work/publish`, by the builder its box.yaml names."""
+    target = work / "publish" / "labkit.box"
+    match definition.file:
+        case DebianBoxFile() as file:
+            image = _debian_image(definition, file, work, progress)
+            progress("writing the box")
+            documents = box_documents(definition)
+            offset, length = write_box(target, image=image, documents=documents)
+            image.unlink()
+            return Packed(image_offset=offset, image_length=length)
+        case KickstartBoxFile() as file:
+            return kickstart(file, target)
+
+
+def _debian_image(
+    definition: BoxDefinition, file: DebianBoxFile, work: Path, progress: Callable[[str], None]
+) -> Path:
     overlay, tree, log = work / "overlay.tar", work / "tree.tar", work / "build.log"
-    image, parts = work / "box.img", work / "publish"
+    image = work / "box.img"
     overlay_tar(definition, overlay)
-    parts.mkdir()
     root = os.geteuid() == 0
     env = tool_environment()
     if root:
         # Without root mmdebstrap works as another user, who cannot enter our directory.
         env["TMPDIR"] = str(work)
     progress("fetching and unpacking packages, about a minute")
+    mirror = os.environ.get(MIRROR_VARIABLE)
     command = mmdebstrap_command(
-        definition, overlay=overlay, target=tree, mirror=os.environ.get(MIRROR_VARIABLE)
+        file, definition.sources, overlay=overlay, target=tree, mirror=mirror
     )
     try:
         run(command, timeout=DOWNLOAD_TIMEOUT, env=env, output=log)
@@ -236,25 +297,17 @@ def _make_parts(definition: BoxDefinition, work: Path, progress: Callable[[str],
     entry = BootEntry(
         kernel="/boot/vmlinuz",
         initrd="/boot/initrd.img",
-        arguments=kernel_arguments(definition),
+        arguments=kernel_arguments(file),
     )
-    build_disk(tree, image, gib=definition.file.disk_gib, entry=entry, root=root)
-    return parts
+    build_disk(tree, image, gib=file.disk_gib, entry=entry, root=root)
+    return image
 
 
-def _write_published(definition: BoxDefinition, parts: Path, *, final: Path) -> None:
-    size = definition.file.disk_gib
-    metadata = {"provider": "libvirt", "format": "qcow2", "virtual_size": size}
-    info = {"description": definition.file.description, "labkit-content-key": definition.key}
-    documents = {
-        "metadata.json": json.dumps(metadata) + "\n",
-        "Vagrantfile": VAGRANTFILE,
-        "info.json": json.dumps(info, indent=2) + "\n",
-    }
-    image = parts.parent / "box.img"
-    offset, length = write_box(parts / "labkit.box", image=image, documents=documents)
-    image.unlink()
-    digest = file_sha256(parts / "labkit.box")
+def _write_published(
+    definition: BoxDefinition, parts: Path, packed: Packed, *, final: Path
+) -> None:
+    box_file = parts / "labkit.box"
+    digest = file_sha256(box_file)
     catalog = catalog_text(definition, box_file=final / "labkit.box", sha256=digest)
     (parts / "metadata.json").write_text(catalog, encoding="utf-8")
     provenance = Provenance(
@@ -262,11 +315,16 @@ def _write_published(definition: BoxDefinition, parts: Path, *, final: Path) -> 
         key=definition.key,
         builder_version=BUILDER_VERSION,
         sha256=digest,
-        size=(parts / "labkit.box").stat().st_size,
-        image_offset=offset,
-        image_length=length,
-        virtual_size_gib=size,
+        size=box_file.stat().st_size,
+        image_offset=packed.image_offset,
+        image_length=packed.image_length,
+        virtual_size_gib=definition.file.disk_gib,
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        packages=packed.packages,
+        labkit_version=__version__,
+        iso_sha256=packed.iso_sha256,
+        kickstart_sha256=packed.kickstart_sha256,
+        inputs=dict(key_inputs(definition)),
     )
     text = provenance.model_dump_json(indent=2) + "\n"
     (parts / "provenance.json").write_text(text, encoding="utf-8")

@@ -10,63 +10,30 @@ import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from labkit import resources
+from labkit.box_file import DebianBoxFile, Edge, KickstartBoxFile, parse_box_file, problems
 from labkit.errors import HostError, LabFileError, OperationError, UsageError
+from labkit.kickstart import render_kickstart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from labkit.box_file import BoxFile
 
 # Raised by hand when box_build or diskimage makes something else of the same files.
 BUILDER_VERSION = 1
 BOX_VERSION = "1.0.0"
 FIRSTBOOT_FILES = ("labkit-firstboot", "labkit-firstboot.service")
+KICKSTART = "ks.cfg"  # among the sources of a box that anaconda installs
 BOX_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-
-
-class Edge(BaseModel):
-    """A file's content: frozen, and no key passes unnoticed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Trim(Edge):
-    """One measure that makes the guest smaller or faster to boot.
-
-    Its work is done by these keys, by the script `trims/<name>`, or by both.
-    """
-
-    why: str = Field(min_length=1, description="What it leaves out, and what that costs nobody.")
-    kernel_args: tuple[str, ...] = Field(default=(), description="Added to the command line.")
-    exclude_paths: tuple[str, ...] = Field(
-        default=(), description="Path patterns that dpkg does not unpack."
-    )
-    include_paths: tuple[str, ...] = Field(
-        default=(), description="Exceptions from exclude_paths."
-    )
-
-
-class BoxFile(Edge):
-    """The content of a `boxes/<name>/box.yaml`."""
-
-    description: str = Field(min_length=1, description="One sentence for the list of boxes.")
-    stand_in: bool = Field(description="True for a box that only stands in for CentOS.")
-    builder: Literal["mmdebstrap"] = Field(description="What makes the root file system.")
-    based_on: str | None = Field(
-        default=None, description="A box whose keys and files this one starts from."
-    )
-    suite: str = Field(pattern=r"^[a-z]+$", description="Debian release by code name.")
-    disk_gib: int = Field(ge=2, le=512, description="Virtual size of the disk in GiB.")
-    packages: tuple[str, ...] = Field(min_length=1, description="Packages to install.")
-    kernel_args: tuple[str, ...] = Field(description="The kernel command line without root=.")
-    trims: dict[str, Trim] = Field(default={}, description="Applied in this order.")
 
 
 class Provenance(Edge):
@@ -82,6 +49,10 @@ class Provenance(Edge):
     virtual_size_gib: int
     built_at: str
     packages: tuple[str, ...] = ()
+    labkit_version: str = ""
+    iso_sha256: str = ""
+    kickstart_sha256: str = ""
+    inputs: dict[str, str] = Field(default={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +63,7 @@ class BoxDefinition:
         name: Its directory's name.
         file: Its box.yaml, keys of the box it is based on filled in.
         sources: Every file it is made from by path in the build, e.g. `rootfs/etc/motd`,
-            `trims/journal`, `firstboot/labkit-firstboot`.
+            `trims/journal`, `firstboot/labkit-firstboot`; a rendered kickstart is `ks.cfg`.
         key: sha256 over all of that, in hex. The mirror the packages come from has no part in it.
     """
 
@@ -102,11 +73,31 @@ class BoxDefinition:
     key: str
 
     def without(self, *trims: str) -> BoxDefinition:
-        """Return the same box with some trims left out; its key is another."""
+        """Return the same box with some trims left out; its key is another.
+
+        Raises:
+            TypeError: A box that anaconda installs has no trims.
+        """
+        if not isinstance(self.file, DebianBoxFile):
+            msg = f"The box '{self.name}' has no trims."
+            raise TypeError(msg)
         kept = {name: trim for name, trim in self.file.trims.items() if name not in trims}
         file = self.file.model_copy(update={"trims": kept})
         sources = _used(file, self.sources)
         return replace(self, file=file, sources=sources, key=content_key(file, sources))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a box has to be built.
+
+    Attributes:
+        last_build: When its newest cached build was made; None when there is none.
+        changed: What is different since then, one line each.
+    """
+
+    last_build: str | None = None
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +176,55 @@ def content_key(file: BoxFile, sources: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
+def key_inputs(definition: BoxDefinition) -> Mapping[str, str]:
+    """Return by name everything the content key is made of: files as sha256, keys as JSON."""
+    keys = definition.file.model_dump(mode="json")
+    inputs = {"builder version": str(BUILDER_VERSION)}
+    for key, value in keys.items():
+        parts = value.items() if key in {"iso", "timeouts"} else [("", value)]
+        for part, content in parts:
+            name = f"{key}.{part}" if part else key
+            inputs[f"box.yaml: {name}"] = json.dumps(content, ensure_ascii=False)
+    for path, content in definition.sources.items():
+        inputs[f"file: {path}"] = hashlib.sha256(content).hexdigest()
+    return inputs
+
+
+def reason_to_build(definition: BoxDefinition, cache: Path) -> Reason | None:
+    """Return why a box has to be built; None when the cache has it."""
+    if cached(definition, cache) is not None:
+        return None
+    found = []
+    for path in (cache / "boxes" / definition.name).glob("*/provenance.json"):
+        try:
+            found.append(Provenance.model_validate_json(path.read_text(encoding="utf-8")))
+        except (OSError, ValidationError):
+            continue  # `cached` does not use such a build either
+    if not found:
+        return Reason()
+    last = max(found, key=lambda known: known.built_at)
+    changed = changed_inputs(last.inputs, key_inputs(definition))
+    if last.key == definition.key:
+        changed = ("the cached build is damaged: a file is missing or cut short",)
+    elif not last.inputs:
+        changed = ("that build did not record its inputs",)
+    return Reason(last_build=last.built_at, changed=changed)
+
+
+def changed_inputs(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what differs between the inputs of two builds, one line each."""
+    lines = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if old is None:
+            lines.append(f"{name} is new: {new}")
+        elif new is None:
+            lines.append(f"{name} is gone; it was {old}")
+        elif old != new:
+            lines.append(f"{name} was {old} and is {new}")
+    return tuple(lines)
+
+
 def cache_directory(definition: BoxDefinition, cache: Path) -> Path:
     """Return where this very content of the box is kept."""
     return cache / "boxes" / definition.name / definition.key[:16]
@@ -239,19 +279,19 @@ def catalog_text(definition: BoxDefinition, *, box_file: Path, sha256: str) -> s
 
 def verify(box: CachedBox) -> tuple[str, ...]:
     """Read a cached box again and return what is wrong with it, one sentence each."""
-    problems = []
+    wrong = []
     try:
         found = file_sha256(box.box_file)
         named = box.box_file.as_uri() in box.catalog.read_text(encoding="utf-8")
     except OSError as exc:
         return (f"'{exc.filename}' cannot be read: {exc.strerror}.",)
     if found != box.sha256:
-        problems.append(
+        wrong.append(
             f"'{box.box_file}' was expected to have the sha256 {box.sha256} and has {found}."
         )
     if not named:
-        problems.append(f"'{box.catalog}' was expected to name '{box.box_file}' and does not.")
-    return tuple(problems)
+        wrong.append(f"'{box.catalog}' was expected to name '{box.box_file}' and does not.")
+    return tuple(wrong)
 
 
 def remove(name: str, cache: Path) -> bool:
@@ -314,23 +354,25 @@ def _load(root: Path, name: str) -> BoxDefinition:
     for part in FIRSTBOOT_FILES:
         sources[f"firstboot/{part}"] = (root / "kickstart" / part).read_bytes()
     try:
-        file = BoxFile.model_validate(own)
+        file = parse_box_file(own)
     except ValidationError as exc:
-        details = tuple(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in exc.errors()
-        )
+        details = problems(exc)
         msg = f"The box file '{directory / 'box.yaml'}' has {len(details)} problem(s)."
         raise LabFileError(msg, details=details, hint="Correct the keys named above.") from exc
+    if isinstance(file, KickstartBoxFile):
+        firstboot = {part: sources[f"firstboot/{part}"] for part in FIRSTBOOT_FILES}
+        sources[KICKSTART] = render_kickstart(file, firstboot=firstboot).encode()
     used = _used(file, sources)
     return BoxDefinition(name=name, file=file, sources=used, key=content_key(file, used))
 
 
 def _used(file: BoxFile, sources: Mapping[str, bytes]) -> dict[str, bytes]:
     # A trim this box does not apply is no part of it.
+    trims = file.trims if isinstance(file, DebianBoxFile) else {}
     return {
         path: content
         for path, content in sources.items()
-        if not path.startswith("trims/") or path.removeprefix("trims/") in file.trims
+        if not path.startswith("trims/") or path.removeprefix("trims/") in trims
     }
 
 

@@ -169,6 +169,21 @@ class Hypervisor:
             if not domain.isActive():
                 domain.create()
 
+    def run_while_connected(self, xml: str) -> None:
+        """Run a domain that libvirt forgets when it goes off, and ends with this connection.
+
+        So it cannot outlive this process, however that dies (VIR_DOMAIN_START_AUTODESTROY).
+
+        Args:
+            xml: Its definition, UUID included; checked against libvirt's schema.
+
+        Raises:
+            LabkitError: libvirt or QEMU refuses.
+        """
+        flags = libvirt.VIR_DOMAIN_START_AUTODESTROY | libvirt.VIR_DOMAIN_START_VALIDATE
+        with translated("start a domain that ends with labkit"):
+            self._connection.createXML(xml, flags)
+
     def resume(self, uuid: UUID) -> None:
         """Let a paused domain run on; one that runs is left alone.
 

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import io
+import struct
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pycdlib  # noqa: TID251 -- this module is the one allowed to
+from pycdlib.pycdlibexception import (  # noqa: TID251 -- likewise
+    PyCdlibException,
+    PyCdlibInvalidInput,
+)
+
+from labkit.errors import OperationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
+
+    from pycdlib.dr import DirectoryRecord  # noqa: TID251 -- likewise
 
 # ISO 9660 level 3 with Joliet: longer labels are refused by the format.
 MAX_LABEL = 16
+COPY_BYTES = 1 << 20
+INCOMPLETE_HINT = "Compare its size and sha256 with those of the original, and copy it again."
+# What pycdlib lets through from an image that ends early or is something else.
+_DAMAGED = (PyCdlibException, struct.error, IndexError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,24 +94,107 @@ def _add_directories(
     )
 
 
-def label(image: Path) -> str:
-    """Return an image's volume label without its padding."""
-    iso = pycdlib.PyCdlib()
-    iso.open(str(image))
-    try:
-        identifier: bytes = iso.pvd.volume_identifier
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image opened for reading by `opened`; paths are Rock Ridge paths."""
+
+    _path: Path
+    _iso: pycdlib.PyCdlib
+
+    def label(self) -> str:
+        """Return the volume label without its padding."""
+        identifier: bytes = self._iso.pvd.volume_identifier
         return identifier.decode("ascii", "replace").rstrip()
+
+    def names(self, directory: PurePosixPath) -> tuple[str, ...]:
+        """Return the names of everything in a directory.
+
+        Raises:
+            OperationError: The image has no such directory, or is damaged.
+        """
+        with self._reading(directory):
+            children = list(self._iso.list_children(rr_path=str(directory)))
+            found = [child.rock_ridge.name() for child in children if not _is_dot(child)]
+        return tuple(sorted(name.decode("utf-8", "replace") for name in found))
+
+    def read(self, path: PurePosixPath) -> bytes:
+        """Return a file's content, which memory has to have room for.
+
+        Raises:
+            OperationError: The image has no such file, or is damaged.
+        """
+        sink = io.BytesIO()
+        self._copy(path, sink)
+        return sink.getvalue()
+
+    def extract(self, path: PurePosixPath, target: Path) -> None:
+        """Copy a file out of the image, a mebibyte at a time.
+
+        Raises:
+            OperationError: The image has no such file, or is damaged.
+        """
+        with target.open("wb") as sink:
+            self._copy(path, sink)
+
+    def _copy(self, path: PurePosixPath, sink: BinaryIO) -> None:
+        with self._reading(path):
+            self._iso.get_file_from_iso_fp(sink, rr_path=str(path), blocksize=COPY_BYTES)
+
+    @contextmanager
+    def _reading(self, path: PurePosixPath) -> Iterator[None]:
+        try:
+            yield
+        except PyCdlibInvalidInput as exc:
+            msg = f"The image '{self._path}' was expected to hold '{path}', which is not there."
+            raise OperationError(msg, details=(str(exc),)) from exc
+        except _DAMAGED as exc:
+            msg = f"'{path}' cannot be read from the image '{self._path}', which is damaged."
+            raise OperationError(msg, details=(repr(exc),), hint=INCOMPLETE_HINT) from exc
+
+
+@contextmanager
+def opened(image: Path) -> Iterator[Image]:
+    """Open an image for reading; its directories are read once, its files when asked for.
+
+    Raises:
+        OperationError: There is no such file, or it is no whole ISO 9660 image.
+    """
+    iso = pycdlib.PyCdlib()
+    try:
+        iso.open(str(image))
+    except OSError as exc:
+        msg = f"The image '{image}' cannot be opened: {exc.strerror}."
+        raise OperationError(msg) from exc
+    except _DAMAGED as exc:
+        msg = f"'{image}' was expected to be an ISO 9660 image and is none, or is not whole."
+        raise OperationError(msg, details=(repr(exc),), hint=INCOMPLETE_HINT) from exc
+    try:
+        _check_length(image, iso)
+        yield Image(image, iso)
     finally:
         iso.close()
+
+
+def label(image: Path) -> str:
+    """Return an image's volume label without its padding."""
+    with opened(image) as source:
+        return source.label()
 
 
 def read(image: Path, path: PurePosixPath) -> bytes:
     """Return one file of an image, named by its Rock Ridge path."""
-    iso = pycdlib.PyCdlib()
-    iso.open(str(image))
-    try:
-        sink = io.BytesIO()
-        iso.get_file_from_iso_fp(sink, rr_path=str(path))
-        return sink.getvalue()
-    finally:
-        iso.close()
+    with opened(image) as source:
+        return source.read(path)
+
+
+def _check_length(image: Path, iso: pycdlib.PyCdlib) -> None:
+    # pycdlib takes the end of the image for the end of whatever file is there.
+    expected = iso.pvd.space_size * iso.pvd.logical_block_size()
+    found = image.stat().st_size
+    if found < expected:
+        msg = f"The image '{image}' ends early: {expected} bytes were expected, {found} are there."
+        raise OperationError(msg, hint=INCOMPLETE_HINT)
+
+
+def _is_dot(record: DirectoryRecord) -> bool:
+    return bool(record.is_dot() or record.is_dotdot())

@@ -29,7 +29,9 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPTS = ("$ ", "# ")
 
 # Verbs that need neither libvirt nor a guest: tests/unit/test_docs.py runs them.
-CHEAP = re.compile(r"labkit (--help|--version|validate|schema|render \S+|box list)( --json)?$")
+CHEAP = re.compile(
+    r"labkit (--help|--version|validate|schema|render \S+|box (list|why \S+|render \S+ \S+))( --json)?$"
+)
 # Pages whose every other command tests/e2e/test_docs.py runs, in this order, in one sandbox.
 WALKED = (
     "docs/tutorial/first-lab.md",
@@ -49,6 +51,8 @@ NOT_RUN = {
     "pgrep -f labkit.sandbox_init": "finds processes of other tests too",
     "sudo nsenter --all --target 4712 virsh list": "its process number is an example",
     "virsh list --all": "libvirt's own command; tests/e2e/test_sandbox.py runs virsh",
+    "labkit box build centos7": "downloads 950 MB and installs CentOS; tests/e2e installs the stand-in ISO",
+    "labkit box build centos7 --iso /isos/CentOS-7-x86_64-Minimal-1804.iso": "the same, from a path of an example",
     "exit": "ends the shell",
 }
 

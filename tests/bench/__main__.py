@@ -24,11 +24,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--report", type=Path, default=Path("bench.json"))
     parser.add_argument("--rounds", type=int, default=2, help="repetitions of each, in turn")
-    parser.add_argument("--only", choices=["host", "lab", "box"], help="one part alone")
+    parser.add_argument("--only", choices=["host", "ksbox", "lab", "box"], help="one part alone")
     chosen = parser.parse_args()
     figures: list[Figure] = []
     with TemporaryDirectory(prefix="labkit-bench-") as name:
-        for part in ("host", "lab", "box"):
+        for part in ("host", "ksbox", "lab", "box"):
             if chosen.only in {None, part}:
                 figures += _measured(part, chosen.rounds, Path(name) / f"{part}.json")
     rows = [figure.row() for figure in figures]

@@ -37,6 +37,10 @@ PROMISES = (
     Promise(what="second up", of="up again", most=3.0),
     Promise(what="status / vagrant status", of="status", against="vagrant status", most=0.25),
     Promise(what="peak memory of labkit up", of="peak memory", most=120.0, unit="MiB"),
+    Promise(what="around install / convert", of="around install", against="convert", most=1.5),
+    Promise(what="kernel, initrd from ISO", of="extraction", most=2.0),
+    Promise(what="memory for that", of="extraction memory", most=100.0, unit="MiB"),
+    Promise(what="kickstart box, unchanged", of="box built again", most=1.0),
     Promise(what="SSH, trimmed / untrimmed", of="trimmed", against="untrimmed", most=0.7),
 )
 

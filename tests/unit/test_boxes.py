@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,10 +11,12 @@ import tarfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from labkit import box_build, boxes
+from labkit import box_build, boxes, kickstart_build
+from labkit.box_file import DebianBoxFile, KickstartBoxFile
 from labkit.boxes import (
     BOX_VERSION,
     BoxDefinition,
@@ -23,9 +26,13 @@ from labkit.boxes import (
     cache_directory,
     cached,
     catalog_text,
+    changed_inputs,
+    content_key,
     file_sha256,
     find_box,
+    key_inputs,
     known_boxes,
+    reason_to_build,
     remove,
     verify,
 )
@@ -46,7 +53,12 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
-def put_in_cache(definition: BoxDefinition, cache: Path, image: bytes = b"QFI\xfb" * 500) -> None:
+def put_in_cache(
+    definition: BoxDefinition,
+    cache: Path,
+    image: bytes = b"QFI\xfb" * 500,
+    built_at: str = "2026-01-01T00:00:00+00:00",
+) -> None:
     """Put a box into the cache as a build would, with another image."""
     directory = cache_directory(definition, cache)
     directory.mkdir(parents=True)
@@ -63,12 +75,23 @@ def put_in_cache(definition: BoxDefinition, cache: Path, image: bytes = b"QFI\xf
         image_offset=offset,
         image_length=length,
         virtual_size_gib=4,
-        built_at="2026-01-01T00:00:00+00:00",
+        built_at=built_at,
+        inputs=dict(key_inputs(definition)),
     )
     (directory / "provenance.json").write_text(known.model_dump_json())
     (directory / "metadata.json").write_text(
         catalog_text(definition, box_file=box, sha256=known.sha256)
     )
+
+
+def debian(definition: BoxDefinition) -> DebianBoxFile:
+    assert isinstance(definition.file, DebianBoxFile)
+    return definition.file
+
+
+def kickstart(definition: BoxDefinition) -> KickstartBoxFile:
+    assert isinstance(definition.file, KickstartBoxFile)
+    return definition.file
 
 
 def the_cached(definition: BoxDefinition, cache: Path) -> CachedBox:
@@ -82,15 +105,15 @@ def test_known_boxes_are_valid_and_every_trim_does_something() -> None:
     assert {"rehearsal", "rehearsal-untrimmed"} <= {definition.name for definition in known}
     for definition in known:
         scripts = {path for path in definition.sources if path.startswith("trims/")}
-        trims = definition.file.trims
+        trims = definition.file.trims if isinstance(definition.file, DebianBoxFile) else {}
         for name, trim in trims.items():
             assert f"trims/{name}" in scripts or trim.kernel_args or trim.exclude_paths, name
 
 
 def test_untrimmed_box_has_the_same_packages_and_no_trims() -> None:
     trimmed, untrimmed = (find_box(n, CHECKOUT) for n in ("rehearsal", "rehearsal-untrimmed"))
-    assert untrimmed.file.packages == trimmed.file.packages
-    assert untrimmed.file.trims == {}
+    assert debian(untrimmed).packages == debian(trimmed).packages
+    assert debian(untrimmed).trims == {}
     assert untrimmed.key != trimmed.key
 
 
@@ -146,7 +169,7 @@ def test_content_key_does_not_depend_on_place_or_mirror(
 def test_definition_without_a_trim_is_another_box() -> None:
     definition = find_box("rehearsal", CHECKOUT)
     less = definition.without("few-units")
-    assert "few-units" not in less.file.trims
+    assert "few-units" not in debian(less).trims
     assert less.key != definition.key
 
 
@@ -155,7 +178,8 @@ def test_definition_without_a_trim_is_another_box() -> None:
     [
         ("surprise: 1\n", "surprise"),
         ("disk_gib: lots\n", "disk_gib"),
-        ("builder: kickstart\n", "builder"),
+        ("builder: kickstart\n", "iso"),
+        ("builder: magic\n", "builder"),
     ],
 )
 def test_box_file_with_a_problem_names_the_key(tree: Path, text: str, told: str) -> None:
@@ -317,13 +341,17 @@ def test_mmdebstrap_command_takes_trims_in_order_and_a_mirror_last(tmp_path: Pat
     definition = find_box("rehearsal", CHECKOUT)
     odd = tmp_path / "a b"
     command = box_build.mmdebstrap_command(
-        definition, overlay=odd, target=tmp_path / "t.tar", mirror="http://mirror.invalid/debian"
+        debian(definition),
+        definition.sources,
+        overlay=odd,
+        target=tmp_path / "t.tar",
+        mirror="http://mirror.invalid/debian",
     )
     assert command[-1] == "http://mirror.invalid/debian"
     assert f"--customize-hook=tar-in '{odd}' /" in command
     (customize,) = [part for part in command if "/customize" in part]
     applied = customize.split("/customize ")[1].split()
-    assert applied == [n for n in definition.file.trims if f"trims/{n}" in definition.sources]
+    assert applied == [n for n in debian(definition).trims if f"trims/{n}" in definition.sources]
     excluded = [i for i, part in enumerate(command) if "path-exclude" in part]
     included = [i for i, part in enumerate(command) if "path-include" in part]
     assert max(excluded) < min(included)  # dpkg's last match decides
@@ -358,7 +386,7 @@ def test_boot_loader_too_big_for_the_gap_is_refused(tmp_path: Path) -> None:
 
 
 def test_boot_entry_passes_the_whole_command_line() -> None:
-    arguments = box_build.kernel_arguments(find_box("rehearsal", CHECKOUT))
+    arguments = box_build.kernel_arguments(debian(find_box("rehearsal", CHECKOUT)))
     for wanted in ("net.ifnames=1", "biosdevname=0", "console=ttyS0,115200n8", "root=/dev/vda1"):
         assert wanted in arguments
     script = BootEntry(kernel="/k", initrd="/i", arguments=arguments).grub_script()
@@ -388,3 +416,173 @@ def test_leftovers_of_a_killed_build_are_removed(
     assert leftovers()
     box_build.remove_leftovers(tmp_path / "boxes/rehearsal")
     assert not leftovers()
+
+
+def test_kickstart_box_has_its_rendered_kickstart_among_its_sources() -> None:
+    definition = find_box("centos7", CHECKOUT)
+    text = definition.sources["ks.cfg"].decode()
+    assert "%packages" in text
+    assert kickstart(definition).stand_in is False
+
+
+def test_kickstart_box_key_changes_with_every_input() -> None:
+    definition = find_box("centos7", CHECKOUT)
+    file = kickstart(definition)
+    other_iso = file.model_copy(update={"iso": file.iso.model_copy(update={"sha256": "0" * 64})})
+    keys = {definition.key, content_key(other_iso, definition.sources)}
+    for path, content in definition.sources.items():
+        keys.add(content_key(file, {**definition.sources, path: content + b" "}))
+    assert {"ks.cfg", "firstboot/labkit-firstboot"} <= definition.sources.keys()
+    assert len(keys) == 2 + len(definition.sources)
+
+
+def test_key_inputs_name_every_part_of_the_key() -> None:
+    definition = find_box("centos7", CHECKOUT)
+    inputs = key_inputs(definition)
+    file = kickstart(definition)
+    assert inputs["box.yaml: iso.sha256"] == f'"{file.iso.sha256}"'
+    assert inputs["box.yaml: disk_gib"] == str(file.disk_gib)
+    assert len(inputs["file: ks.cfg"]) == 64
+    assert inputs["builder version"] == str(boxes.BUILDER_VERSION)
+    assert {name.removeprefix("file: ") for name in inputs if name.startswith("file: ")} == set(
+        definition.sources
+    )
+
+
+def test_changed_inputs_tell_new_gone_and_different_ones() -> None:
+    before = {"a": "1", "b": "2", "c": "3"}
+    assert changed_inputs(before, {"b": "2", "c": "4", "d": "5"}) == (
+        "a is gone; it was 1",
+        "c was 3 and is 4",
+        "d is new: 5",
+    )
+
+
+def test_reason_to_build_names_what_changed_since_the_newest_build(
+    tree: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    before = find_box("rehearsal", tree)
+    assert reason_to_build(before, cache) == boxes.Reason()
+    put_in_cache(before.without("few-units"), cache, built_at="2025-01-01T00:00:00+00:00")
+    put_in_cache(before, cache)
+    assert reason_to_build(before, cache) is None
+    file = tree / "boxes/rehearsal/box.yaml"
+    file.write_text(file.read_text().replace("disk_gib: 4", "disk_gib: 5"))
+    (tree / "kickstart/labkit-firstboot").write_text("#!/bin/bash\n")
+    reason = reason_to_build(find_box("rehearsal", tree), cache)
+    assert reason is not None
+    assert reason.last_build == "2026-01-01T00:00:00+00:00"
+    assert reason.changed[0] == "box.yaml: disk_gib was 4 and is 5"
+    assert reason.changed[1].startswith("file: firstboot/labkit-firstboot was ")
+    assert len(reason.changed) == 2
+
+
+def test_reason_to_build_of_a_damaged_build_says_so(tmp_path: Path) -> None:
+    definition = find_box("rehearsal", CHECKOUT)
+    put_in_cache(definition, tmp_path)
+    os.truncate(the_cached(definition, tmp_path).box_file, 10)
+    reason = reason_to_build(definition, tmp_path)
+    assert reason is not None
+    assert "damaged" in reason.changed[0]
+
+
+def test_build_with_an_iso_for_a_box_without_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not made from an ISO"):
+        box_build.build(
+            find_box("rehearsal", CHECKOUT), tmp_path, lambda _line: None, own_iso=tmp_path
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_build_with_a_missing_iso_is_refused_and_leaves_no_build(tmp_path: Path) -> None:
+    definition = find_box("centos7", CHECKOUT)
+    with pytest.raises(UsageError, match="does not exist"):
+        box_build.build(definition, tmp_path, lambda _line: None, own_iso=tmp_path / "no.iso")
+    assert list((tmp_path / "boxes/centos7").iterdir()) == []
+    assert cached(definition, tmp_path) is None
+
+
+def test_iso_of_the_environment_is_used_and_the_option_goes_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = kickstart(find_box("centos7", CHECKOUT))
+    monkeypatch.setenv(kickstart_build.ISO_VARIABLE, str(tmp_path / "env.iso"))
+    for own, told in ((None, "env.iso"), (tmp_path / "option.iso", "option.iso")):
+        with pytest.raises(UsageError, match=told):
+            kickstart_build.find_iso(
+                file, cache=tmp_path, own_iso=own, progress=lambda _line: None
+            )
+
+
+def test_render_writes_kickstart_domain_and_kernel_line_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
+    definition = find_box("centos7", CHECKOUT)
+    assert kickstart_build.render(definition, tmp_path / "out") == (
+        "ks.cfg",
+        "domain.xml",
+        "cmdline.txt",
+    )
+    written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert written.keys() == {"ks.cfg", "domain.xml", "cmdline.txt"}
+    assert written["ks.cfg"] == definition.sources["ks.cfg"]
+    assert b"inst.stage2=hd:LABEL=CentOS\\x207\\x20x86_64" in written["cmdline.txt"]
+    cmdline = ET.fromstring(written["domain.xml"]).findtext("os/cmdline")  # noqa: S314 -- ours
+    assert cmdline == written["cmdline.txt"].decode().rstrip()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(UsageError, match="not empty"):
+        kickstart_build.render(definition, tmp_path / "out")
+
+
+def test_render_of_a_box_without_a_kickstart_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mmdebstrap"):
+        kickstart_build.render(find_box("rehearsal", CHECKOUT), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_packages_told_are_the_package_lines_sorted() -> None:
+    log = "PACKAGE zlib-1.2.7-17.el7.x86_64\r\nsomething\nPACKAGE bash-4.2.46-30.el7.x86_64\nOK\n"
+    assert kickstart_build.packages_told(log) == (
+        "bash-4.2.46-30.el7.x86_64",
+        "zlib-1.2.7-17.el7.x86_64",
+    )
+
+
+def test_unexpected_versions_name_the_package_expected_and_found() -> None:
+    file = kickstart(find_box("centos7", CHECKOUT)).model_copy(
+        update={"guest": {"systemd": "219-57.el7", "kernel": "3.10.0-862.el7", "vim": "7.4-1"}}
+    )
+    packages = (
+        "kernel-3.10.0-862.el7.x86_64",
+        "kernel-tools-3.10.0-1.el7.x86_64",
+        "systemd-219-62.el7.x86_64",
+        "systemd-libs-219-62.el7.x86_64",
+    )
+    assert kickstart_build.unexpected_versions(file, packages) == (
+        "the guest was expected to have systemd-219-57.el7 and has systemd-219-62.el7.x86_64",
+        "the guest was expected to have vim-7.4-1 and has none",
+    )
+
+
+def test_provenance_inside_the_box_says_what_it_was_made_from() -> None:
+    definition = find_box("centos7", CHECKOUT)
+    file = kickstart(definition)
+    known = json.loads(kickstart_build.provenance_text(definition, file, ("a-1-1.x",)))
+    assert known["iso_sha256"] == file.iso.sha256
+    assert known["kickstart_sha256"] == hashlib.sha256(definition.sources["ks.cfg"]).hexdigest()
+    assert known["packages"] == ["a-1-1.x"]
+    assert known.keys() >= {"labkit_version", "built_at", "key"}
+
+
+def test_downloaded_iso_is_the_one_in_the_cache(tmp_path: Path) -> None:
+    definition = find_box("centos7", CHECKOUT)
+    assert kickstart_build.downloaded_iso(definition, tmp_path) is None
+    path = (
+        tmp_path / "downloads" / kickstart(definition).iso.sha256 / kickstart(definition).iso.name
+    )
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    assert kickstart_build.downloaded_iso(definition, tmp_path) == path
+    assert kickstart_build.downloaded_iso(find_box("rehearsal", CHECKOUT), tmp_path) is None
