@@ -1,7 +1,7 @@
 # labkit's make targets. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format type imports test unit integration e2e bench rehearsal box \
+.PHONY: help setup lint format type imports test unit integration e2e bench bench-trims rehearsal box \
         lab-up lab-status lab-down lab-destroy clean
 
 PYTHON := .venv/bin/python
@@ -58,6 +58,9 @@ bench: setup ## Measure the ratios labkit promises; writes bench.json
 	$(LABKIT) box build rehearsal
 	$(LABKIT) box build rehearsal-untrimmed
 	$(PYTHON) -m tests.bench --report bench.json
+
+bench-trims: setup ## Measure what each trim of the rehearsal box saves; takes a quarter of an hour
+	$(PYTHON) -m tests.bench.trims
 
 box: setup ## Build the box named by BOX
 	$(LABKIT) box build '$(or $(BOX),rehearsal)'

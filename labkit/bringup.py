@@ -21,7 +21,7 @@ from labkit.plan import (
     seed_volume,
     spec_digest,
 )
-from labkit.progress import LAB, stage
+from labkit.progress import LAB, Event, Phase, stage
 from labkit.readiness import Ready, Waiting, wait_ready
 from labkit.session import POOL, Session, libvirt, look, user_key
 from labkit.state import LabState, NodeState, lab_lock, write_atomically
@@ -95,9 +95,14 @@ def _ensure_box(session: Session) -> boxes.CachedBox:
     if sandbox.inside(os.environ) and definition.file.builder == "mmdebstrap":
         message = f"The box '{definition.name}' is not built, and a sandbox has no network."
         raise HostError(message, hint=f"Outside, run 'labkit box build {definition.name}'.")
+
+    def told(line: str) -> None:
+        log.info("box: %s", line)
+        session.progress(Event(node=LAB, stage=line, phase=Phase.STARTED))
+
     with stage(session.progress, LAB, "building the box") as current:
         built = box_build.build(
-            definition, boxes.cache_root(), progress=lambda line: log.info("box: %s", line)
+            definition, boxes.cache_root(), told, cancelled=session.cancelled.is_set
         )
         current.note = built.key[:12]
     return built

@@ -23,6 +23,11 @@ class LabkitError(Exception):
 
     exit_code: ClassVar[int] = 4
 
+    def __post_init__(self) -> None:
+        """Let tracebacks, in the log and in tests, show the evidence too."""
+        for line in self.details:
+            self.add_note(line)
+
     def __str__(self) -> str:
         """Return the message alone; `labkit.output` prints details and hint."""
         return self.message

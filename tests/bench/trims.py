@@ -1,0 +1,84 @@
+"""`make bench-trims`: what each trim of the rehearsal box saves, by leaving it out.
+
+Builds the box once without each trim (that needs the network) and boots each build alone, in turn
+with the full set. The processor time QEMU used until SSH answered says more than the wall clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from labkit import box_build, boxes
+from labkit.box_file import DebianBoxFile
+from labkit.process import environment, run
+from tests.e2e.bare_guest import booted, bridge
+
+if TYPE_CHECKING:
+    from labkit.boxes import BoxDefinition, CachedBox
+
+ROOT = Path(__file__).resolve().parents[2]
+ROUNDS = 2
+FULL = "(nothing)"
+SECONDS = 3600.0
+
+
+def variants(definition: BoxDefinition) -> dict[str, BoxDefinition]:
+    """Return the full box and the box without each of its trims, by the trim's name."""
+    if not isinstance(definition.file, DebianBoxFile):
+        sys.exit(f"the box '{definition.name}' has no trims")
+    left_out = {name: definition.without(name) for name in definition.file.trims}
+    return {FULL: definition, **left_out}
+
+
+def built(cache: Path) -> dict[str, CachedBox]:
+    """Build every variant that is not there yet."""
+    return {
+        name: box_build.build(each, cache, lambda _line: None)
+        for name, each in variants(boxes.find_box("rehearsal")).items()
+    }
+
+
+def boot(cache: Path, report: Path) -> None:
+    """Boot every variant, in turn, and write (wall seconds, CPU seconds) of each."""
+    found = built(cache)
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
+    with TemporaryDirectory(prefix="labkit-trims-") as directory, bridge():
+        for turn in range(ROUNDS):
+            for name, box in found.items():
+                with booted(box, Path(directory) / f"{turn}{name}") as guest:
+                    wall = guest.wait_for_ssh()
+                    samples[name].append((wall, cpu_seconds(guest.process.pid)))
+    report.write_text(json.dumps(samples), encoding="utf-8")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time a process has used, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Build outside, boot in a network namespace, print a Markdown table."""
+    with TemporaryDirectory(prefix="labkit-trims-", dir=boxes.cache_root()) as name:
+        cache, report = Path(name), Path(name) / "report.json"
+        found = built(cache)
+        inside = ["unshare", "--net", sys.executable, "-m", "tests.bench.trims", "boot"]
+        run([*inside, cache, report], timeout=SECONDS, cwd=ROOT, env=environment())
+        samples = json.loads(report.read_text(encoding="utf-8"))
+        sys.stdout.write("| left out | wall s | CPU s | image MB |\n|---|---|---|---|\n")
+        for trim, taken in samples.items():
+            wall, cpu = (" ".join(f"{pair[i]:.1f}" for pair in taken) for i in (0, 1))
+            size = found[trim].image_length // 10**6
+            sys.stdout.write(f"| {trim} | {wall} | {cpu} | {size} |\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["boot"]:
+        boot(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        main()
