@@ -84,7 +84,7 @@ def test_qemu_killed_while_booting_ends_up_at_once(lab: Lab, before: Inventory) 
 def test_damaged_seed_is_reported_in_the_guests_own_words(lab: Lab, before: Inventory) -> None:
     seed = POOL_PATH / "small_one_seed.iso"
     with lab.started("up") as running:
-        running.until(lambda: processes("vagrant"), "vagrant")
+        running.until((lab.directory / "vagrant" / "gate").exists, "gate")
         content = seed.read_bytes()
         assert b"DEVICE=enp0s3" in content
         seed.write_bytes(content.replace(b"DEVICE=enp0s3", b"DEVICE=enp0s4"))
