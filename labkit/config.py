@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from labkit import yamlfile
-from labkit.model import Dns, Edge, Lab, Network, Nic, Node
+from labkit.model import Deployment, Dns, Edge, Lab, Network, Nic, Node, Repos
 from labkit.rules import breaches
 from labkit.yamlfile import Problem
 
@@ -27,6 +27,8 @@ MODELS: Mapping[Place, type[Edge]] = {
     ("networks", "*"): Network,
     ("nodes", "*"): Node,
     ("nodes", "*", "nics", "*"): Nic,
+    ("deployment",): Deployment,
+    ("repos",): Repos,
 }
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

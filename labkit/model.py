@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from labkit.topology import NetworkMode
+from labkit.topology import Form, NetworkMode
 
 # Two names of 30 characters keep `<lab>_<node>` and every file named after it far below the
 # limits of libvirt, Vagrant and file systems.
@@ -29,6 +29,14 @@ MAX_CPUS = 64
 MIN_MEMORY_MIB, MAX_MEMORY_MIB = 256, 1024 * 1024
 MIN_DISK_GIB, MAX_DISK_GIB = 4, 16 * 1024
 DEFAULT_DISK_GIB = 60
+SCENARIO_PATTERN = r"^[a-z][a-z0-9-]{0,40}$"
+ANSWER_KEY_PATTERN = r"^[A-Z][A-Z0-9_]*$"
+PHYSICAL_NETWORK_PATTERN = r"^[a-z][a-z0-9_-]{0,30}$"
+RELEASE_PATTERN = r"^7\.[0-9]\.[0-9]{4}$"
+URL_PATTERN = r"^https?://[A-Za-z0-9._~:@\[\]-]+(/[A-Za-z0-9._~%/+-]*)?$"
+MAX_HUNG_MINUTES = 24 * 60
+# Both kept after CentOS 7's end of life on 2024-06-30; see docs/how-to/repositories.md.
+VAULTS = ("https://vault.centos.org", "https://archive.kernel.org/centos-vault")
 
 
 def unexpected(*, expected: str) -> PydanticCustomError:
@@ -142,6 +150,21 @@ def _ifcfg_value(value: object) -> str:
     return text
 
 
+def _answer(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise unexpected(expected="text or a whole number; for a switch write y or n in quotes")
+    text = str(value)
+    if text != "" and not text.isprintable():
+        raise unexpected(expected="one line of printable text")
+    return text
+
+
+def _minutes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_HUNG_MINUTES:
+        raise unexpected(expected=f"a whole number of minutes from 1 to {MAX_HUNG_MINUTES}")
+    return value
+
+
 def _choice(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
     names = [f"'{member}'" for member in kind]
 
@@ -204,6 +227,42 @@ DiskGib = Annotated[int, PlainValidator(_disk), WithJsonSchema(_SIZE_SCHEMA)]
 IfcfgValue = Annotated[
     str, BeforeValidator(_ifcfg_value), WithJsonSchema({"type": ["string", "integer"]})
 ]
+ScenarioName = Annotated[
+    str,
+    Field(pattern=SCENARIO_PATTERN),
+    BeforeValidator(_text(SCENARIO_PATTERN, "a scenario's name, such as 'multinode'")),
+]
+AnswerKey = Annotated[
+    str,
+    Field(pattern=ANSWER_KEY_PATTERN),
+    BeforeValidator(
+        _text(ANSWER_KEY_PATTERN, "an answer-file key, such as 'CONFIG_SERVICE_WORKERS'")
+    ),
+]
+AnswerValue = Annotated[
+    str, BeforeValidator(_answer), WithJsonSchema({"type": ["string", "integer"]})
+]
+PhysicalNetwork = Annotated[
+    str,
+    Field(pattern=PHYSICAL_NETWORK_PATTERN),
+    BeforeValidator(
+        _text(PHYSICAL_NETWORK_PATTERN, "a name in lower case for Neutron, such as 'extnet'")
+    ),
+]
+Release = Annotated[
+    str,
+    Field(pattern=RELEASE_PATTERN),
+    BeforeValidator(_text(RELEASE_PATTERN, "a CentOS 7 release, such as '7.9.2009'")),
+]
+Url = Annotated[
+    str,
+    Field(pattern=URL_PATTERN),
+    BeforeValidator(
+        _text(URL_PATTERN, "an http or https URL, such as 'https://vault.centos.org'")
+    ),
+]
+Minutes = Annotated[int, Field(ge=1, le=MAX_HUNG_MINUTES), BeforeValidator(_minutes)]
+FormName = Annotated[Form, BeforeValidator(_choice(Form))]
 RoleName = Annotated[Role, BeforeValidator(_choice(Role))]
 ModeName = Annotated[NetworkMode, BeforeValidator(_choice(NetworkMode))]
 
@@ -290,6 +349,60 @@ class Node(Edge):
     )
 
 
+class Deployment(Edge):
+    """What Packstack installs in the nodes."""
+
+    scenario: ScenarioName = Field(
+        description="What to install: one of those that 'labkit scenarios' lists."
+    )
+    form: FormName = Field(
+        default=Form.ANSWER_FILE,
+        description="How Packstack is told: options of its command, or an answer file.",
+    )
+    lbaas: Flag = Field(
+        default=False, description="true: also install the load balancer agent (LBaaS v2)."
+    )
+    external_nic: NicName | None = Field(
+        default=None,
+        description="The network nodes' card that moves into br-ex; their first when left out.",
+    )
+    external_bridge: BridgeName = Field(
+        default="br-ex", description="Open vSwitch bridge to the outside."
+    )
+    physical_network: PhysicalNetwork = Field(
+        default="extnet", description="Neutron's name for the network behind that bridge."
+    )
+    tunnel_nic: NicName | None = Field(
+        default=None,
+        description="The card that carries the VXLAN tunnels, on every node; the second when left out.",
+    )
+    answers: Mapping[AnswerKey, AnswerValue] = Field(
+        default={},
+        description="Further answer-file keys, or other values for keys that labkit sets.",
+    )
+    hung_minutes: Minutes = Field(
+        default=30,
+        description="Minutes without any sign of progress after which 'deploy' reports a hung run.",
+    )
+
+
+class Repos(Edge):
+    """Where the nodes get their packages, now that CentOS 7's mirrors are gone."""
+
+    release: Release = Field(
+        default="7.9.2009", description="CentOS 7 release tree; one tree for all packages."
+    )
+    base: Url = Field(
+        default=VAULTS[0], description="Where the release trees are: a vault or your own mirror."
+    )
+    fallbacks: tuple[Url, ...] = Field(
+        default=VAULTS[1:],
+        max_length=5,
+        description="Tried in order when the base does not answer.",
+    )
+    proxy: Url | None = Field(default=None, description="HTTP proxy for the nodes' yum.")
+
+
 class Lab(Edge):
     """A lab: networks and the nodes on them."""
 
@@ -302,3 +415,10 @@ class Lab(Edge):
     nodes: Mapping[Name, Node] = Field(
         min_length=1, description="The lab's nodes by name; the name is the short host name too."
     )
+    deployment: Deployment | None = Field(
+        default=None,
+        description=(
+            "What Packstack installs; when left out, multinode for several nodes, allinone for one."
+        ),
+    )
+    repos: Repos = Field(default=Repos(), description="Where the nodes get their packages.")

@@ -7,8 +7,11 @@ from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
+from labkit import model
 from labkit.topology import (
+    Deployment,
     NetworkMode,
+    Repositories,
     ResolvedLab,
     ResolvedNetwork,
     ResolvedNic,
@@ -53,6 +56,34 @@ def resolve(lab: Lab, *, lab_id: UUID) -> ResolvedLab:
         nodes=nodes,
         dns_servers=lab.dns.servers,
         dns_domain=lab.dns.domain,
+        deployment=_deployment(lab),
+        repositories=Repositories(
+            release=lab.repos.release,
+            bases=tuple(
+                dict.fromkeys(url.rstrip("/") for url in (lab.repos.base, *lab.repos.fallbacks))
+            ),
+            proxy=lab.repos.proxy,
+        ),
+    )
+
+
+def _deployment(lab: Lab) -> Deployment:
+    """Return what to install; one node gets everything, several share as their roles say."""
+    asked = lab.deployment or model.Deployment(
+        scenario="multinode" if len(lab.nodes) > 1 else "allinone"
+    )
+    controller = next(node for node in lab.nodes.values() if model.Role.CONTROLLER in node.roles)
+    cards = list(controller.nics)
+    return Deployment(
+        scenario=asked.scenario,
+        form=asked.form,
+        lbaas=asked.lbaas,
+        external_nic=asked.external_nic or cards[0],
+        external_bridge=asked.external_bridge,
+        physical_network=asked.physical_network,
+        tunnel_nic=asked.tunnel_nic or cards[min(1, len(cards) - 1)],
+        answers=tuple(asked.answers.items()),
+        hung_minutes=asked.hung_minutes,
     )
 
 

@@ -95,6 +95,55 @@ class ResolvedNode:
     nics: tuple[ResolvedNic, ...]
 
 
+class Form(StrEnum):
+    """How Packstack is told what to install."""
+
+    COMMAND = "command"  # options of the packstack command
+    ANSWER_FILE = "answer-file"  # packstack --answer-file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What Packstack is asked to install.
+
+    Attributes:
+        scenario: Name of a scenario in `labkit.scenarios`.
+        form: Command line or answer file.
+        lbaas: Whether the load balancer agent is installed on the network nodes.
+        external_nic: The card that becomes a port of `external_bridge` on network nodes.
+        external_bridge: The bridge to the outside, br-ex.
+        physical_network: Neutron's name for what `external_bridge` leads to.
+        tunnel_nic: The card whose address ends the VXLAN tunnels, the same name on all nodes.
+        answers: Packstack's answer-file keys set by the lab file, over everything else.
+        hung_minutes: Minutes without any sign of progress after which a run counts as hung.
+    """
+
+    scenario: str
+    form: Form
+    lbaas: bool
+    external_nic: str
+    external_bridge: str
+    physical_network: str
+    tunnel_nic: str
+    answers: tuple[tuple[str, str], ...]
+    hung_minutes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repositories:
+    """Where the guests get their packages.
+
+    Attributes:
+        release: CentOS release tree, such as 7.9.2009.
+        bases: URLs the release trees lie under, in the order they are tried.
+        proxy: HTTP proxy for yum; None for none.
+    """
+
+    release: str
+    bases: tuple[str, ...]
+    proxy: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedLab:
     """The whole lab, frozen.
@@ -107,6 +156,8 @@ class ResolvedLab:
         nodes: All nodes in file order.
         dns_servers: Name servers for the guests' resolv.conf.
         dns_domain: The domain of the nodes' host names.
+        deployment: What Packstack is asked to install.
+        repositories: Where the guests get their packages.
     """
 
     name: str
@@ -116,6 +167,8 @@ class ResolvedLab:
     nodes: tuple[ResolvedNode, ...]
     dns_servers: tuple[IPv4Address, ...]
     dns_domain: str
+    deployment: Deployment
+    repositories: Repositories
 
     def node(self, name: str) -> ResolvedNode | None:
         """Return the node of that name, or None."""

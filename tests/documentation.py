@@ -178,7 +178,7 @@ def key_tables() -> str:
     places: list[tuple[str, dict[str, Any]]] = [("", schema)]
     while places:
         place, mapping = places.pop(0)
-        needed = mapping["required"]
+        needed = mapping.get("required", ())
         heading = f"### {place}" if place else "### The lab"
         parts += [heading, "", mapping["description"], ""]
         parts += ["| key | needed | value | meaning |", "|---|---|---|---|"]
@@ -236,7 +236,7 @@ def _value(field: dict[str, Any], schema: dict[str, Any]) -> str:
 def _meaning(field: dict[str, Any]) -> str:
     description = str(field["description"])
     default = field.get("default")
-    if default in (None, [], {}) or str(default) in description:
+    if default in (None, [], {}) or isinstance(default, dict) or str(default) in description:
         return description
     written = str(default).lower() if isinstance(default, bool) else str(default)
     return f"{description} Default: `{written}`."

@@ -6,7 +6,10 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from uuid import UUID, uuid5
 
 from labkit.topology import (
+    Deployment,
+    Form,
     NetworkMode,
+    Repositories,
     ResolvedLab,
     ResolvedNetwork,
     ResolvedNic,
@@ -45,7 +48,7 @@ def node(name: str, number: int, plugged: ResolvedNetwork, *, cpus: int = 2) -> 
         fqdn=f"{name}.lab.example",
         domain=f"demo_{name}",
         uuid=uuid5(LAB_ID, f"node/{name}"),
-        roles=("compute",),
+        roles=("controller", "network") if name == "controller" else ("compute",),
         cpus=cpus,
         memory_mib=2048,
         disk_gib=60,
@@ -64,4 +67,22 @@ def lab(*names: str, plugged: ResolvedNetwork | None = None) -> ResolvedLab:
         nodes=tuple(node(name, 10 * (i + 1), lan) for i, name in enumerate(chosen)),
         dns_servers=(),
         dns_domain="lab.example",
+        deployment=deployment(),
+        repositories=Repositories(
+            release="7.9.2009", bases=("https://vault.centos.org",), proxy=None
+        ),
+    )
+
+
+def deployment(scenario: str = "multinode", *, lbaas: bool = True) -> Deployment:
+    return Deployment(
+        scenario=scenario,
+        form=Form.ANSWER_FILE,
+        lbaas=lbaas,
+        external_nic="enp0s3",
+        external_bridge="br-ex",
+        physical_network="extnet",
+        tunnel_nic="enp0s8",
+        answers=(),
+        hung_minutes=30,
     )

@@ -211,7 +211,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
             "boxx: rehearsal",
             (
                 "1:1: box: expected the key 'box', found no such key",
-                "2:1: boxx: expected one of 'name', 'box', 'dns', 'networks', 'nodes', found the unknown key 'boxx' (did you mean 'box'?)",
+                "2:1: boxx: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', found the unknown key 'boxx' (did you mean 'box'?)",
             ),
         ),
         (
@@ -222,7 +222,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "box: rehearsal\nzebra: 1",
-            "3:1: zebra: expected one of 'name', 'box', 'dns', 'networks', 'nodes', found the unknown key 'zebra'",
+            "3:1: zebra: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', found the unknown key 'zebra'",
         ),
         (
             CARD,
@@ -619,7 +619,7 @@ def test_schema_refuses_unknown_keys_everywhere() -> None:
     schema = config.schema()
     objects = [schema, *schema["$defs"].values()]
     closed = [item for item in objects if "properties" in item]
-    assert len(closed) == 5
+    assert len(closed) == 7
     mappings = [schema["properties"][key] for key in ("networks", "nodes")]
     assert all(item["additionalProperties"] is False for item in mappings)
     assert all(item["additionalProperties"] is False for item in closed)
