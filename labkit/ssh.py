@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 PORT = 22
 USER = "vagrant"
 CONNECT_SECONDS = 5.0
+AS_ROOT = "sudo -n bash -s"
 
 
 class NotReachableError(OperationError):
@@ -61,6 +62,15 @@ class RemoteResult:
     stderr: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptResult:
+    """What a script on a node returned; its output may be any bytes."""
+
+    returncode: int
+    stdout: bytes
+    stderr: str
+
+
 class Connection:
     """An open SSH session; a context manager."""
 
@@ -92,19 +102,55 @@ class Connection:
         Raises:
             NotReachableError: The session broke or stayed silent.
         """
+        code, out, err = self._exchange(command, b"", timeout=timeout)
+        return RemoteResult(
+            returncode=code,
+            stdout=out.decode("utf-8", "replace"),
+            stderr=err.decode("utf-8", "replace"),
+        )
+
+    def run_script(self, script: str, *, what: str, timeout: float) -> ScriptResult:
+        """Run a bash script as root on the node; it travels on standard input.
+
+        So neither the node's process list nor a log shows what is in it.
+
+        Args:
+            script: The script; the commands in it find nothing on their standard input.
+            what: What it does, for log and errors.
+            timeout: Seconds of silence after which it counts as lost.
+
+        Raises:
+            NotReachableError: The session broke or stayed silent.
+        """
+        # bash reads the next line only when it gets there: a command that reads would eat it.
+        whole = f"{{\n{script}\n}} </dev/null\nexit\n"
+        code, out, err = self._exchange(AS_ROOT, whole.encode(), timeout=timeout, what=what)
+        return ScriptResult(returncode=code, stdout=out, stderr=err.decode("utf-8", "replace"))
+
+    def _exchange(
+        self, command: str, stdin: bytes, *, timeout: float, what: str = ""
+    ) -> tuple[int, bytes, bytes]:
         import paramiko  # noqa: PLC0415, TID251 -- 0.15 s that only SSH verbs should pay
 
-        log.debug("ssh %s: %s", self._node, command)
+        shown = what or command
+        log.debug("ssh %s: %s", self._node, shown)
         try:
-            _stdin, stdout, stderr = self._client.exec_command(command, timeout=timeout)
-            out = stdout.read().decode("utf-8", "replace")
-            err = stderr.read().decode("utf-8", "replace")
+            writer, stdout, stderr = self._client.exec_command(command, timeout=timeout)
+            if stdin:
+                writer.write(stdin)
+                writer.flush()
+                writer.channel.shutdown_write()
+            out, err = stdout.read(), stderr.read()
+            # What was read to its end has sent its status as well, unless the connection died.
             code = stdout.channel.recv_exit_status()
         except (paramiko.SSHException, OSError, EOFError) as exc:
-            message = f"The SSH session with '{self._node}' broke during '{command}'."
+            message = f"The SSH session with '{self._node}' broke during '{shown}'."
             raise NotReachableError(message, details=(_reason(exc),)) from exc
+        if code < 0:
+            message = f"The SSH session with '{self._node}' ended during '{shown}'."
+            raise NotReachableError(message, details=("no exit status came",))
         log.debug("ssh %s: exit %d", self._node, code)
-        return RemoteResult(returncode=code, stdout=out, stderr=err)
+        return code, out, err
 
 
 def banner(address: IPv4Address, *, timeout: float, port: int = PORT) -> str:
