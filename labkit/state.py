@@ -38,6 +38,24 @@ class NodeState(BaseModel):
     seed: str = ""
 
 
+class DeploymentState(BaseModel):
+    """What is known of a lab's deployment.
+
+    Attributes:
+        run_id: Of the last Packstack run that labkit started.
+        nodes: The nodes that run installs.
+        finished: Whether it ended well and labkit brought its files home.
+        answers: sha256 of the answer file as labkit last wrote it beside state.json.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str = ""
+    nodes: tuple[str, ...] = ()
+    finished: bool = False
+    answers: str = ""
+
+
 class LabState(BaseModel):
     """The content of state.json.
 
@@ -49,6 +67,7 @@ class LabState(BaseModel):
         nodes: Per node name; also names that lab.yaml no longer has, until destroyed.
         networks: Names, as in lab.yaml, of the networks the lab has claimed.
         volumes: Names in the storage pool the lab has claimed, written before they are made.
+        deployment: What is known of its deployment.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +79,7 @@ class LabState(BaseModel):
     nodes: Mapping[str, NodeState] = {}
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    deployment: DeploymentState = DeploymentState()
 
     def with_node(self, name: str, node: NodeState) -> LabState:
         """Return a copy in which one node's state is replaced."""
@@ -103,6 +123,11 @@ class LabDirectory:
         return self.path / "keys"
 
     @property
+    def packstack(self) -> Path:
+        """Return the directory with the answer file and credentials brought home."""
+        return self.path / "packstack"
+
+    @property
     def logs(self) -> Path:
         """Return the directory with labkit's, Vagrant's and the nodes' logs."""
         return self.path / "logs"
@@ -124,7 +149,8 @@ class LabDirectory:
         try:
             for directory in (self.vagrant, self.rendered, self.seeds, self.logs):
                 directory.mkdir(parents=True, exist_ok=True)
-            self.keys.mkdir(mode=0o700, exist_ok=True)
+            for private in (self.keys, self.packstack):
+                private.mkdir(mode=0o700, exist_ok=True)
             ignore = self.path.parent / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
