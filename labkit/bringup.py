@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import box_build, boxes, boxstore, kvm, render, retry, sandbox, seed, vagrant
 from labkit.errors import HostError, LabkitError, OperationError, UsageError
 from labkit.guestfiles import compose_seeds, have_keys, make_keys
+from labkit.lablock import lab_lock
 from labkit.plan import (
     Action,
     NodePlan,
@@ -24,7 +25,7 @@ from labkit.plan import (
 from labkit.progress import LAB, Event, Phase, stage
 from labkit.readiness import Ready, Waiting, wait_ready
 from labkit.session import POOL, Session, libvirt, look, user_key
-from labkit.state import LabState, NodeState, lab_lock, write_atomically
+from labkit.state import LabState, NodeState, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
