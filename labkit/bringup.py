@@ -359,7 +359,8 @@ def write_vagrantfile(session: Session, box: boxes.CachedBox, *, accelerated: bo
     for name, text in render.render_all(session.lab, settings).items():
         target = session.directory.rendered / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, text)
+        # Only read by people: not worth flushing each to disk while Vagrant waits to be started.
+        target.write_text(text, encoding="utf-8")
     text = render.vagrantfile(session.lab, settings)
     write_atomically(session.directory.vagrant / "Vagrantfile", text)
 
