@@ -38,17 +38,19 @@ class DeploymentState(BaseModel):
     """What is known of a lab's deployment.
 
     Attributes:
-        run_id: Of the last Packstack run that labkit started.
+        run_id: Of the last Packstack run that labkit started; empty before the first.
         nodes: The nodes that run installs.
-        finished: Whether it ended well and labkit brought its files home.
-        answers: sha256 of the answer file as labkit last wrote it beside state.json.
+        handled: Whether its end was seen and dealt with, however it ended.
+        deployed: The nodes of the last run that ended well; empty before one did.
+        answers: sha256 of the answer file on the controller as the last run left it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str = ""
     nodes: tuple[str, ...] = ()
-    finished: bool = False
+    handled: bool = True
+    deployed: tuple[str, ...] = ()
     answers: str = ""
 
 

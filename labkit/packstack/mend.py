@@ -1,0 +1,75 @@
+"""Putting the external bridge right where Packstack left it half done."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+from labkit.checks.ifcfg import bridge_keys, port_keys
+from labkit.checks.outputs import SCRIPTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from labkit.topology import ResolvedLab, ResolvedNode
+
+# The checks that fail when Packstack did not turn the card into a port, or left its address there.
+MENDABLE = frozenset({"ifcfg-port", "ifcfg-bridge", "external-address", "external-nic-bare"})
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,-]*")
+
+# Runs apart from any session: between the first ifdown and the last ifup nobody gets in. The order
+# is puppet-vswitch's own (lib/puppet/provider/vs_port/ovs_redhat.rb, 8.4.0).
+_MEND = """\
+set -u
+cd "$scripts" || exit 1
+for file in "ifcfg-$bridge" "ifcfg-$nic"; do
+  [ ! -e "$file" ] || cp -p -- "$file" "/var/lib/labkit/before-mend.$file" || exit 1
+done
+put() {
+  base64 -d >"$1.labkit-new" && chmod 0644 "$1.labkit-new" && mv -f -T "$1.labkit-new" "$1" || exit 1
+  ! command -v restorecon >/dev/null || restorecon "$1" || true
+}
+@FILES@
+ifdown "$bridge"
+ifdown "$nic"
+ip address flush dev "$nic" scope global
+ifup "$nic" && ifup "$bridge"
+"""
+
+
+def mend_script(lab: ResolvedLab, node: ResolvedNode) -> str:
+    """Return the script that writes both ifcfg files as they must be and brings them up.
+
+    What the files were is kept in `/var/lib/labkit/before-mend.ifcfg-*`.
+
+    Args:
+        lab: The lab.
+        node: A network node whose external card moves into the external bridge.
+    """
+    asked = lab.deployment
+    nic = next(nic for nic in node.nics if nic.name == asked.external_nic)
+    files = {
+        f"ifcfg-{asked.external_bridge}": bridge_keys(asked, nic),
+        f"ifcfg-{asked.external_nic}": port_keys(asked),
+    }
+    lines = []
+    for name, keys in files.items():
+        text = base64.b64encode(ifcfg_text(keys).encode()).decode("ascii")
+        lines.append(f"put {shlex.quote(name)} <<'CONTENT_ENDS'\n{text}\nCONTENT_ENDS")
+    head = {"scripts": SCRIPTS, "bridge": asked.external_bridge, "nic": asked.external_nic}
+    assignments = "".join(f"{key}={shlex.quote(value)}\n" for key, value in head.items())
+    return assignments + _MEND.replace("@FILES@", "\n".join(lines))
+
+
+def ifcfg_text(keys: Mapping[str, str]) -> str:
+    """Return an ifcfg file, each value quoted for the shell that sources it where it has to be."""
+    return "".join(f"{key}={_quoted(value)}\n" for key, value in keys.items())
+
+
+def _quoted(value: str) -> str:
+    if _PLAIN.fullmatch(value):
+        return value
+    # The walk-through's files have double quotes; what they would expand gets single ones.
+    return f'"{value}"' if not re.search(r'["$`\\!]', value) else shlex.quote(value)
