@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POOL_PATH = Path("/var/lib/libvirt/images")
-KEYS = "# 'labkit up' adds the SSH keys: authorized_keys of vagrant and root-only host keys\n"
+KEYS = (
+    "# 'labkit up' adds the SSH keys: authorized_keys of vagrant and root, root-only host keys, "
+    "and on the controller root's own\n"
+)
 
 
 def write_preview(session: Session, directory: Path) -> int:

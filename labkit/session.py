@@ -88,6 +88,11 @@ def user_key(directory: LabDirectory) -> Path:
     return directory.keys / "id_rsa"
 
 
+def root_key(directory: LabDirectory) -> Path:
+    """Return where the private SSH key of root lies, by which the controller reaches all nodes."""
+    return directory.keys / "root_id_rsa"
+
+
 def host_key(directory: LabDirectory, node: str) -> Path:
     """Return where a node's private SSH host key lies."""
     return directory.keys / f"{node}_host_ed25519"

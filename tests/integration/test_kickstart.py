@@ -195,8 +195,12 @@ def test_setting_up_leaves_the_files_the_box_promises(finished: Guest) -> None:
     assert finished.text("etc/yum/vars/contentdir") == "centos\n"
     assert finished.text("etc/sysconfig/network") == "NETWORKING=yes\nNOZEROCONF=yes\n"
     assert finished.text("etc/machine-id") == ""
-    first = finished.text("etc/ssh/sshd_config").splitlines()[:2]
-    assert first == ["UseDNS no", "GSSAPIAuthentication no"]
+    first = finished.text("etc/ssh/sshd_config").splitlines()[:3]
+    assert first == [
+        "UseDNS no",
+        "GSSAPIAuthentication no",
+        "PermitRootLogin prohibit-password",
+    ]
     sudoers = finished.root / "etc/sudoers.d/vagrant"
     assert stat.S_IMODE(sudoers.stat().st_mode) == 0o440
     assert "vagrant:*:" in finished.text("etc/shadow")

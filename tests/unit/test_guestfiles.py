@@ -4,8 +4,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from labkit.guestfiles import compose_seeds
-from labkit.session import Session, host_key, user_key
+from labkit.guestfiles import compose_seeds, have_keys, make_keys
+from labkit.session import Session, host_key, root_key, user_key
 from labkit.state import LabDirectory
 from tests import labs
 
@@ -18,6 +18,8 @@ def session(tmp_path: Path) -> Session:
     directory.create()
     lab = labs.lab()
     user_key(directory).with_name("id_rsa.pub").write_text("ssh-rsa AAAA user\n")
+    root_key(directory).write_text("private of root\n")
+    root_key(directory).with_name("root_id_rsa.pub").write_text("ssh-rsa AAAA root\n")
     for node in lab.nodes:
         host = host_key(directory, node.name)
         host.write_text(f"private of {node.name}\n")
@@ -48,6 +50,38 @@ def test_seed_id_changes_with_a_key_and_with_nothing_else(session: Session) -> N
     second = compose_seeds(session)
     assert second["compute"].seed_id != first["compute"].seed_id
     assert second["controller"].seed_id == first["controller"].seed_id
+
+
+def test_seed_lets_root_in_everywhere_and_out_of_the_controller_alone(session: Session) -> None:
+    home = PurePosixPath("/root/.ssh")
+    for name, seed in compose_seeds(session).items():
+        found = {
+            file.path.name: (file.mode, file.owner, file.content)
+            for file in seed.files
+            if file.path.parent == home
+        }
+        wanted = {"authorized_keys": (0o600, "root:root", b"ssh-rsa AAAA root\n")}
+        if name == "controller":
+            wanted["id_rsa"] = (0o600, "root:root", b"private of root\n")
+            wanted["id_rsa.pub"] = (0o644, "root:root", b"ssh-rsa AAAA root\n")
+        assert found == wanted
+
+
+def test_keys_of_a_lab_are_made_once_each_and_for_the_owner_alone(tmp_path: Path) -> None:
+    directory = LabDirectory(tmp_path / "demo")
+    directory.create()
+    session = Session(
+        lab=labs.lab(), lab_file=tmp_path / "lab.yaml", directory=directory,
+        progress=lambda _event: None,
+    )  # fmt: skip
+    assert not have_keys(session)
+    make_keys(session)
+    assert have_keys(session)
+    key = root_key(directory)
+    assert key.stat().st_mode & 0o777 == 0o600
+    before = key.read_bytes()
+    make_keys(session)
+    assert key.read_bytes() == before
 
 
 def test_manifest_holds_no_key_material(session: Session) -> None:
