@@ -89,11 +89,15 @@ class Lab:
 
     def run(self, *arguments: str, timeout: float = QUICK_SECONDS, code: int = 0) -> CommandResult:
         """Run a verb to its end and require its exit code."""
-        result = run(
-            [*LABKIT, *arguments], timeout=timeout, check=False, env=self._environment(), cwd=ROOT
-        )
+        result = self.attempt(*arguments, timeout=timeout)
         assert result.returncode == code, self.story(result)
         return result
+
+    def attempt(self, *arguments: str, timeout: float = QUICK_SECONDS) -> CommandResult:
+        """Run a verb to its end, however that ends."""
+        return run(
+            [*LABKIT, *arguments], timeout=timeout, check=False, env=self._environment(), cwd=ROOT
+        )
 
     def up(self, *arguments: str, code: int = 0) -> CommandResult:
         """Bring it up."""
