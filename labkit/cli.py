@@ -59,8 +59,10 @@ def main() -> NoReturn:
     failed, 130 interrupted.
     """
     from labkit.cli_box import box_app
+    from labkit.cli_snapshots import snapshots_app
 
     app.add_typer(box_app, name="box")
+    app.add_typer(snapshots_app)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()

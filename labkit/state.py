@@ -49,6 +49,7 @@ class LabState(BaseModel):
         nodes: Per node name; also names that lab.yaml no longer has, until destroyed.
         networks: Names, as in lab.yaml, of the networks the lab has claimed.
         volumes: Names in the storage pool the lab has claimed, written before they are made.
+        stage: How far the lab has come: created, prepared, deployed; empty while it is unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +61,7 @@ class LabState(BaseModel):
     nodes: Mapping[str, NodeState] = {}
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    stage: str = ""
 
     def with_node(self, name: str, node: NodeState) -> LabState:
         """Return a copy in which one node's state is replaced."""
@@ -106,6 +108,11 @@ class LabDirectory:
     def logs(self) -> Path:
         """Return the directory with labkit's, Vagrant's and the nodes' logs."""
         return self.path / "logs"
+
+    @property
+    def snapshots(self) -> Path:
+        """Return the directory with a directory per snapshot, and the note of one under way."""
+        return self.path / "snapshots"
 
     def console_log(self, node: str) -> Path:
         """Return the file a node's serial console is written to."""
