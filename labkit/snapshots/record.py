@@ -126,14 +126,14 @@ class Journal(_Edge):
     """A verb under way; found by the next one, it says what has to be put right.
 
     Attributes:
-        verb: Which.
+        verb: Which; "check" is what a restore does before it touches anything but the pause.
         name: The snapshot's name.
         key: The snapshot being taken or restored.
         doomed: Snapshots to remove: those deleted, or replaced once the new one is published.
         running: Nodes that ran, and have to run again.
     """
 
-    verb: Literal["take", "restore", "delete"]
+    verb: Literal["take", "check", "restore", "delete"]
     name: str = ""
     key: str = ""
     doomed: tuple[str, ...] = ()

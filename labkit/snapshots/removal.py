@@ -54,16 +54,25 @@ def remove(
     keys = tuple(record.key for record in records)
     shelf.note(Journal(verb="delete", doomed=keys))
     fault("noted")
-    for record in records:
-        for child in reparented(shelf.records(), record, record.parent):
-            shelf.publish(child)
-        if shelf.current() == record.key:
-            shelf.set_current(record.parent)
-        shelf.withdraw(record.name)
+    _withdraw(shelf, keys)
     fault("withdrawn")
     drop_everywhere(session, keys)
     fault("dropped")
     shelf.done()
+
+
+def _withdraw(shelf: Shelf, keys: Sequence[str]) -> None:
+    """Take snapshots off the list, their children going to their parents first."""
+    for key in keys:
+        records = shelf.records()
+        record = next((item for item in records if item.key == key), None)
+        if record is None:
+            continue
+        for child in reparented(records, record, record.parent):
+            shelf.publish(child)
+        if shelf.current() == key:
+            shelf.set_current(record.parent)
+        shelf.withdraw(record.name)
 
 
 def drop_everywhere(session: Session, keys: Sequence[str]) -> None:
@@ -105,22 +114,24 @@ def resume_paused(session: Session, names: Sequence[str]) -> None:
 
 
 def settle(session: Session, journal: Journal) -> None:
-    """Put right what a killed `snapshot` or `snapshot --delete` left: all of it, or none.
+    """Put right what a killed verb left, other than a restore under way: all of it, or none.
 
     Raises:
         LabkitError: libvirt or an image refuses.
     """
     shelf = Shelf(session.directory.snapshots)
-    published = any(record.key == journal.key for record in shelf.records())
     with stage(session.progress, LAB, f"healing a {journal.verb}") as current:
         resume_paused(session, journal.running)
-        if journal.verb == "take" and not published:
-            drop_everywhere(session, (journal.key,))
-            current.note = f"'{journal.name}' was not complete and is gone"
-        else:
+        if journal.verb == "delete":
+            _withdraw(shelf, journal.doomed)
             drop_everywhere(session, journal.doomed)
-        if published:
-            shelf.set_current(journal.key)
+        elif journal.verb == "take":
+            published = any(record.key == journal.key for record in shelf.records())
+            drop_everywhere(session, journal.doomed if published else (journal.key,))
+            if published:
+                shelf.set_current(journal.key)
+            else:
+                current.note = f"'{journal.name}' was not complete and is gone"
     shelf.done()
 
 

@@ -167,6 +167,11 @@ class _Restoring:
                 for node in self.session.lab.nodes
                 if _state(found[node.name]) in {DomainState.RUNNING, DomainState.BLOCKED}
             ]
+            # An interrupted restore stays noted: until one is complete, nothing else is right.
+            fresh = self.shelf.journal() is None
+            if fresh:
+                names = tuple(node.name for node in running)
+                self.shelf.note(Journal(verb="check", running=names))
             complete = False
             try:
                 # Standing still, QEMU has written all of its tables; a restore ends it anyway.
@@ -176,6 +181,8 @@ class _Restoring:
             finally:
                 if not complete:
                     resume_paused(self.session, [node.name for node in running])
+                    if fresh:
+                        self.shelf.done()
         self.running = tuple(node.name for node in running)
         self.fault("checked")
 
