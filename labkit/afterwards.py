@@ -11,14 +11,14 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from labkit import detached, verify
+from labkit import detached
+from labkit.checks.registry import Verdict
 from labkit.detached import Job, RunState
 from labkit.errors import LabkitError, OperationError
 from labkit.packstack.gather import gather_script, unpack
 from labkit.packstack.mend import MENDABLE, mend_script
 from labkit.packstack.scenario import ANSWER_FILE
 from labkit.progress import stage
-from labkit.checks.registry import Verdict
 from labkit.state import write_atomically
 
 if TYPE_CHECKING:

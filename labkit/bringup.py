@@ -25,6 +25,7 @@ from labkit.plan import (
 from labkit.progress import LAB, Event, Phase, stage
 from labkit.readiness import Ready, Waiting, wait_ready
 from labkit.session import POOL, Session, libvirt, look, user_key
+from labkit.snapshots import heal
 from labkit.state import LabState, NodeState, write_atomically
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def up(session: Session, *, dry_run: bool = False) -> UpReport:
         return UpReport(plan=_dry_plan(session), ready=())
     with lab_lock(session.directory, "up"):
         session.directory.create()
+        heal(session)
         state = session.state()
         if not state.nodes:
             # Before anything is made: a box that does not exist is the user's typing error.

@@ -92,9 +92,11 @@ def add_verbs() -> None:
     """Give the command line the verbs that live in modules of their own."""
     from labkit.cli_box import box_app
     from labkit.cli_doctor import doctor
+    from labkit.cli_snapshots import snapshots_app
 
     app.command()(doctor)
     app.add_typer(box_app, name="box")
+    app.add_typer(snapshots_app)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

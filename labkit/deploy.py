@@ -384,4 +384,3 @@ def settled(session: Session, seconds: float = SETTLE_SECONDS) -> Report:
 def _ago(found: RunSample) -> str:
     minutes, seconds = divmod(max(0, found.now - found.started), 60)
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypedDict, cast
 import libvirt  # noqa: TID251 -- this module is the one allowed to
 
 from labkit import networks
+from labkit.domain_snapshots import DomainSnapshots
 from labkit.domain_xml import (
     DomainCapabilities,
     DomainInfo,
@@ -89,11 +90,13 @@ class Hypervisor:
 
     Attributes:
         storage: The storage pools and volumes behind the same connection.
+        snapshots: The domains' snapshots behind the same connection.
     """
 
     def __init__(self, connection: libvirt.virConnect) -> None:
         self._connection = connection
         self.storage = Storage(connection)
+        self.snapshots = DomainSnapshots(connection)
 
     def __enter__(self) -> Self:
         return self

@@ -27,9 +27,8 @@ from labkit.retry import WaitCancelled
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from labkit.packstack.output import Event as PackstackEvent
-
     from labkit.link import Link
+    from labkit.packstack.output import Event as PackstackEvent
     from labkit.packstack.scenario import PackstackCall
     from labkit.progress import Progress
 
@@ -189,7 +188,9 @@ class Watcher:
             self.progress(Event(node=self.controller, stage=line, phase=phase, seconds=seconds))
 
     def _watch(self, link: Link) -> tuple[str, NodeSample]:
-        offsets = {key.path: puppet.size for key, puppet in self._logs.items() if key.node == link.node}
+        offsets = {
+            key.path: puppet.size for key, puppet in self._logs.items() if key.node == link.node
+        }
         script = watch_script(offsets, since=MARK)
 
         def ask(connection: ssh.Connection) -> NodeSample:

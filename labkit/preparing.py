@@ -13,12 +13,12 @@ from labkit import detached, packstack_failures, ssh
 from labkit.detached import Job, RunSample, RunState
 from labkit.errors import LabkitError, OperationError
 from labkit.packstack import preparation
-from labkit.packstack.preparation import PreparationView, StepPhase
+from labkit.packstack.preparation import PreparationView
 from labkit.progress import Event, Phase, Progress, stage
 from labkit.retry import BOOT, Deadline, NotYet, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from labkit.link import Link
     from labkit.session import Session
@@ -145,9 +145,7 @@ def _prepared(node: ResolvedNode, view: PreparationView, *, rebooted: bool) -> P
 def _run(session: Session, link: Link, node: ResolvedNode, script: str) -> PreparationView:
     reader = _Reader(node=node.name, progress=session.progress)
     link.ask(lambda c: detached.start(c, PREPARE, script, run_id=uuid.uuid4().hex))
-    last = detached.follow(
-        link, PREPARE, receive=reader.receive, pause=session.cancelled.wait
-    )
+    last = detached.follow(link, PREPARE, receive=reader.receive, pause=session.cancelled.wait)
     view = reader.view
     if last.state is RunState.ENDED and last.code == 0 and view.failed is None:
         return view

@@ -38,6 +38,7 @@ class DeploymentState(BaseModel):
     """What is known of a lab's deployment.
 
     Attributes:
+        prepared: Whether its nodes were made ready for Packstack.
         run_id: Of the last Packstack run that labkit started; empty before the first.
         nodes: The nodes that run installs.
         handled: Whether its end was seen and dealt with, however it ended.
@@ -47,6 +48,7 @@ class DeploymentState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    prepared: bool = False
     run_id: str = ""
     nodes: tuple[str, ...] = ()
     handled: bool = True
@@ -78,6 +80,16 @@ class LabState(BaseModel):
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     deployment: DeploymentState = DeploymentState()
+
+    @property
+    def stage(self) -> str:
+        """Return how far the lab has come: created, prepared, deploying or deployed; or ""."""
+        known = self.deployment
+        if not known.handled:
+            return "deploying"
+        if known.deployed:
+            return "deployed"
+        return "prepared" if known.prepared else "created" if self.nodes else ""
 
     def with_node(self, name: str, node: NodeState) -> LabState:
         """Return a copy in which one node's state is replaced."""
@@ -129,6 +141,11 @@ class LabDirectory:
     def logs(self) -> Path:
         """Return the directory with labkit's, Vagrant's and the nodes' logs."""
         return self.path / "logs"
+
+    @property
+    def snapshots(self) -> Path:
+        """Return the directory with a directory per snapshot, and the note of one under way."""
+        return self.path / "snapshots"
 
     def console_log(self, node: str) -> Path:
         """Return the file a node's serial console is written to."""

@@ -198,6 +198,15 @@ class Storage:
             for start in (0, size - edge)
         )
 
+    def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
+        """Return part of a volume's file; fewer bytes where it ends, none when it is not there.
+
+        Raises:
+            LabkitError: libvirt cannot read it.
+        """
+        found = self._find(pool, name)
+        return b"" if found is None else self._read(found, name, offset, length)
+
     def delete_volume(self, pool: str, name: str) -> bool:
         """Delete the volume and return whether there was one.
 

@@ -15,6 +15,7 @@ from labkit.plan import Possessions, possessions
 from labkit.progress import LAB, stage
 from labkit.retry import Deadline, NotYet, WaitTimeout, stretched, wait_until
 from labkit.session import POOL, Session, libvirt, look
+from labkit.snapshots import forget
 
 if TYPE_CHECKING:
     from labkit.hypervisor import Hypervisor
@@ -113,6 +114,7 @@ def destroy(session: Session, *, dry_run: bool = False) -> Possessions:
             state = session.state()
             owned = possessions(session.lab, state, look(hypervisor))
             state = _claim(session, state, owned)
+            forget(hypervisor, session)
             with stage(session.progress, LAB, "vagrant destroy") as current:
                 current.note = _vagrant_destroy(session)
             with stage(session.progress, LAB, "removing") as current:

@@ -19,6 +19,7 @@ from labkit.process import environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
 # Seconds. Creating machines is quick (labkit waits by itself); only a box upload takes long.
 UP_SECONDS = 900.0
@@ -111,6 +112,17 @@ class Machines:
             CommandError: Vagrant failed; the caller removes what is left through libvirt.
         """
         _Vagrant(self.root, self.log).destroy()
+
+
+def adopt(root: Path, machine: str, uuid: UUID) -> None:
+    """Let Vagrant know a machine whose domain came back without it.
+
+    When a domain is gone, Vagrant's next command drops the machine's id (Vagrant 2.3.4,
+    machine.rb); with the id it knows the machine again.
+    """
+    file = root / ".vagrant" / "machines" / machine / "libvirt" / "id"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(str(uuid), encoding="utf-8")
 
 
 def add_box(catalog: Path, name: str, version: str, log: Path) -> bool:

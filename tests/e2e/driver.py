@@ -43,6 +43,16 @@ nodes:
       enp0s3: {{network: lan, address: 10.77.{number}.11}}
 """
 
+SECOND = """\
+  two:
+    roles: [compute]
+    cpus: {cpus}
+    memory: 384 MiB
+    disk: 4 GiB
+    nics:
+      enp0s3: {{network: lan, address: 10.77.{number}.12}}
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
@@ -213,12 +223,14 @@ def write_lab(
     *,
     network: str | None = None,
     cpus: int = 1,
+    nodes: int = 1,
     **variables: str,
 ) -> Lab:
-    """Write a lab of one small node on 10.77.<number>.0/24."""
+    """Write a lab of one small node, or two, on 10.77.<number>.0/24."""
     network = network or (f"{{mode: nat, cidr: 10.77.{number}.0/24, gateway: 10.77.{number}.254}}")
     file = directory / f"{name}.yaml"
-    file.write_text(SMALL.format(name=name, number=number, network=network, cpus=cpus))
+    text = SMALL + (SECOND if nodes > 1 else "")
+    file.write_text(text.format(name=name, number=number, network=network, cpus=cpus))
     return Lab(file=file, name=name, environment=variables)
 
 

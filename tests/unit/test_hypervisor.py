@@ -342,3 +342,71 @@ def test_addresses_of_devices_sharing_a_mac_are_one_entry() -> None:
     )
 
     assert found == {"52:54:00:aa:00:01": ("enp0s3", ("172.16.208.39/24", "fd00::1/64"))}
+
+
+def test_snapshot_is_taken_listed_described_again_and_deleted(hypervisor: Hypervisor) -> None:
+    snapshots = hypervisor.snapshots
+    description = snapshots.take(RUNNING, "labkit-base-0")
+    assert snapshots.names(RUNNING) == ("labkit-base-0",)
+
+    # The test driver keeps nothing but descriptions, and cannot forget one without deleting it.
+    assert snapshots.delete(RUNNING, "labkit-base-0")
+    assert snapshots.names(RUNNING) == ()
+    snapshots.describe_again(RUNNING, description)
+    assert snapshots.names(RUNNING) == ("labkit-base-0",)
+
+    assert snapshots.delete(RUNNING, "labkit-base-0")
+    assert not snapshots.delete(RUNNING, "labkit-base-0")
+
+
+def test_snapshot_name_with_markup_is_a_name(hypervisor: Hypervisor) -> None:
+    hypervisor.snapshots.take(RUNNING, "a<b>&'\"")
+    assert hypervisor.snapshots.names(RUNNING) == ("a<b>&'\"",)
+
+
+def test_snapshot_whose_parent_is_unknown_is_described_without_it(hypervisor: Hypervisor) -> None:
+    snapshots = hypervisor.snapshots
+    snapshots.take(RUNNING, "first")
+    second = snapshots.take(RUNNING, "second")
+    for name in ("second", "first"):
+        snapshots.delete(RUNNING, name)
+
+    snapshots.describe_again(RUNNING, second)
+
+    assert snapshots.names(RUNNING) == ("second",)
+
+
+def test_revert_to_a_live_snapshot_leaves_the_domain_paused(hypervisor: Hypervisor) -> None:
+    hypervisor.snapshots.take(RUNNING, "base")
+    hypervisor.power_off(RUNNING)
+
+    hypervisor.snapshots.revert(RUNNING, "base", live=True)
+
+    assert hypervisor.domain_state(RUNNING) is DomainState.PAUSED
+
+
+def test_suspended_domain_is_paused(hypervisor: Hypervisor) -> None:
+    hypervisor.snapshots.suspend(RUNNING)
+    assert hypervisor.domain_state(RUNNING) is DomainState.PAUSED
+
+
+def test_snapshots_of_a_domain_that_is_gone_are_none(hypervisor: Hypervisor) -> None:
+    assert hypervisor.snapshots.names(GONE) == ()
+    assert not hypervisor.snapshots.delete(GONE, "base")
+    assert not hypervisor.snapshots.set_time(GONE, timeout=1)
+    with pytest.raises(NotFoundError):
+        hypervisor.snapshots.take(GONE, "base")
+
+
+def test_domain_is_defined_again_from_its_definition(hypervisor: Hypervisor) -> None:
+    definition = hypervisor.snapshots.definition(RUNNING)
+    hypervisor.power_off(RUNNING)
+    # The test driver knows none of the flags that Hypervisor.undefine needs.
+    hypervisor._domain(RUNNING).undefine()
+    assert hypervisor.domain_by_uuid(RUNNING) is None
+
+    hypervisor.snapshots.define(definition)
+
+    found = hypervisor.domain_by_uuid(RUNNING)
+    assert found is not None
+    assert (found.name, found.vcpus) == ("demo_controller", 4)

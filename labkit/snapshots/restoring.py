@@ -1,0 +1,381 @@
+"""`restore`: the whole lab back at one instant, and proof that it is."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from labkit import render, ssh, vagrant
+from labkit.domain_xml import DomainInfo, DomainState, parse_domain
+from labkit.errors import LabkitError, OperationError
+from labkit.lablock import lab_lock
+from labkit.progress import LAB, stage
+from labkit.qcow2 import DamagedImageError
+from labkit.retry import SSH_CONNECT, Deadline, stretched, wait_until
+from labkit.session import POOL, Session, libvirt, look
+from labkit.snapshots import guests, internal
+from labkit.snapshots.integrity import NodeFound, problems
+from labkit.snapshots.record import Journal, Kept, NodeRecord, Shelf, SnapshotRecord
+from labkit.snapshots.removal import find, resume_paused, settle
+from labkit.snapshots.together import Fault, Member, no_fault, side_by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labkit.hypervisor import Hypervisor
+    from labkit.plan import Seen
+    from labkit.topology import ResolvedNode
+
+log = logging.getLogger(__name__)
+
+ALIGN_SECONDS = 10.0
+AGENT_SECONDS = 3
+PROOF_SECONDS = 30.0
+DEPLOYED = "deployed"
+# In their order; tests end labkit at each of them.
+STEPS = ("checked", "noted", "prepared", "put back", "resumed", "proven")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreReport:
+    """What `restore` did.
+
+    Attributes:
+        record: The snapshot.
+        proofs: Per node that runs again: what it showed.
+        unproven: Nodes that run again but took no SSH session when the snapshot was taken.
+        shallow: Images of which no more than the header could be read by this user.
+        restored_seconds: From the start until every node ran again.
+        healthy_seconds: From the start until everything was proven.
+    """
+
+    record: SnapshotRecord
+    proofs: tuple[guests.Proof, ...]
+    unproven: tuple[str, ...]
+    shallow: tuple[str, ...]
+    restored_seconds: float
+    healthy_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePlan:
+    """What `restore` would do: per node, what it does now and what it will do."""
+
+    record: SnapshotRecord
+    nodes: tuple[tuple[str, str, str], ...]
+
+
+def plan(session: Session, name: str) -> RestorePlan:
+    """Return what `restore` would do, after the checks that touch nothing.
+
+    Raises:
+        UsageError: There is no such snapshot.
+        OperationError: The snapshot is damaged, or the lab is not the one it was taken of.
+    """
+    record = find(Shelf(session.directory.snapshots), name)
+    found = _examined(session, record)
+    _require_sound(record, problems(record, session.lab, found))
+    now = {
+        name: "gone" if item.domain is None else item.domain.state.value
+        for name, item in found.items()
+    }
+    return RestorePlan(
+        record=record,
+        nodes=tuple((name, now[name], kept.state.value) for name, kept in record.nodes.items()),
+    )
+
+
+def restore(
+    session: Session,
+    name: str,
+    *,
+    prove: Callable[[], None] | None = None,
+    fault: Fault = no_fault,
+) -> RestoreReport:
+    """Put memory and disk of every node back, let them run on together, and prove it.
+
+    Works whatever the lab does now: it may run, be paused, off, crashed, or have lost domains
+    whose disks are still there.
+
+    Args:
+        session: The lab.
+        name: The snapshot.
+        prove: What else has to hold when the lab was deployed at that point; raises otherwise.
+        fault: Told of every step of `STEPS`; a seam for tests.
+
+    Raises:
+        UsageError: There is no such snapshot.
+        OperationError: The snapshot is damaged or the lab is not the one it was taken of, and
+            nothing was touched; or a node did not come back.
+    """
+    with lab_lock(session.directory, "restore"):
+        started = time.monotonic()
+        shelf = Shelf(session.directory.snapshots)
+        journal = shelf.journal()
+        if journal is not None and journal.verb != "restore":
+            settle(session, journal)
+        work = _Restoring(session, find(shelf, name), fault, started)
+        work.check()
+        return work.run(prove)
+
+
+def finish(session: Session, journal: Journal) -> None:
+    """Complete a restore that was killed: its nodes are not at one instant until then.
+
+    Raises:
+        OperationError: It cannot be completed.
+    """
+    shelf = Shelf(session.directory.snapshots)
+    record = next((item for item in shelf.records() if item.key == journal.key), None)
+    if record is None:
+        message = f"A restore of '{journal.name}' was interrupted, and that snapshot is gone."
+        raise OperationError(
+            message, hint="Restore another snapshot, or run 'labkit destroy' and 'labkit up'."
+        )
+    log.warning("an interrupted restore of '%s' is completed first", journal.name)
+    work = _Restoring(session, record, no_fault, time.monotonic())
+    work.check()
+    work.run(None)
+
+
+class _Restoring:
+    """One restore; its methods are the stages in their order."""
+
+    def __init__(
+        self, session: Session, record: SnapshotRecord, fault: Fault, started: float
+    ) -> None:
+        self.session = session
+        self.record = record
+        self.fault = fault
+        self.started = started
+        self.shelf = Shelf(session.directory.snapshots)
+        self.shallow: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Refuse a snapshot that cannot be restored; the lab stays, or runs on, as it was."""
+        with stage(self.session.progress, LAB, "checking"):
+            found = _examined(self.session, self.record)
+            _require_sound(self.record, problems(self.record, self.session.lab, found))
+            running = [
+                node
+                for node in self.session.lab.nodes
+                if _state(found[node.name]) in {DomainState.RUNNING, DomainState.BLOCKED}
+            ]
+            # An interrupted restore stays noted: until one is complete, nothing else is right.
+            fresh = self.shelf.journal() is None
+            if fresh:
+                names = tuple(node.name for node in running)
+                self.shelf.note(Journal(verb="check", running=names))
+            complete = False
+            try:
+                # Standing still, QEMU has written all of its tables; a restore ends it anyway.
+                side_by_side(running, _suspend, doing="pause every node")
+                _require_sound(self.record, self._damage())
+                complete = True
+            finally:
+                if not complete:
+                    resume_paused(self.session, [node.name for node in running])
+                    if fresh:
+                        self.shelf.done()
+        self.running = tuple(node.name for node in running)
+        self.fault("checked")
+
+    def run(self, prove: Callable[[], None] | None) -> RestoreReport:
+        """Put every node back."""
+        record = self.record
+        self.shelf.note(
+            Journal(verb="restore", name=record.name, key=record.key, running=self.running)
+        )
+        self.fault("noted")
+        with stage(self.session.progress, LAB, "putting back"):
+            self._prepare()
+            self.fault("prepared")
+            side_by_side(self.session.lab.nodes, self._put_back, doing="put every node back")
+        self.fault("put back")
+        live = self._nodes(Kept.RUNNING)
+        with stage(self.session.progress, LAB, "proving"):
+            answers = self._resume_and_prove(live)
+        restored = max((at for at, _ in answers.values()), default=time.monotonic())
+        self._settle()
+        if prove is not None and record.stage == DEPLOYED:
+            prove()
+        self.fault("proven")
+        proofs = tuple(proof for _, proof in answers.values() if proof is not None)
+        return RestoreReport(
+            record=record,
+            proofs=proofs,
+            unproven=tuple(name for name, (_, proof) in answers.items() if proof is None),
+            shallow=self.shallow,
+            restored_seconds=restored - self.started,
+            healthy_seconds=time.monotonic() - self.started,
+        )
+
+    def _damage(self) -> tuple[str, ...]:
+        with libvirt() as hypervisor:
+            volumes = hypervisor.storage.volumes(POOL)
+        wanted = {kept.disk for kept in self.record.nodes.values()}
+        wanted |= {kept.base for kept in self.record.nodes.values()}
+        images = [volume for volume in volumes if volume.name in wanted]
+        with ThreadPoolExecutor(max_workers=max(1, len(images))) as pool:
+            answers = list(pool.map(internal.damage, [image.path for image in images]))
+        found = dict(zip((image.name for image in images), answers, strict=True))
+        self.shallow = tuple(name for name, answer in found.items() if answer is None)
+        return tuple(
+            f"{name}: its image '{image}' is damaged: {'; '.join(found[image] or ())}"
+            for name, kept in self.record.nodes.items()
+            for image in (kept.disk, kept.base)
+            if found.get(image)
+        )
+
+    def _prepare(self) -> None:
+        """Give libvirt back what it lost: networks, domains, descriptions of snapshots."""
+        session, record = self.session, self.record
+        with libvirt() as hypervisor:
+            seen = look(hypervisor)
+            active = {network.uuid for network in seen.networks if network.active}
+            for network in session.lab.networks:
+                if network.libvirt_name is not None and network.uuid not in active:
+                    hypervisor.define_and_start_network(render.network_xml(session.lab, network))
+            present = {domain.uuid for domain in seen.domains}
+            for node in session.lab.nodes:
+                if node.uuid not in present:
+                    hypervisor.snapshots.define(record.nodes[node.name].domain_xml)
+                    vagrant.adopt(session.directory.vagrant, node.name, node.uuid)
+                self._describe(hypervisor, node)
+
+    def _describe(self, hypervisor: Hypervisor, node: ResolvedNode) -> None:
+        known = hypervisor.snapshots.names(node.uuid)
+        for record in self.shelf.records():
+            kept = record.nodes.get(node.name)
+            if kept is None or record.key in known:
+                continue
+            if record.key == self.record.key or internal.holds(hypervisor, kept.disk, record.key):
+                hypervisor.snapshots.describe_again(node.uuid, kept.snapshot_xml)
+
+    def _put_back(self, member: Member) -> None:
+        internal.put_back(member, self.record.key, self.record.nodes[member.node.name])
+        self.fault("put one back")
+
+    def _resume_and_prove(
+        self, nodes: tuple[ResolvedNode, ...]
+    ) -> dict[str, tuple[float, guests.Proof | None]]:
+        barrier = threading.Barrier(max(1, len(nodes)))
+
+        def work(member: Member) -> tuple[float, guests.Proof | None]:
+            barrier.wait(ALIGN_SECONDS)
+            member.hypervisor.resume(member.node.uuid)
+            at = time.monotonic()
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                clock = beside.submit(
+                    member.hypervisor.snapshots.set_time, member.node.uuid, timeout=AGENT_SECONDS
+                )
+                self.fault("resumed")
+                return at, self._prove(member, clock.result)
+
+        return side_by_side(nodes, work, doing="bring every node back")
+
+    def _prove(self, member: Member, agent_done: Callable[[], bool]) -> guests.Proof | None:
+        kept = self.record.nodes[member.node.name]
+        if not kept.nonce:
+            # It took no SSH session before its snapshot, so none can be expected after.
+            agent_done()
+            return None
+        domain = member.hypervisor.domain_by_uuid(member.node.uuid)
+        fast = domain is not None and domain.domain_type == "kvm"
+        endpoint = self.session.endpoint(member.node)
+        return wait_until(
+            lambda: guests.prove(endpoint, kept.nonce, agent_done=agent_done),
+            what=f"the restored node '{member.node.name}' to take SSH",
+            deadline=Deadline.after(stretched(PROOF_SECONDS, accelerated=fast)),
+            policy=SSH_CONNECT,
+            retry_on=(ssh.NotReachableError,),
+            cancelled=self.session.cancelled.is_set,
+        )
+
+    def _settle(self) -> None:
+        """Write down where the lab is now."""
+        state = self.session.state()
+        if state.deployment != self.record.deployment:
+            known = {"deployment": self.record.deployment}
+            self.session.directory.save(state.model_copy(update=known))
+        self.shelf.set_current(self.record.key)
+        self.shelf.done()
+
+    def _nodes(self, kept: Kept) -> tuple[ResolvedNode, ...]:
+        return tuple(
+            node for node in self.session.lab.nodes if self.record.nodes[node.name].state is kept
+        )
+
+
+def _suspend(member: Member) -> None:
+    member.hypervisor.snapshots.suspend(member.node.uuid)
+
+
+def _state(found: NodeFound) -> DomainState | None:
+    return None if found.domain is None else found.domain.state
+
+
+def _require_sound(record: SnapshotRecord, found: tuple[str, ...]) -> None:
+    if found:
+        message = f"The snapshot '{record.name}' cannot be restored; the lab is as it was."
+        raise OperationError(
+            message,
+            details=found,
+            hint="Mend what is listed, restore another snapshot, or run 'labkit destroy' and "
+            "'labkit up'.",
+        )
+
+
+def _examined(session: Session, record: SnapshotRecord) -> dict[str, NodeFound]:
+    with libvirt() as hypervisor:
+        seen = look(hypervisor)
+    nodes = tuple(node for node in session.lab.nodes if node.name in record.nodes)
+
+    def examine(member: Member) -> NodeFound:
+        kept = record.nodes[member.node.name]
+        return _found(member, kept, seen)
+
+    return side_by_side(nodes, examine, doing="examine every node")
+
+
+def _found(member: Member, kept: NodeRecord, seen: Seen) -> NodeFound:
+    node = member.node
+    domain = next((item for item in seen.domains if item.uuid == node.uuid), None)
+    same_name = [item for item in seen.domains if item.name == node.domain]
+    found = NodeFound(
+        domain=None if domain is None else _as_defined(member.hypervisor, domain),
+        impostor=next((str(item.uuid) for item in same_name if item.uuid != node.uuid), ""),
+        disk_present=kept.disk in seen.volumes,
+        base_present=not kept.base or kept.base in seen.volumes,
+        missing_files=_missing(kept, seen),
+    )
+    try:
+        return replace(found, image=internal.image(member.hypervisor, kept.disk))
+    except DamagedImageError as exc:
+        return replace(found, damage=str(exc))
+    except LabkitError as exc:
+        return replace(found, damage=" ".join((exc.message, *exc.details)))
+
+
+def _as_defined(hypervisor: Hypervisor, domain: DomainInfo) -> DomainInfo:
+    """Return the domain with the hardware of its definition, which may differ while it runs."""
+    return parse_domain(
+        hypervisor.snapshots.definition(domain.uuid),
+        state=domain.state,
+        has_managed_save=domain.has_managed_save,
+        snapshots=domain.snapshots,
+        bridges={},
+    )
+
+
+def _missing(kept: NodeRecord, seen: Seen) -> tuple[str, ...]:
+    root = ET.fromstring(kept.domain_xml)  # noqa: S314 -- libvirtd's own, kept by labkit
+    files = [Path(item.get("file", "")) for item in root.iterfind("devices/disk/source[@file]")]
+    present = {volume.path for volume in seen.volumes.values()}
+    return tuple(str(file) for file in files if file.name != kept.disk and file not in present)

@@ -1,0 +1,282 @@
+"""`snapshot`: the whole lab at one instant, or nothing of it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from labkit import __version__
+from labkit.domain_xml import DomainState
+from labkit.errors import OperationError
+from labkit.lablock import lab_lock
+from labkit.progress import LAB, stage
+from labkit.session import POOL, Session, libvirt, look
+from labkit.snapshots import guests, internal
+from labkit.snapshots.healing import heal
+from labkit.snapshots.plan import NodeSeen, TakePlan, check_note, plan_take, reparented
+from labkit.snapshots.record import Journal, Kept, NicRecord, NodeRecord, Shelf, SnapshotRecord
+from labkit.snapshots.removal import abandon, drop_everywhere, resume_paused
+from labkit.snapshots.together import Fault, Member, no_fault, side_by_side
+
+if TYPE_CHECKING:
+    from labkit.domain_xml import DomainInfo, VolumeInfo
+    from labkit.topology import ResolvedNode
+
+log = logging.getLogger(__name__)
+
+ALIGN_SECONDS = 10.0
+_ON = {DomainState.RUNNING, DomainState.BLOCKED, DomainState.PAUSED}
+# In their order; tests end labkit at each of them.
+STEPS = ("noted", "flushed", "paused", "saved", "resumed", "published", "replaced")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Window:
+    """When the nodes stood still, by the monotonic clock: pauses asked for and confirmed."""
+
+    asked: float
+    confirmed: float
+
+
+def plan(session: Session, name: str, *, replace: bool = False) -> TakePlan:
+    """Return what `take` would do, changing nothing.
+
+    Raises:
+        LabkitError: As `take`.
+    """
+    return plan_take(
+        name,
+        _seen(session),
+        Shelf(session.directory.snapshots).records(),
+        free_bytes=_free_bytes(),
+        replace=replace,
+    )
+
+
+def take(
+    session: Session,
+    name: str,
+    *,
+    note: str = "",
+    replace: bool = False,
+    fault: Fault = no_fault,
+) -> SnapshotRecord:
+    """Keep memory and disk of every node as of one instant, and let the lab run on.
+
+    Either all nodes have it or none has. Works on a lab that runs, is paused, is off, or is a
+    mixture of these.
+
+    Args:
+        session: The lab.
+        name: What to call it.
+        note: Free text for the list.
+        replace: Put it in the place of one of the same name, which is kept until then.
+        fault: Told of every step of `STEPS`; a seam for tests.
+
+    Raises:
+        UsageError: The name or the note cannot be used.
+        HostError: The pool has too little space; nothing was paused.
+        OperationError: The name is taken, a node is in no state to be kept, or a node could
+            not be kept: then no node has the snapshot and the lab runs as before.
+    """
+    check_note(note)
+    with lab_lock(session.directory, "snapshot"):
+        heal(session)
+        wanted = plan(session, name, replace=replace)
+        return _Taking(session, wanted, fault).run(note)
+
+
+class _Taking:
+    """One snapshot; its methods are the stages in their order."""
+
+    def __init__(self, session: Session, wanted: TakePlan, fault: Fault) -> None:
+        self.session = session
+        self.wanted = wanted
+        self.fault = fault
+        self.shelf = Shelf(session.directory.snapshots)
+        self.key = f"labkit-{wanted.name}-{secrets.token_hex(4)}"
+        self.kept = dict(wanted.nodes)
+        self.running = self._nodes(Kept.RUNNING)
+
+    def run(self, note: str) -> SnapshotRecord:
+        replaced = self.wanted.replaced
+        journal = Journal(
+            verb="take",
+            name=self.wanted.name,
+            key=self.key,
+            doomed=(replaced.key,) if replaced else (),
+            running=tuple(node.name for node in self.running),
+        )
+        self.shelf.note(journal)
+        self.fault("noted")
+        try:
+            record = self._save(note)
+        except BaseException:
+            # None has it: what some nodes already have goes again.
+            abandon(self.session, self.key)
+            raise
+        self._publish(record)
+        return record
+
+    def _save(self, note: str) -> SnapshotRecord:
+        with stage(self.session.progress, LAB, "flushing"):
+            nonces = side_by_side(self.running, self._mark, doing="flush every node")
+        self.fault("flushed")
+        with libvirt() as hypervisor:
+            seen = look(hypervisor)
+            domains = {item.uuid: item for item in seen.domains}
+            volumes = dict(seen.volumes)
+            pairs = {
+                node.name: (domains[node.uuid], internal.disk_of(domains[node.uuid], volumes))
+                for node in self.session.lab.nodes
+            }
+            definitions = {
+                node.name: hypervisor.snapshots.definition(node.uuid)
+                for node in self.session.lab.nodes
+            }
+        with stage(self.session.progress, LAB, "saving") as current:
+            window, resumed, saved = self._standing_still(
+                {name: volume for name, (_, volume) in pairs.items()}
+            )
+            pause_ms = (resumed - window.asked) * 1000 if self.running else 0.0
+            skew_ms = (window.confirmed - window.asked) * 1000 if len(self.running) > 1 else 0.0
+            size = sum(item.memory_bytes for item in saved.values())
+            current.note = f"{size // 2**20} MiB of memory"
+        return SnapshotRecord(
+            key=self.key,
+            name=self.wanted.name,
+            note=note,
+            created=datetime.now(UTC),
+            parent=self._parent(),
+            labkit=__version__,
+            box=self.session.lab.box,
+            stage=self.session.state().stage,
+            deployment=self.session.state().deployment,
+            pause_ms=round(pause_ms, 1),
+            skew_ms=round(skew_ms, 1),
+            nodes={
+                name: _node_record(
+                    kept=self.kept[name],
+                    domain=domain,
+                    volume=volume,
+                    definition=definitions[name],
+                    saved=saved[name],
+                    nonce=nonces.get(name, ""),
+                )
+                for name, (domain, volume) in pairs.items()
+            },
+        )
+
+    def _standing_still(
+        self, volumes: dict[str, VolumeInfo]
+    ) -> tuple[_Window, float, dict[str, internal.Saved]]:
+        """Pause, save and resume; the nodes that ran run again, whatever happens."""
+
+        def save(member: Member) -> internal.Saved:
+            saved = internal.keep(member, self.key, volumes[member.node.name])
+            self.fault("saved")
+            return saved
+
+        try:
+            window = self._pause()
+            self.fault("paused")
+            saved = side_by_side(self.session.lab.nodes, save, doing="save every node")
+        finally:
+            resume_paused(self.session, tuple(node.name for node in self.running))
+        resumed = time.monotonic()
+        self.fault("resumed")
+        return window, resumed, saved
+
+    def _pause(self) -> _Window:
+        """Pause every running node; the calls leave together, once every connection is open."""
+        barrier = threading.Barrier(max(1, len(self.running)))
+
+        def pause(member: Member) -> tuple[float, float]:
+            barrier.wait(ALIGN_SECONDS)
+            asked = time.monotonic()
+            member.hypervisor.snapshots.suspend(member.node.uuid)
+            return asked, time.monotonic()
+
+        times = side_by_side(self.running, pause, doing="pause every node").values()
+        now = time.monotonic()
+        return _Window(
+            asked=min((asked for asked, _ in times), default=now),
+            confirmed=max((confirmed for _, confirmed in times), default=now),
+        )
+
+    def _mark(self, member: Member) -> str:
+        return guests.mark(self.session.endpoint(member.node))
+
+    def _publish(self, record: SnapshotRecord) -> None:
+        replaced = self.wanted.replaced
+        if replaced is not None:
+            for child in reparented(self.shelf.records(), replaced, replaced.parent):
+                self.shelf.publish(child)
+        self.shelf.publish(record)
+        self.fault("published")
+        self.shelf.set_current(record.key)
+        if replaced is not None:
+            drop_everywhere(self.session, (replaced.key,))
+            self.fault("replaced")
+        self.shelf.done()
+
+    def _parent(self) -> str:
+        current = self.shelf.current()
+        replaced = self.wanted.replaced
+        if replaced is not None and current == replaced.key:
+            return replaced.parent
+        return current
+
+    def _nodes(self, kept: Kept) -> tuple[ResolvedNode, ...]:
+        return tuple(node for node in self.session.lab.nodes if self.kept[node.name] is kept)
+
+
+def _seen(session: Session) -> tuple[NodeSeen, ...]:
+    with libvirt() as hypervisor:
+        found: list[NodeSeen] = []
+        for node in session.lab.nodes:
+            domain = hypervisor.domain_by_uuid(node.uuid)
+            resident = 0
+            try:
+                if domain is not None and domain.state in _ON:
+                    resident = hypervisor.snapshots.resident_bytes(node.uuid)
+            except OperationError as exc:
+                log.debug("no memory figures: %s", exc)
+            found.append(NodeSeen(name=node.name, domain=domain, resident_bytes=resident))
+    return tuple(found)
+
+
+def _free_bytes() -> int:
+    with libvirt() as hypervisor:
+        hypervisor.storage.ensure_pool(POOL)
+        return hypervisor.storage.pool_free_bytes(POOL)
+
+
+def _node_record(
+    *,
+    kept: Kept,
+    domain: DomainInfo,
+    volume: VolumeInfo,
+    definition: str,
+    saved: internal.Saved,
+    nonce: str,
+) -> NodeRecord:
+    return NodeRecord(
+        state=kept,
+        uuid=domain.uuid,
+        domain_xml=definition,
+        snapshot_xml=saved.description,
+        vcpus=domain.vcpus,
+        memory_mib=domain.memory_mib,
+        nics=tuple(NicRecord(mac=nic.mac, pci=nic.pci or "") for nic in domain.nics),
+        disk=volume.name,
+        base=volume.backing_path.name if volume.backing_path else "",
+        memory_bytes=saved.memory_bytes,
+        grown_bytes=saved.grown_bytes,
+        nonce=nonce,
+    )
