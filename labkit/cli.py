@@ -10,15 +10,23 @@ import os
 import signal
 import sys
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from labkit import __version__
+from labkit.cli_options import (
+    LAB_FILE,
+    BoxOption,
+    DryRunOption,
+    JsonOption,
+    LabOption,
+    print_json,
+)
 from labkit.errors import LabkitError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import FrameType
 
     from labkit.bringup import UpReport
@@ -40,17 +48,6 @@ app = typer.Typer(
 )
 INTERRUPTED = 130
 
-LabOption = Annotated[
-    Path,
-    typer.Option("--lab", "-l", envvar="LABKIT_LAB", help="The lab file.", metavar="FILE"),
-]
-BoxOption = Annotated[
-    str | None,
-    typer.Option("--box", help="Use this box instead of the lab file's.", metavar="NAME"),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-LAB_FILE = Path("lab.yaml")
 # Everything after the first word belongs to the command: 'labkit ssh NODE ls -l' lists, '-l' is
 # not labkit's there.
 COMMAND_FOLLOWS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -90,11 +87,15 @@ def main() -> NoReturn:
 
 def add_verbs() -> None:
     """Give the command line the verbs that live in modules of their own."""
+    from labkit import cli_run
     from labkit.cli_box import box_app
     from labkit.cli_doctor import doctor
     from labkit.cli_snapshots import snapshots_app
 
     app.command()(doctor)
+    app.command()(cli_run.deploy)
+    app.command()(cli_run.add_compute)
+    app.command()(cli_run.logs)
     app.add_typer(box_app, name="box")
     app.add_typer(snapshots_app)
 
@@ -108,10 +109,6 @@ def _log_path() -> str:
         if isinstance(handler, logging.FileHandler):
             return handler.baseFilename
     return ""
-
-
-def _print_json(data: object) -> None:
-    sys.stdout.write(json.dumps(data, indent=2) + "\n")
 
 
 def _count(number: int, thing: str) -> str:
@@ -150,7 +147,7 @@ def up(
     with working(lab, "up", box=box, changes=not dry_run) as session:
         report = bring_up(session, dry_run=dry_run)
     if as_json:
-        _print_json(_up_data(report))
+        print_json(_up_data(report))
     else:
         _print_up(report, dry_run=dry_run)
 
@@ -207,7 +204,7 @@ def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
 
     found = ask(looking(lab))
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
     else:
         _print_status(found)
 
@@ -328,7 +325,7 @@ def schema() -> None:
     """Print the JSON schema of the lab file."""
     from labkit import config
 
-    _print_json(config.schema())
+    print_json(config.schema())
 
 
 @app.command(context_settings=COMMAND_FOLLOWS)

@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from labkit import afterwards, boxes, deployment, detached, packstack_run, scenarios, snapshots
@@ -25,9 +25,9 @@ from labkit.packstack_failures import run_failed
 from labkit.packstack_run import PACKSTACK, RunOutcome, Watcher
 from labkit.preparing import Prepared, prepare
 from labkit.progress import LAB, Event, Phase
+from labkit.report import as_json as report_json
 from labkit.retry import AGENT_READY, Deadline, NotYet, WaitTimeout, wait_until
 from labkit.session import libvirt
-from labkit.state import DeploymentState
 from labkit.topology import Form, Repositories
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from labkit.packstack.scenario import PackstackCall
     from labkit.report import Report
     from labkit.session import Session
+    from labkit.state import DeploymentState
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,40 @@ class DeployReport:
     verification: Report | None = None
     seconds: tuple[tuple[str, float], ...] = ()
 
+    def as_json(self) -> dict[str, object]:
+        """Return it as plain data for `json.dumps`."""
+        return {
+            "scenario": self.scenario,
+            "run_id": self.run_id,
+            "attached": self.attached,
+            "ended": self.ended,
+            "prepared": [asdict(item) for item in self.prepared],
+            "mended": list(self.mended),
+            "files": [str(path) for path in self.files],
+            "notices": list(self.notices),
+            "verification": report_json(self.verification) if self.verification else None,
+            "seconds": dict(self.seconds),
+        }
+
+
+def plan(session: Session, *, snapshot: bool) -> tuple[str, ...]:
+    """Return what `deploy` would do, a line each, without asking any guest.
+
+    Raises:
+        OperationError: The lab cannot be deployed as its file is.
+    """
+    session = with_box_repositories(session)
+    _require_possible(session)
+    lab = session.lab
+    names = ", ".join(node.name for node in deployment.deployed_nodes(lab))
+    taken = any(record.name == SNAPSHOT for record in snapshots.listed(session))
+    call = scenarios.call(lab, {}).masked()
+    lines = [f"would prepare {names}, with packages from {' or '.join(lab.repositories.bases)}"]
+    if snapshot and not taken and not session.state().deployment.deployed:
+        lines.append(f"would take the snapshot '{SNAPSHOT}'")
+    lines.append(f"would run on {deployment.controller(lab).name}: {call.command_line()}")
+    return (*lines, "would verify the result")
+
 
 def deploy(session: Session, *, detach: bool = False, snapshot: bool = True) -> DeployReport:
     """Install OpenStack in a lab that is up, or follow the run that is under way.
@@ -87,7 +122,8 @@ def deploy(session: Session, *, detach: bool = False, snapshot: bool = True) -> 
             hangs, or its result could not be mended; details and hint say which and what next.
     """
     session = with_box_repositories(session)
-    _require_deployable(session)
+    _require_possible(session)
+    _require_up(session)
     with _links(session) as links:
         work = _Deploying(session, links)
         with lab_lock(session.directory, "deploy"):
@@ -136,7 +172,7 @@ def with_box_repositories(session: Session) -> Session:
     return replace(session, lab=replace(session.lab, repositories=inside))
 
 
-def _require_deployable(session: Session) -> None:
+def _require_possible(session: Session) -> None:
     troubles = scenarios.troubles(session.lab)
     if troubles:
         message = f"The lab '{session.lab.name}' cannot be deployed as its file is."
@@ -146,7 +182,6 @@ def _require_deployable(session: Session) -> None:
             for each in troubles
         )
         raise OperationError(message, details=tuple(lines), hint="Change the lab file.")
-    _require_up(session)
 
 
 def _require_up(session: Session) -> None:
@@ -209,6 +244,7 @@ class _Deploying:
         }
         prepared = prepare(self.session, self.links, self.nodes, scripts)
         self.report = replace(self.report, prepared=prepared)
+        self._keep(self._known().model_copy(update={"prepared": True}))
         self._took("prepare")
 
     def snapshot(self) -> None:

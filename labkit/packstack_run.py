@@ -17,7 +17,6 @@ from labkit.errors import OperationError
 from labkit.packstack.output import Parser, StepDone
 from labkit.packstack.progress import event_line, headline, node_line
 from labkit.packstack.puppet_log import PuppetLog
-from labkit.packstack.runview import RunView
 from labkit.packstack.scenario import ANSWER_FILE
 from labkit.packstack.stall import OUTPUT, Activity, Look, judge
 from labkit.packstack.watch import NodeSample, parse_watch, watch_script
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from labkit.link import Link
     from labkit.packstack.output import Event as PackstackEvent
+    from labkit.packstack.runview import RunView
     from labkit.packstack.scenario import PackstackCall
     from labkit.progress import Progress
 
