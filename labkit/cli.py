@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from labkit import __version__
+from labkit import __version__, cli_deploy
 from labkit.errors import LabkitError, UsageError
 
 if TYPE_CHECKING:
@@ -358,3 +358,6 @@ def rehearsal(
         report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
     print_table(("stage", "seconds", "result"), result.rows())
     notice("stand-in guests, not CentOS and not OpenStack: boxes/rehearsal says what they are")
+
+
+app.command("scenarios")(cli_deploy.list_scenarios)
