@@ -93,6 +93,7 @@ def add_verbs() -> None:
     from labkit.cli_snapshots import snapshots_app
 
     app.command()(doctor)
+    app.command()(cli_run.scenarios)
     app.command()(cli_run.deploy)
     app.command()(cli_run.add_compute)
     app.command()(cli_run.logs)
@@ -364,3 +365,4 @@ def rehearsal(
         report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
     print_table(("stage", "seconds", "result"), result.rows())
     notice("stand-in guests, not CentOS and not OpenStack: boxes/rehearsal says what they are")
+

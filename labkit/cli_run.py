@@ -1,4 +1,4 @@
-"""The verbs around Packstack: deploy, add-compute, logs."""
+"""The verbs around Packstack: scenarios, deploy, add-compute, logs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,30 @@ if TYPE_CHECKING:
     from labkit.deploy import DeployReport
 
 CHECKS_FAILED = 1
+
+
+def scenarios(*, as_json: JsonOption = False) -> None:
+    """List the ways a lab can be deployed, and what each does."""
+    from labkit.output import print_table
+    from labkit.scenarios import all_scenarios
+
+    found = all_scenarios()
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": each.name,
+                    "summary": each.summary,
+                    "asks": each.asks,
+                    "forms": [form.value for form in each.forms],
+                    "verb": each.verb,
+                }
+                for each in found
+            ]
+        )
+        return
+    rows = [(each.name, ", ".join(each.forms) or "-", each.summary) for each in found]
+    print_table(("scenario", "form", "what it does"), rows)
 
 
 def deploy(

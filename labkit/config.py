@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from labkit import yamlfile
+from labkit.deployment_rules import deployment_breaches
 from labkit.model import Deployment, Dns, Edge, Lab, Network, Nic, Node, Repos
 from labkit.rules import breaches
 from labkit.yamlfile import Problem
@@ -77,7 +78,7 @@ def check(document: Document) -> tuple[Lab | None, list[Problem]]:
             expected=breach.expected,
             found=breach.found,
         )
-        for breach in breaches(document.data)
+        for breach in (*breaches(document.data), *deployment_breaches(document.data))
         if breach.place not in known
     )
     return lab, problems

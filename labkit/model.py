@@ -355,9 +355,12 @@ class Deployment(Edge):
     scenario: ScenarioName = Field(
         description="What to install: one of those that 'labkit scenarios' lists."
     )
-    form: FormName = Field(
-        default=Form.ANSWER_FILE,
-        description="How Packstack is told: options of its command, or an answer file.",
+    form: FormName | None = Field(
+        default=None,
+        description=(
+            "How Packstack is told: options of its command, or an answer file; when left out, "
+            "command for allinone, answer-file for the others."
+        ),
     )
     lbaas: Flag = Field(
         default=False, description="true: also install the load balancer agent (LBaaS v2)."

@@ -6,16 +6,20 @@ import logging
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from labkit import boxes, render, seed
+from labkit import boxes, render, scenarios, seed
 from labkit.bringup import vagrant_settings
 from labkit.errors import UsageError
+from labkit.packstack import answers, passwords
 
 if TYPE_CHECKING:
     from labkit.session import Session
+    from labkit.topology import ResolvedLab
 
 log = logging.getLogger(__name__)
 
 POOL_PATH = Path("/var/lib/libvirt/images")
+ANSWERS_FILE = "answers.cfg"
+COMMAND_FILE = "packstack-command.txt"
 KEYS = (
     "# 'labkit up' adds the SSH keys: authorized_keys of vagrant and root, root-only host keys, "
     "and on the controller root's own\n"
@@ -25,8 +29,9 @@ KEYS = (
 def write_preview(session: Session, directory: Path) -> int:
     """Write every rendered file and each node's manifest; return how many.
 
-    Private files are not among them: what `up` would make stands as a placeholder. The domain
-    type is rendered as `qemu`, because probing for KVM starts a guest.
+    Private files are not among them: what `up` would make stands as a placeholder, and secrets of
+    the answer file are blacked out. The domain type is rendered as `qemu`, because probing for KVM
+    starts a guest.
 
     Raises:
         UsageError: DIR exists and is not an empty directory, or cannot be written.
@@ -47,6 +52,7 @@ def write_preview(session: Session, directory: Path) -> int:
             for item in render.node_files(session.lab, node)
         ]
         files[f"{node.name}/manifest"] = seed.compose(node, guest).manifest + KEYS
+    files |= packstack_files(session.lab)
     try:
         if directory.exists() and any(directory.iterdir()):
             message = f"'{directory}' is not empty; rendered files need a directory of their own."
@@ -59,6 +65,25 @@ def write_preview(session: Session, directory: Path) -> int:
         message = f"'{directory}' cannot be written: {exc.strerror}."
         raise UsageError(message) from exc
     return len(files)
+
+
+def packstack_files(lab: ResolvedLab) -> dict[str, str]:
+    """Return the answer file, if there is one, and the command that `deploy` would use.
+
+    A lab that was never meant to be deployed may not be fit for it; the reasons stand in the
+    place of the command then.
+    """
+    reasons = scenarios.troubles(lab)
+    if reasons:
+        lines = [
+            f"# {'.'.join(each.place)}: expected {each.expected}, found {each.found}"
+            for each in reasons
+        ]
+        return {COMMAND_FILE: "\n".join(["# This lab cannot be deployed as it is:", *lines, ""])}
+    made = passwords.complete({}, dict(lab.deployment.answers))
+    call = scenarios.call(lab, dict.fromkeys(made, answers.MASK)).masked()
+    files = {COMMAND_FILE: f"{call.command_line()}\n"}
+    return files if call.answer_file is None else files | {ANSWERS_FILE: call.answer_file}
 
 
 def _box_name(name: str) -> str:

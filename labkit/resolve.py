@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
-from labkit import model
+from labkit import model, scenarios
 from labkit.topology import (
     Deployment,
     NetworkMode,
@@ -76,7 +76,7 @@ def _deployment(lab: Lab) -> Deployment:
     cards = list(controller.nics)
     return Deployment(
         scenario=asked.scenario,
-        form=asked.form,
+        form=asked.form or scenarios.find(asked.scenario).forms[0],
         lbaas=asked.lbaas,
         external_nic=asked.external_nic or cards[0],
         external_bridge=asked.external_bridge,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     "up", "status", "ssh", "console", "halt", "destroy", "box", "render", "validate", "schema",
-    "sandbox", "rehearsal", "doctor",
+    "sandbox", "rehearsal", "doctor", "scenarios", "deploy", "add-compute", "logs",
 )  # fmt: skip
 HOSTILE = """\
 name: UPPER
@@ -207,6 +207,34 @@ def test_render_writes_into_the_directory_and_says_how_much(run: Run) -> None:
     again = run("render", "out", "--box", "rehearsal")
     assert again.code == 2
     assert "'out' is not empty" in again.err
+
+
+@pytest.mark.usefixtures("document")
+def test_render_writes_the_answer_file_without_secrets_and_the_command(run: Run) -> None:
+    assert run("render", "out").code == 0
+    command = Path("out/packstack-command.txt").read_text(encoding="utf-8")
+    assert command == "packstack --answer-file=/var/lib/labkit/answers.cfg\n"
+    text = Path("out/answers.cfg").read_text(encoding="utf-8")
+    assert "CONFIG_NEUTRON_OVS_TUNNEL_IF=enp0s8\n" in text
+    passwords = re.findall(r"^CONFIG_\w+_PW=(.*)$", text, re.MULTILINE)
+    assert len(passwords) > 30
+    assert set(passwords) == {"********"}
+
+
+def test_scenarios_as_json_names_form_and_verb_of_each(run: Run) -> None:
+    ended = run("scenarios", "--json")
+    found = {each["name"]: each for each in json.loads(ended.out)}
+    assert set(found) == {"add-compute", "allinone", "external-network", "multinode"}
+    assert found["allinone"]["forms"] == ["command", "answer-file"]
+    assert (found["add-compute"]["forms"], found["add-compute"]["verb"]) == ([], "add-compute")
+    assert all(each["summary"] and each["asks"] for each in found.values())
+
+
+def test_scenarios_fit_80_columns(run: Run) -> None:
+    ended = run("scenarios")
+    assert (ended.code, ended.err) == (0, "")
+    assert "external-network" in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 80
 
 
 def test_schema_is_json_on_standard_output(run: Run) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.errors import UsageError
-from labkit.preview import write_preview
+from labkit.preview import packstack_files, write_preview
 from labkit.session import Session
 from labkit.state import LabDirectory
 from tests import labs
@@ -33,7 +33,7 @@ def test_preview_writes_every_file_and_nothing_else(session: Session, tmp_path: 
         if path.is_file()
     }
     assert len(names) == count
-    assert {"Vagrantfile", "networks/lan.xml"} < names
+    assert {"Vagrantfile", "networks/lan.xml", "packstack-command.txt"} < names
     for node in ("controller", "compute"):
         etc = f"{node}/etc"
         assert {
@@ -74,3 +74,13 @@ def test_preview_where_a_file_is_in_the_way_says_so(session: Session, tmp_path: 
     with pytest.raises(UsageError) as caught:
         write_preview(session, tmp_path / "out")
     assert str(tmp_path / "out") in caught.value.message
+
+
+def test_preview_of_a_lab_that_cannot_be_deployed_says_why_in_place_of_the_command() -> None:
+    assert packstack_files(labs.lab()) == {
+        "packstack-command.txt": (
+            "# This lab cannot be deployed as it is:\n"
+            "# nodes.controller: expected a card in a network with a gateway, without which "
+            "Packstack does not start, found none on the controller\n"
+        )
+    }

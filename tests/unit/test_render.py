@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.golden import Golden
 
 DOCUMENT = ROOT / "tests" / "data" / "document"
+LABS = Path("/srv/labs")
 DIRECTORIES = {
     "packstack": Path("/srv/labs/packstack"),
     "three-networks": Path("/srv/labs/trio"),
@@ -36,7 +37,7 @@ DIRECTORIES = {
 def test_render_all_example_lab_equals_golden_files(name: str, golden: Golden) -> None:
     lab = example(name)
     kvm = name == "three-networks"
-    golden.check(name, render_all(lab, settings(lab, DIRECTORIES[name], kvm=kvm)))
+    golden.check(name, render_all(lab, settings(lab, DIRECTORIES.get(name, LABS / name), kvm=kvm)))
 
 
 @pytest.mark.parametrize("path", sorted(DOCUMENT.iterdir()), ids=lambda path: path.name)
