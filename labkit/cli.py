@@ -58,9 +58,7 @@ def main() -> NoReturn:
     Exit codes: 0 done, 1 checks failed, 2 usage or lab file, 3 host not ready, 4 operation
     failed, 130 interrupted.
     """
-    from labkit.cli_box import box_app
-
-    app.add_typer(box_app, name="box")
+    add_verbs()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
@@ -84,6 +82,15 @@ def main() -> NoReturn:
         sys.stderr.write(f"log: {where}\n" if where else "")
         sys.exit(LabkitError.exit_code)
     sys.exit(0)
+
+
+def add_verbs() -> None:
+    """Give the command line the verbs that live in modules of their own."""
+    from labkit.cli_box import box_app
+    from labkit.cli_doctor import doctor
+
+    app.command()(doctor)
+    app.add_typer(box_app, name="box")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -17,7 +17,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from labkit import config
-from labkit.cli import app
+from labkit.cli import add_verbs, app
 from labkit.cli_box import box_app
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +53,8 @@ NOT_RUN = {
     "virsh list --all": "libvirt's own command; tests/e2e/test_sandbox.py runs virsh",
     "labkit box build centos7": "downloads 950 MB and installs CentOS; tests/e2e installs the stand-in ISO",
     "labkit box build centos7 --iso /isos/CentOS-7-x86_64-Minimal-1804.iso": "the same, from a path of an example",
+    "labkit doctor": "what it finds differs from host to host; tests/integration/test_doctor.py runs it",
+    "labkit doctor --repos": "asks servers of the internet; tests/integration/test_doctor.py asks one on the loopback",
     "exit": "ends the shell",
 }
 
@@ -126,12 +128,13 @@ def shown(stdout: str, stderr: str) -> tuple[str, ...]:
 
 def verbs() -> dict[str, TyperCommand]:
     """Return every verb of the command line by its words, such as `box build`."""
+    add_verbs()
     found: dict[str, TyperCommand] = {}
     for prefix, typed in (("", app), ("box ", box_app)):
         group = get_command(typed)
         assert isinstance(group, TyperGroup)
         for name, command in group.commands.items():
-            # Once `cli.main` has run, `app` has the group 'box' itself.
+            # `app` has the group 'box' itself too.
             if isinstance(command, TyperCommand):
                 found[f"{prefix}{name}"] = command
     return found

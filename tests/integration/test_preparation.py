@@ -83,9 +83,10 @@ def test_fresh_controller_is_prepared_and_a_second_run_changes_nothing(
     before = guest.files()
     second = guest.prepare(text)
     assert second.returncode == 0
-    assert not guest.view.changed
-    assert guest.view.reboot is None
-    assert tuple(event.step for event in guest.view.done) == STEPS
+    again = guest.view
+    assert not again.changed
+    assert again.reboot is None
+    assert tuple(event.step for event in again.done) == STEPS
     assert guest.files() == before
 
 
@@ -216,6 +217,20 @@ def test_hosts_file_that_binds_the_name_to_the_loopback_is_mended(
     assert guest.prepare(prepared(lab_at(mirror.url))).returncode == 0
     assert guest.text("etc/hosts").splitlines()[:4] == [
         *("127.0.0.1 localhost", "# kept", "10.0.0.9 dashboard", "10.0.0.1 own"),
+    ]
+
+
+def test_known_hosts_other_lines_stay_and_a_wrong_key_of_a_node_goes(
+    guest: Guest, mirror: FakeMirror
+) -> None:
+    guest.write(
+        "root/.ssh/known_hosts", "\n* ssh-rsa BBBB\n172.16.208.23 ssh-rsa OLD\n10.0.0.1 ssh-rsa A"
+    )
+    assert guest.prepare(prepared(lab_at(mirror.url))).returncode == 0
+    lines = guest.text("root/.ssh/known_hosts").splitlines()
+    assert lines[:3] == ["", "* ssh-rsa BBBB", "10.0.0.1 ssh-rsa A"]
+    assert [line for line in lines if line.startswith("172.16.208.23 ")] == [
+        "172.16.208.23 ssh-ed25519 AAAAcompute"
     ]
 
 

@@ -1,0 +1,116 @@
+"""`labkit doctor --repos` against a mirror on the loopback."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit.doctor import CHECKS
+from labkit.process import environment, run
+from tests.examples import ROOT
+from tests.fakes.mirror import FakeMirror, mirroring
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from labkit.process import CommandResult
+
+pytestmark = pytest.mark.integration
+
+NOBODY = "http://127.0.0.1:1/centos"
+
+
+@pytest.fixture
+def mirror() -> Iterator[FakeMirror]:
+    with mirroring() as held:
+        yield held
+
+
+def doctor(
+    directory: Path, base: str, fallback: str, *words: str, proxy: str = ""
+) -> CommandResult:
+    text = (ROOT / "lab.yaml").read_text()
+    text += f"\nrepos:\n  base: {base}\n  fallbacks: [{fallback}]\n"
+    text += f"  proxy: {proxy}\n" if proxy else ""
+    (directory / "lab.yaml").write_text(text)
+    return run(
+        [sys.executable, "-m", "labkit", "doctor", "--repos", *words],
+        cwd=directory,
+        env=environment(PYTHONPATH=str(ROOT), COLUMNS="200"),
+        check=False,
+        timeout=60,
+    )
+
+
+def test_host_is_examined_whatever_it_lacks_and_the_exit_code_says_what_was_found(
+    tmp_path: Path,
+) -> None:
+    done = run(
+        [sys.executable, "-m", "labkit", "doctor", "--json"],
+        cwd=ROOT,
+        env=environment(LABKIT_CACHE_DIR=str(tmp_path), LABKIT_STATE_DIR=str(tmp_path / "state")),
+        check=False,
+        timeout=100,
+    )
+    found = {item["check"]: item for item in json.loads(done.stdout)}
+    assert list(found) == [check.__name__ for check in CHECKS]
+    problems = [name for name, item in found.items() if item["level"] == "problem"]
+    assert done.returncode == (3 if problems else 0), done.stderr
+    assert all(name in done.stderr for name in problems)
+    assert found["box_built"]["fix"] == "Run 'labkit box build centos7'."
+    assert not (tmp_path / "state").exists()
+
+
+def test_repos_says_per_place_and_repository_what_answers(
+    mirror: FakeMirror, tmp_path: Path
+) -> None:
+    done = doctor(tmp_path, NOBODY, mirror.url, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["chosen"] == f"{mirror.url}/7.9.2009"
+    assert [item["usable"] for item in found["repositories"]] == [False] * 6 + [True] * 6
+    assert all("refused" in item["said"] for item in found["repositories"][:6])
+    assert len(mirror.requests) == 6
+
+
+def test_repos_without_a_complete_place_exits_with_3_and_shows_what_lacks(
+    mirror: FakeMirror, tmp_path: Path
+) -> None:
+    mirror.missing = ["/virt/"]
+    done = doctor(tmp_path, mirror.url, NOBODY)
+    assert done.returncode == 3
+    assert "kvm-common" in done.stdout
+    assert "answered 404" in done.stdout
+    assert "No place has every repository" in done.stderr
+
+
+def test_repos_without_a_network_says_that_it_is_the_network(tmp_path: Path) -> None:
+    done = doctor(tmp_path, NOBODY, NOBODY)
+    assert done.returncode == 3
+    assert "Not a single server answers" in done.stderr
+    assert "repos.proxy" in done.stderr
+
+
+def test_repos_redirection_within_a_protocol_is_followed_and_to_another_is_not(
+    mirror: FakeMirror, tmp_path: Path
+) -> None:
+    host = mirror.url.removesuffix("/centos")
+    with mirroring(FakeMirror(redirect=host)) as away:
+        assert doctor(tmp_path, away.url, NOBODY).returncode == 0
+    with mirroring(FakeMirror(redirect="https://127.0.0.1:1")) as away:
+        done = doctor(tmp_path, away.url, NOBODY)
+    assert done.returncode == 3
+    assert "which yum does not follow" in " ".join(done.stdout.split())
+
+
+def test_repos_goes_by_the_proxy_and_shows_no_password(mirror: FakeMirror, tmp_path: Path) -> None:
+    proxy = mirror.url.removesuffix("/centos").replace("http://", "http://me:s3cret@")
+    base = "http://u:s3cret@mirror.invalid/c"
+    done = doctor(tmp_path, base, base, proxy=proxy)
+    assert done.returncode == 0, done.stderr
+    assert "mirror.invalid/c/7.9.2009/os/x86_64/repodata/repomd.xml" in " ".join(mirror.requests)
+    assert "s3cret" not in done.stdout + done.stderr
