@@ -28,9 +28,11 @@ enabled = 0
 """
 EPEL_REPO = """\
 [epel]
-metalink=https://mirrors.fedoraproject.org/metalink?repo=epel-7
+baseurl=http://10.0.0.1/epel/7/
 Enabled = 1
 failovermethod=priority
+[more]
+metalink=https://mirrors.fedoraproject.org/metalink?repo=epel-7
 """
 OWN_REPO = """\
 [own]

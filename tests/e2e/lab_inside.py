@@ -149,6 +149,18 @@ def test_guest_keys_are_private_and_the_seed_is_not_left_mounted(lab: Lab) -> No
     assert not [line for line in lines[5:] if "LABKIT" in line or "iso9660" in line]
 
 
+def test_root_of_the_controller_alone_reaches_every_node(lab: Lab) -> None:
+    options = "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    for node, (_cpus, _memory, addresses) in NODES.items():
+        there = f"root@{next(iter(addresses.values()))}"
+        command = f"sudo ssh -n -o LogLevel=ERROR {options} {there} hostname -s"
+        assert lab.run("ssh", "controller", command).stdout == f"{node}\n"
+        assert lab.run("ssh", "compute", command, code=255).stdout == ""
+    modes = lab.run("ssh", "compute", "sudo sh -c 'stat -c \"%a %U %n\" /root/.ssh/*'").stdout
+    assert modes.splitlines()[0] == "600 root /root/.ssh/authorized_keys"
+    assert "id_rsa" not in modes
+
+
 def test_ssh_with_several_words_passes_them_and_the_exit_code_unchanged(lab: Lab) -> None:
     words = ["a  b", "$HOME", "it's", "*", "--help", 'q"q']
     script = 'printf "%s\\n" "$@"; exit 7'
