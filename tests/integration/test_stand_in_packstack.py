@@ -15,6 +15,8 @@ from tests.fakes.guest_root import ROOTFS, FakeGuestRoot
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.integration
+
 OPTIONS = ROOTFS / "usr/lib/labkit/packstack/options"
 NODE = ROOTFS / "usr/lib/labkit/packstack-node"
 MULTINODE = """\
