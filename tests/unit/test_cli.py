@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     "up", "status", "ssh", "console", "halt", "destroy", "box", "render", "validate", "schema",
-    "sandbox", "rehearsal",
+    "sandbox", "rehearsal", "snapshot", "snapshots", "restore",
 )  # fmt: skip
 HOSTILE = """\
 name: UPPER
