@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup lint format type imports test unit integration e2e bench bench-trims rehearsal box \
-        lab-up lab-status lab-down lab-destroy clean
+        lab-up lab-status lab-snapshot lab-restore lab-down lab-destroy clean
 
 PYTHON := .venv/bin/python
 LABKIT := .venv/bin/labkit
 LAB ?= lab.yaml
 BOX ?=
+NAME ?=
 SANDBOX ?=
 PYTEST_ARGS ?=
 
@@ -18,7 +19,7 @@ in_sandbox = $(LABKIT) sandbox -- bash -c
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 	@echo
-	@echo 'Options of the lab targets: LAB=FILE  BOX=NAME  SANDBOX=1 (lab-up alone)'
+	@echo 'Options of the lab targets: LAB=FILE  BOX=NAME  SANDBOX=1 (lab-up alone)  NAME=SNAPSHOT'
 
 setup: ## Install what this host lacks, and .venv; a second run takes a moment
 	@.ci/setup
@@ -76,6 +77,12 @@ endif
 
 lab-status: setup ## Show the lab
 	$(LABKIT) status --lab '$(LAB)'
+
+lab-snapshot: setup ## Keep the lab as it is now, as the snapshot NAME
+	$(LABKIT) snapshot --lab '$(LAB)' -- '$(NAME)'
+
+lab-restore: setup ## Put the lab back to the snapshot NAME
+	$(LABKIT) restore --lab '$(LAB)' -- '$(NAME)'
 
 lab-down: setup ## Shut the lab down; lab-up starts it again
 	$(LABKIT) halt --lab '$(LAB)'

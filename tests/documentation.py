@@ -19,6 +19,7 @@ from typer.main import get_command
 from labkit import config
 from labkit.cli import add_verbs, app
 from labkit.cli_box import box_app
+from labkit.cli_snapshots import snapshots_app
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -35,6 +36,7 @@ CHEAP = re.compile(
 # Pages whose every other command tests/e2e/test_docs.py runs, in this order, in one sandbox.
 WALKED = (
     "docs/tutorial/first-lab.md",
+    "docs/how-to/snapshot-and-restore.md",
     "docs/how-to/use-an-existing-bridge.md",
 )
 # What no test runs as it stands in a page, and why.
@@ -130,7 +132,7 @@ def verbs() -> dict[str, TyperCommand]:
     """Return every verb of the command line by its words, such as `box build`."""
     add_verbs()
     found: dict[str, TyperCommand] = {}
-    for prefix, typed in (("", app), ("box ", box_app)):
+    for prefix, typed in (("", app), ("", snapshots_app), ("box ", box_app)):
         group = get_command(typed)
         assert isinstance(group, TyperGroup)
         for name, command in group.commands.items():

@@ -17,6 +17,7 @@ from tests.bench.figures import Figure, judge
 ROOT = Path(__file__).resolve().parents[2]
 LABKIT = Path(sys.executable).with_name("labkit")
 SECONDS = 3600.0
+PARTS = ("host", "ksbox", "lab", "box", "snapshots")
 
 
 def main() -> int:
@@ -24,11 +25,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--report", type=Path, default=Path("bench.json"))
     parser.add_argument("--rounds", type=int, default=2, help="repetitions of each, in turn")
-    parser.add_argument("--only", choices=["host", "ksbox", "lab", "box"], help="one part alone")
+    parser.add_argument("--only", choices=PARTS, help="one part alone")
     chosen = parser.parse_args()
     figures: list[Figure] = []
     with TemporaryDirectory(prefix="labkit-bench-") as name:
-        for part in ("host", "ksbox", "lab", "box"):
+        for part in PARTS:
             if chosen.only in {None, part}:
                 figures += _measured(part, chosen.rounds, Path(name) / f"{part}.json")
     rows = [figure.row() for figure in figures]

@@ -22,7 +22,7 @@ from labkit.errors import LabkitError, OperationError
 from labkit.libvirt_errors import NotFoundError
 from labkit.process import environment, run
 from labkit.retry import Deadline, NotYet, wait_until
-from labkit.snapshots import removal, restoring, taking
+from labkit.snapshots import guests, removal, restoring, taking
 from labkit.snapshots.record import Journal, Shelf
 from tests.e2e.driver import (
     POOL_PATH,
@@ -105,7 +105,7 @@ def assert_whole(lab: Lab, *, state: str = "running") -> None:
 
 
 def nonce(lab: Lab, node: str) -> str:
-    return lab.run("ssh", node, "cat /run/labkit/nonce").stdout.strip()
+    return lab.run("ssh", node, f"cat {guests.NONCE}").stdout.strip()
 
 
 def qemu(node: str) -> int:
@@ -191,7 +191,7 @@ def test_restore_brings_memory_back_and_proves_it(lab: Lab) -> None:
     lab.run("restore", "base")
     kept = {node: nonce(lab, node) for node in NODES}
     for node in NODES:
-        lab.run("ssh", node, "sudo touch /root/after; echo gone | sudo tee /run/labkit/nonce")
+        lab.run("ssh", node, f"sudo touch /root/after; echo gone >{guests.NONCE}")
     result = lab.run("restore", "base")
 
     assert "restored in" in result.stderr
@@ -249,7 +249,7 @@ def test_restore_killed_at_any_step_is_completed_by_the_next_verb(lab: Lab, step
 
     assert_whole(lab)
     for node in NODES:
-        assert snapshots.guests.digest(nonce(lab, node)) == digests[node]
+        assert guests.digest(nonce(lab, node)) == digests[node]
 
 
 @pytest.mark.parametrize("step", removal.STEPS)

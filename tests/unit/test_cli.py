@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 VERBS = (
     "up", "status", "ssh", "console", "halt", "destroy", "box", "render", "validate", "schema",
     "sandbox", "rehearsal", "doctor", "scenarios", "deploy", "add-compute", "logs",
+    "snapshot", "snapshots", "restore",
 )  # fmt: skip
 HOSTILE = """\
 name: UPPER

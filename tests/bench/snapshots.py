@@ -1,0 +1,154 @@
+"""Snapshots of a lab of two nodes, and of four, beside Vagrant's and beside bare libvirt's.
+
+Run by `make bench` inside the sandbox; everything is taken in turn, A B A B, on one running lab.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.process import environment, run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+LABKIT = Path(sys.executable).with_name("labkit")
+LIMIT_SECONDS = 900.0
+GIB = 2**30
+
+# As much memory as the document's two nodes have, on twice as many.
+FOUR = """\
+name: four
+box: rehearsal
+dns: {servers: [192.0.2.53], domain: four.test}
+networks:
+  lan: {mode: nat, cidr: 10.79.1.0/24, gateway: 10.79.1.254}
+nodes:
+"""
+NODE = """\
+  n{number}:
+    roles: [{role}]
+    cpus: 1
+    memory: 3 GiB
+    disk: 60 GiB
+    nics: {{enp0s3: {{network: lan, address: 10.79.1.{number}}}}}
+"""
+
+
+@dataclass(slots=True)
+class Bench:
+    """Samples by name, of the lab at hand."""
+
+    file: Path
+    name: str
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, name: str, value: float) -> None:
+        """Add one sample."""
+        self.samples.setdefault(name, []).append(value)
+
+    def labkit(self, *words: str) -> float:
+        """Run a verb on the lab and return the seconds it took."""
+        env = environment(LABKIT_LAB=str(self.file))
+        return run([LABKIT, *words], timeout=LIMIT_SECONDS, cwd=ROOT, env=env).seconds
+
+    def vagrant(self, *words: str) -> float:
+        """Run Vagrant on the lab and return the seconds it took."""
+        env = environment(VAGRANT_DEFAULT_PROVIDER="libvirt", VAGRANT_CHECKPOINT_DISABLE="1")
+        cwd = Path(os.environ["LABKIT_STATE_DIR"]) / self.name / "vagrant"
+        return run(["vagrant", *words], timeout=LIMIT_SECONDS, cwd=cwd, env=env).seconds
+
+    def manifest(self, snapshot: str) -> Mapping[str, Any]:
+        """Return what labkit wrote down of a snapshot."""
+        root = Path(os.environ["LABKIT_STATE_DIR"]) / self.name / "snapshots"
+        text = (root / snapshot / "manifest.json").read_text(encoding="utf-8")
+        found: Mapping[str, Any] = json.loads(text)
+        return found
+
+
+def main(report: Path, rounds: int) -> None:
+    """Measure and write the samples."""
+    if os.environ.get("LABKIT_SANDBOX") != "1":
+        sys.exit("run it with 'make bench': it removes snapshots by name")
+    two = Bench(file=ROOT / "lab.yaml", name="packstack")
+    two.labkit("up", "--box", "rehearsal")
+    for number in range(rounds):
+        beside_others(two, f"r{number}")
+    two.labkit("destroy")
+    four = Bench(file=_four(Path(os.environ["TMPDIR"])), name="four")
+    four.labkit("up")
+    for number in range(rounds):
+        figures = one_snapshot(four, f"r{number}")
+        four.add("pause per GiB of four", figures["pause"] / figures["GiB"])
+        four.add("skew", figures["skew"])
+        four.add("restore of four", four.labkit("restore", f"r{number}"))
+    four.labkit("destroy")
+    samples = {**two.samples, **{k: v for k, v in four.samples.items() if k != "skew"}}
+    # The worst of all counts: an absolute figure is judged by its best sample.
+    samples["pause skew"] = [max(two.samples["skew"] + four.samples["skew"])]
+    report.write_text(json.dumps(samples), encoding="utf-8")
+
+
+def beside_others(bench: Bench, name: str) -> None:
+    """Take, restore and remove one of each kind."""
+    single = slowest_single(bench)
+    figures = one_snapshot(bench, name)
+    bench.add("single libvirt snapshot", single)
+    bench.add("pause", figures["pause"])
+    bench.add("pause per GiB of two", figures["pause"] / figures["GiB"])
+    bench.add("skew", figures["skew"])
+    bench.add("snapshot", figures["seconds"])
+    bench.add("vagrant save", bench.vagrant("snapshot", "save", f"v{name}"))
+    bench.add("restore", bench.labkit("restore", name))
+    words = ("snapshot", "restore", f"v{name}", "--no-provision")
+    bench.add("vagrant restore", bench.vagrant(*words))
+    for machine in machines(bench):
+        run(["virsh", "snapshot-delete", machine, f"v{name}"], timeout=120)
+    bench.labkit("snapshot", "--delete", name)
+
+
+def one_snapshot(bench: Bench, name: str) -> dict[str, float]:
+    """Take one and return its figures in seconds, GiB and ms."""
+    seconds = bench.labkit("snapshot", name)
+    known = bench.manifest(name)
+    memory = sum(node["memory_bytes"] for node in known["nodes"].values())
+    return {
+        "seconds": seconds,
+        "pause": known["pause_ms"] / 1000,
+        "skew": known["skew_ms"],
+        "GiB": memory / GIB,
+    }
+
+
+def slowest_single(bench: Bench) -> float:
+    """Snapshot each node alone, by bare libvirt, and return the longest time."""
+    taken = []
+    for machine in machines(bench):
+        words = ["virsh", "snapshot-create-as", machine, "single"]
+        taken.append(run(words, timeout=LIMIT_SECONDS).seconds)
+        run(["virsh", "snapshot-delete", machine, "single"], timeout=120)
+    return max(taken)
+
+
+def machines(bench: Bench) -> list[str]:
+    """Return the lab's domains."""
+    listed = run(["virsh", "list", "--name"], timeout=60).stdout.split()
+    return [name for name in listed if name.startswith(f"{bench.name}_")]
+
+
+def _four(directory: Path) -> Path:
+    roles = {11: "controller", 12: "compute", 13: "compute", 14: "compute"}
+    file = directory / "four.yaml"
+    nodes = "".join(NODE.format(number=number, role=role) for number, role in roles.items())
+    file.write_text(FOUR + nodes, encoding="utf-8")
+    return file
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
