@@ -1,0 +1,79 @@
+"""The steps and manifests Packstack is going to work through, in order, for given answers."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DATA = "queens-steps.tsv"
+_SEPARATORS = re.compile(r"[\s,]+")
+
+
+def expected_steps(answers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the titles of the steps that a run is going to print, in order.
+
+    Source: the sequences of packstack/plugins, stable/queens cfffafa9; 51 of the 52 titles
+    were seen printed by that code.
+
+    Args:
+        answers: The effective answers: every key the conditions name, defaults included. A
+            missing key counts as an empty value.
+    """
+    return tuple(title for condition, title in _table() if _holds(condition, answers))
+
+
+def known_steps() -> tuple[str, ...]:
+    """Return the titles of all steps Packstack 12.0.1 has, in order, whatever the answers."""
+    return tuple(title for _, title in _table())
+
+
+def expected_manifests(answers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the file names of the manifests that a run is going to apply, group by group.
+
+    Hosts of one group are worked side by side and end in any order. Source: prepare_puppet_modules
+    and apply_puppet_manifest of packstack/plugins/puppet_950.py, stable/queens.
+
+    Args:
+        answers: As for `expected_steps`.
+    """
+    excluded = set(_hosts(answers, "EXCLUDE_SERVERS"))
+    groups = (
+        ("controller", "CONFIG_CONTROLLER_HOST"),
+        ("network", "CONFIG_NETWORK_HOSTS"),
+        ("compute", "CONFIG_COMPUTE_HOSTS"),
+    )
+    return tuple(
+        f"{host}_{role}.pp"
+        for role, key in groups
+        for host in _hosts(answers, key)
+        if host not in excluded
+    )
+
+
+def _hosts(answers: Mapping[str, str], key: str) -> tuple[str, ...]:
+    words = _SEPARATORS.split(answers.get(key, ""))
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+def _table() -> tuple[tuple[str, str], ...]:
+    text = files(__package__).joinpath(_DATA).read_text(encoding="utf-8")
+    rows = (line.partition("\t") for line in text.splitlines() if not line.startswith("#"))
+    return tuple((condition, title) for condition, _, title in rows)
+
+
+def _holds(condition: str, answers: Mapping[str, str]) -> bool:
+    return condition == "-" or all(_term(term, answers) for term in condition.split(" "))
+
+
+def _term(term: str, answers: Mapping[str, str]) -> bool:
+    if term.endswith("!"):
+        return bool(answers.get(term[:-1], "").strip())
+    key, sign, value = re.split(r"([=~])", term, maxsplit=1)
+    given = answers.get(key, "").strip()
+    if sign == "~":
+        return value in _SEPARATORS.split(given)
+    return given == value
