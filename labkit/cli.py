@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from labkit import __version__
+from labkit import __version__, cli_verify
 from labkit.errors import LabkitError, UsageError
 
 if TYPE_CHECKING:
@@ -215,6 +215,9 @@ def _print_status(found: LabStatus) -> None:
         for node in found.nodes
     ]
     print_table(("node", "state", "cpus", "memory", "nic", "pci", "address"), rows)
+
+
+app.command()(cli_verify.verify)
 
 
 @app.command(context_settings=COMMAND_FOLLOWS)
