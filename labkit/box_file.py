@@ -45,6 +45,11 @@ class DebianBoxFile(Edge):
     packages: tuple[str, ...] = Field(min_length=1, description="Packages to install.")
     kernel_args: tuple[str, ...] = Field(description="The kernel command line without root=.")
     trims: dict[str, Trim] = Field(default={}, description="Applied in this order.")
+    package_base: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="Where the stand-in's packages seem to lie; takes the place of lab.yaml's repos.",
+    )
 
 
 class InstallIso(Edge):

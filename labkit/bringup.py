@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import box_build, boxes, boxstore, kvm, render, retry, sandbox, seed, vagrant
 from labkit.errors import HostError, LabkitError, OperationError, UsageError
 from labkit.guestfiles import compose_seeds, have_keys, make_keys
+from labkit.lablock import lab_lock
 from labkit.plan import (
     Action,
     NodePlan,
@@ -24,7 +25,7 @@ from labkit.plan import (
 from labkit.progress import LAB, Event, Phase, stage
 from labkit.readiness import Ready, Waiting, wait_ready
 from labkit.session import POOL, Session, libvirt, look, user_key
-from labkit.state import LabState, NodeState, lab_lock, write_atomically
+from labkit.state import LabState, NodeState, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -358,7 +359,8 @@ def write_vagrantfile(session: Session, box: boxes.CachedBox, *, accelerated: bo
     for name, text in render.render_all(session.lab, settings).items():
         target = session.directory.rendered / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, text)
+        # Only read by people: not worth flushing each to disk while Vagrant waits to be started.
+        target.write_text(text, encoding="utf-8")
     text = render.vagrantfile(session.lab, settings)
     write_atomically(session.directory.vagrant / "Vagrantfile", text)
 

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labkit import logfile
-from labkit.output import shown_progress
 from labkit.session import Session, open_session
 
 if TYPE_CHECKING:
@@ -29,6 +27,9 @@ def looking(lab: Path, *, box: str | None = None) -> Session:
 @contextmanager
 def working(lab: Path, verb: str, *, box: str | None = None, changes: bool) -> Iterator[Session]:
     """Open a session whose progress is shown, and logged when the verb changes something."""
+    from labkit import logfile
+    from labkit.output import shown_progress
+
     session = open_session(lab, _silent, box=box)
     if changes:
         session.directory.create()

@@ -6,14 +6,16 @@ import base64
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from labkit.link import Link
     from labkit.ssh import Connection
 
 RUNS = PurePosixPath("/var/lib/labkit/runs")
@@ -21,6 +23,10 @@ CHUNK_BYTES = 512 * 1024
 # Runs kept in the guest, the current one included: a debugging aid, not an archive.
 KEPT_RUNS = 5
 SCRIPT_SECONDS = 60.0
+# Long enough for an emulated guest under load; after it the other card is tried.
+LOOK_SECONDS = 20.0
+# Every look makes the guest start half a dozen processes.
+TICK_SECONDS = 2.0
 
 
 class RunState(StrEnum):
@@ -120,7 +126,7 @@ def start_script(job: Job, script: str, *, run_id: str, files: Sequence[RunFile]
     ):
         target = f'"{path}"' if path.startswith("$dir/") else shlex.quote(path)
         text = base64.b64encode(content).decode("ascii")
-        lines.append(f"put {target} <<'LABKIT_END'\n{text}\nLABKIT_END")
+        lines.append(f"put {target} <<'CONTENT_ENDS'\n{text}\nCONTENT_ENDS")
     return "\n".join([*lines, _START_TAIL])
 
 
@@ -256,7 +262,7 @@ def sample(connection: Connection, job: Job, *, offset: int) -> RunSample:
         OperationError: The guest's answer makes no sense; details show it.
     """
     result = connection.run_script(
-        poll_script(job, offset), what=f"look at {job.unit}", timeout=SCRIPT_SECONDS
+        poll_script(job, offset), what=f"look at {job.unit}", timeout=LOOK_SECONDS
     )
     try:
         return parse_sample(result.stdout)
@@ -279,3 +285,35 @@ def stop(connection: Connection, job: Job) -> None:
     if result.returncode != 0:
         message = f"The guest could not stop '{job.unit}'."
         raise OperationError(message, details=tuple(result.stderr.splitlines()[-10:]))
+
+
+def follow(
+    link: Link,
+    job: Job,
+    *,
+    receive: Callable[[RunSample], None],
+    pause: Callable[[float], object],
+) -> RunSample:
+    """Look at a run until it is over and everything it printed has been received.
+
+    Args:
+        link: The node it runs on.
+        job: The kind of run.
+        receive: Called with every look; output comes in order and without gaps.
+        pause: Passes the time between two looks, in seconds.
+
+    Returns:
+        The last look; its state is never running.
+
+    Raises:
+        WaitTimeout: The node could not be reached for too long; the run may go on.
+    """
+    offset = 0
+    while True:
+        found = link.ask(partial(sample, job=job, offset=offset))
+        offset += len(found.output)
+        receive(found)
+        if offset >= found.size:
+            if found.state is not RunState.RUNNING:
+                return found
+            pause(TICK_SECONDS)

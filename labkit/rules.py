@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ADDRESS = TypeAdapter(Address)
+_CIDR = TypeAdapter(Cidr)
+_MAC = TypeAdapter(Mac)
+_MODE = TypeAdapter(ModeName)
 HOST_NAME_LENGTH = 63
 RESERVED_NODE_NAMES = frozenset({"localhost"})
 # vagrant-libvirt 0.11 leaves these out of the devices a public_network may name
@@ -149,9 +153,9 @@ def _string(data: Plain, key: str) -> str | None:
 def _net(name: str, raw: Plain) -> _Net:
     return _Net(
         name=name,
-        mode=_parsed(TypeAdapter(ModeName), raw, "mode"),
-        cidr=_parsed(TypeAdapter(Cidr), raw, "cidr"),
-        gateway=_parsed(TypeAdapter(Address), raw, "gateway"),
+        mode=_parsed(_MODE, raw, "mode"),
+        cidr=_parsed(_CIDR, raw, "cidr"),
+        gateway=_parsed(_ADDRESS, raw, "gateway"),
         bridge=_string(raw, "bridge"),
     )
 
@@ -161,8 +165,8 @@ def _card(node: str, name: str, raw: Plain) -> _Card:
         node=node,
         name=name,
         network=_string(raw, "network"),
-        address=_parsed(TypeAdapter(Address), raw, "address"),
-        mac=_parsed(TypeAdapter(Mac), raw, "mac"),
+        address=_parsed(_ADDRESS, raw, "address"),
+        mac=_parsed(_MAC, raw, "mac"),
         ifcfg=tuple(_mapping(raw, "ifcfg")),
     )
 

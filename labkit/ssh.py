@@ -90,6 +90,10 @@ class Connection:
         trace: TracebackType | None,
     ) -> None:
         """Close the session."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the session; closing it twice is no error."""
         self._client.close()
 
     def run(self, command: str, *, timeout: float) -> RemoteResult:

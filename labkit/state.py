@@ -1,20 +1,16 @@
-"""The lab's directory on disk: lock, state.json, and where everything else of a lab lies."""
+"""The lab's directory on disk: state.json, and where everything else of a lab lies."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labkit.errors import HostError, OperationError
@@ -38,6 +34,24 @@ class NodeState(BaseModel):
     seed: str = ""
 
 
+class DeploymentState(BaseModel):
+    """What is known of a lab's deployment.
+
+    Attributes:
+        run_id: Of the last Packstack run that labkit started.
+        nodes: The nodes that run installs.
+        finished: Whether it ended well and labkit brought its files home.
+        answers: sha256 of the answer file as labkit last wrote it beside state.json.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str = ""
+    nodes: tuple[str, ...] = ()
+    finished: bool = False
+    answers: str = ""
+
+
 class LabState(BaseModel):
     """The content of state.json.
 
@@ -49,6 +63,7 @@ class LabState(BaseModel):
         nodes: Per node name; also names that lab.yaml no longer has, until destroyed.
         networks: Names, as in lab.yaml, of the networks the lab has claimed.
         volumes: Names in the storage pool the lab has claimed, written before they are made.
+        deployment: What is known of its deployment.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +75,7 @@ class LabState(BaseModel):
     nodes: Mapping[str, NodeState] = {}
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    deployment: DeploymentState = DeploymentState()
 
     def with_node(self, name: str, node: NodeState) -> LabState:
         """Return a copy in which one node's state is replaced."""
@@ -103,6 +119,11 @@ class LabDirectory:
         return self.path / "keys"
 
     @property
+    def packstack(self) -> Path:
+        """Return the directory with the answer file and credentials brought home."""
+        return self.path / "packstack"
+
+    @property
     def logs(self) -> Path:
         """Return the directory with labkit's, Vagrant's and the nodes' logs."""
         return self.path / "logs"
@@ -124,12 +145,13 @@ class LabDirectory:
         try:
             for directory in (self.vagrant, self.rendered, self.seeds, self.logs):
                 directory.mkdir(parents=True, exist_ok=True)
-            self.keys.mkdir(mode=0o700, exist_ok=True)
+            for private in (self.keys, self.packstack):
+                private.mkdir(mode=0o700, exist_ok=True)
             ignore = self.path.parent / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
         except OSError as exc:
-            raise _unwritable(self.path, exc) from exc
+            raise unwritable(self.path, exc) from exc
 
     def load(self, lab: str) -> LabState:
         """Return the recorded state, or a fresh one when nothing is recorded yet.
@@ -201,50 +223,9 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
         os.close(directory)
 
 
-@contextmanager
-def lab_lock(directory: LabDirectory, verb: str) -> Iterator[None]:
-    """Hold the lab for one changing verb; the kernel frees it when the process dies.
-
-    Raises:
-        HostError: The lab's directory cannot be made.
-        OperationError: Another labkit holds it; names its verb, pid and start time.
-    """
-    try:
-        directory.path.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise _unwritable(directory.path, exc) from exc
-    holder = directory.path / "lock.holder"
-    lock = FileLock(directory.path / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as exc:
-        msg = f"Another labkit is working on the lab '{directory.path.name}'."
-        raise OperationError(
-            msg,
-            details=(_describe_holder(holder),),
-            hint="Wait until it is done, or end it, and run this command again.",
-        ) from exc
-    try:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        holder.write_text(
-            json.dumps({"pid": os.getpid(), "verb": verb, "since": since}), encoding="utf-8"
-        )
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def _unwritable(path: Path, cause: OSError) -> HostError:
+def unwritable(path: Path, cause: OSError) -> HostError:
+    """Return the error of a lab directory that cannot be made."""
     return HostError(
         f"The lab's directory '{path}' cannot be created: {cause.strerror}.",
         hint=f"Make its parent writable, or set {STATE_DIR_VARIABLE} to another place.",
     )
-
-
-def _describe_holder(holder: Path) -> str:
-    try:
-        known = json.loads(holder.read_text(encoding="utf-8"))
-        return f"'labkit {known['verb']}', process {known['pid']}, since {known['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"its lock is '{holder.with_name('lock')}'"

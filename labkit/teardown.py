@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from labkit import vagrant
 from labkit.domain_xml import DomainState
 from labkit.errors import LabkitError, OperationError
+from labkit.lablock import lab_lock
 from labkit.plan import Possessions, possessions
 from labkit.progress import LAB, stage
 from labkit.retry import Deadline, NotYet, WaitTimeout, stretched, wait_until
 from labkit.session import POOL, Session, libvirt, look
-from labkit.state import lab_lock
 
 if TYPE_CHECKING:
     from labkit.hypervisor import Hypervisor

@@ -124,7 +124,7 @@ def test_run_of_another_boot_is_seen_as_rebooted(guest: FakeGuest, job: Job) -> 
     assert ended(guest, job).rebooted
 
 
-@pytest.mark.parametrize("content", [b"", b"plain\n", b"LABKIT_END\n'\"$(exit 9)`\\\x00\xff"])
+@pytest.mark.parametrize("content", [b"", b"plain\n", b"CONTENT_ENDS\n'\"$(exit 9)`\\\x00\xff"])
 def test_files_arrive_byte_for_byte_and_private(
     guest: FakeGuest, job: Job, tmp_path: Path, content: bytes
 ) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from labkit.hypervisor import connect
+from labkit.process import run
 from labkit.status import LabStatus, _nic_status, _node_status
 from tests import labs
 
@@ -79,3 +81,20 @@ def test_status_as_json_is_plain_data(tmp_path: Path) -> None:
     assert wanted <= set(data["nodes"][0])
     for nic in data["nodes"][0]["nics"]:
         assert {"name", "mac", "pci", "bridge", "addresses"} <= set(nic)
+
+
+def test_status_loads_nothing_that_only_changing_verbs_need() -> None:
+    code = "import sys, labkit.cli, labkit.cli_session, labkit.status; print(*sys.modules)"
+    loaded = set(run([sys.executable, "-c", code], timeout=30).stdout.split())
+    assert "libvirt" in loaded
+    changing = {"paramiko", "jinja2", "tenacity", "filelock", "vagrant", "pycdlib", "httpx2"}
+    assert not loaded & {*changing, "rich"}
+
+
+def test_memory_is_not_searched_for_garbage_at_exit() -> None:
+    # What is registered first runs last.
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); "
+        "import labkit.cli"
+    )
+    assert int(run([sys.executable, "-c", code], timeout=30).stdout) > 10_000

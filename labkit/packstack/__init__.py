@@ -1,0 +1,1 @@
+"""Packstack: what it is told, what it prints, and what it leaves behind."""
