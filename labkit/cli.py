@@ -91,11 +91,13 @@ def add_verbs() -> None:
     from labkit.cli_box import box_app
     from labkit.cli_doctor import doctor
     from labkit.cli_snapshots import snapshots_app
+    from labkit.cli_verify import verify
 
     app.command()(doctor)
     app.command()(cli_run.scenarios)
     app.command()(cli_run.deploy)
     app.command()(cli_run.add_compute)
+    app.command()(verify)
     app.command()(cli_run.logs)
     app.add_typer(box_app, name="box")
     app.add_typer(snapshots_app)
@@ -365,4 +367,3 @@ def rehearsal(
         report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
     print_table(("stage", "seconds", "result"), result.rows())
     notice("stand-in guests, not CentOS and not OpenStack: boxes/rehearsal says what they are")
-

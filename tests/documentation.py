@@ -8,7 +8,9 @@ named an example. The labkit lines of a ```bash block are commands too. A ```yam
 
 from __future__ import annotations
 
+import inspect
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,12 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from labkit import config
+from labkit.checks import all_checks, outputs
 from labkit.cli import add_verbs, app
 from labkit.cli_box import box_app
 from labkit.cli_snapshots import snapshots_app
+from labkit.verify import REACHABLE_SUMMARY
+from tests import examples
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -31,7 +36,8 @@ PROMPTS = ("$ ", "# ")
 
 # Verbs that need neither libvirt nor a guest: tests/unit/test_docs.py runs them.
 CHEAP = re.compile(
-    r"labkit (--help|--version|validate|schema|render \S+|box (list|why \S+|render \S+ \S+))( --json)?$"
+    r"labkit (--help|--version|validate|schema|render \S+|box (list|why \S+|render \S+ \S+)"
+    r"|verify --from \S+( --junit \S+)?)( --json)?$"
 )
 # Pages whose every other command tests/e2e/test_docs.py runs, in this order, in one sandbox.
 WALKED = (
@@ -57,6 +63,8 @@ NOT_RUN = {
     "labkit box build centos7 --iso /isos/CentOS-7-x86_64-Minimal-1804.iso": "the same, from a path of an example",
     "labkit doctor": "what it finds differs from host to host; tests/integration/test_doctor.py runs it",
     "labkit doctor --repos": "asks servers of the internet; tests/integration/test_doctor.py asks one on the loopback",
+    "labkit verify": "asks a deployed lab; tests/unit/test_verify.py asks fake nodes",
+    "labkit verify --junit verify.xml": "the same",
     "exit": "ends the shell",
 }
 
@@ -174,6 +182,46 @@ def _option(option: TyperOption) -> str:
 def _sentence(words: str | None) -> str:
     assert words, "an argument or option without help"
     return words if words.endswith(".") else f"{words}."
+
+
+def check_sections() -> str:
+    """Return the part of docs/reference/checks.md that the registry knows by itself."""
+    lab = examples.example("packstack")
+    parts = ["### reachable", "", REACHABLE_SUMMARY, ""]
+    parts += [
+        "Only where the nodes are asked; when it fails, the node's other checks are not judged.",
+        "",
+    ]
+    parts += ["| | |", "|---|---|", "| judged on | all nodes of the deployment |", ""]
+    for check in all_checks():
+        nodes = str(inspect.getdoc(check.nodes)).split("\n")[0].removeprefix("Return ")
+        files = ", ".join(f"`{outputs.file_name(kind, lab)}`" for kind in check.needs)
+        parts += [f"### {check.id}", "", check.summary, "", check.description, ""]
+        parts += ["| | |", "|---|---|", f"| judged on | {nodes.rstrip('.')} |"]
+        parts += [f"| needs | {files} |", ""]
+    return "\n".join(_wrapped(part) for part in parts)
+
+
+def output_table() -> str:
+    """Return the outputs that checks judge, as the walk-through's lab has them."""
+    lab = examples.example("packstack")
+    rows: dict[str, tuple[str, list[str]]] = {}
+    for node in lab.nodes:
+        for command in outputs.commands(lab, node):
+            rows.setdefault(command.file, (command.shell, []))[1].append(node.name)
+    table = [
+        f"| `{file}` | `{shell}` | {', '.join(names)} |" for file, (shell, names) in rows.items()
+    ]
+    return "\n".join(["| file | command, run as root | nodes |", "|---|---|---|", *table])
+
+
+def checks_page() -> str:
+    """Return the generated part of docs/reference/checks.md."""
+    return f"## Outputs\n\n{output_table()}\n\n## Checks\n\n{check_sections()}"
+
+
+def _wrapped(line: str) -> str:
+    return line if line.startswith(("|", "#")) else textwrap.fill(line, 118)
 
 
 def key_tables() -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERBS = (
-    "up", "status", "ssh", "console", "halt", "destroy", "box", "render", "validate", "schema",
+    "up", "status", "verify", "ssh", "console", "halt", "destroy", "box", "render", "validate", "schema",
     "sandbox", "rehearsal", "doctor", "scenarios", "deploy", "add-compute", "logs",
     "snapshot", "snapshots", "restore",
 )  # fmt: skip

@@ -23,6 +23,7 @@ CHEAP = [command for command in ALL if documentation.CHEAP.fullmatch(command.tex
 MADE: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": documentation.verb_sections,
     "docs/reference/lab-file.md": documentation.key_tables,
+    "docs/reference/checks.md": documentation.checks_page,
 }
 MAX_COLUMNS = 120
 
@@ -61,6 +62,8 @@ def test_command_of_a_page_succeeds_and_prints_what_the_page_shows(
         lab.write_text(whole[0], encoding="utf-8")
     else:
         shutil.copy(ROOT / "lab.yaml", lab)
+    # The outputs that pages judge with `verify --from`.
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
 

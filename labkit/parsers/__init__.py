@@ -1,0 +1,1 @@
+"""Readers of what the tools on a node print: text in, records out, nothing else."""
