@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path  # noqa: TC003 -- typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -26,7 +27,6 @@ from labkit.cli_options import (
 from labkit.errors import LabkitError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import FrameType
 
     from labkit.bringup import UpReport
@@ -86,13 +86,15 @@ def main() -> NoReturn:
 
 
 def add_verbs() -> None:
-    """Give the command line the verbs that live in modules of their own."""
+    """Give the command line the verbs that live in modules of their own; once is enough."""
     from labkit import cli_run
     from labkit.cli_box import box_app
     from labkit.cli_doctor import doctor
     from labkit.cli_snapshots import snapshots_app
     from labkit.cli_verify import verify
 
+    if any(group.name == "box" for group in app.registered_groups):
+        return
     app.command()(doctor)
     app.command()(cli_run.scenarios)
     app.command()(cli_run.deploy)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from labkit import ssh, verify
 from labkit.checks.outputs import Output
 from labkit.checks.registry import Verdict
-from labkit.cli import app
+from labkit.cli import add_verbs, app
 from labkit.errors import LabkitError, OperationError, UsageError
 from tests import examples, mutations, transcripts
 from tests.fakes.ssh_server import Answer, FakeSshServer
@@ -193,6 +193,11 @@ def test_directory_without_a_node_is_a_mistake_and_no_pass(tmp_path: Path) -> No
         verify.from_directory(LAB, tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def _all_verbs() -> None:
+    add_verbs()
+
+
 def test_verb_passes_on_the_walk_through_and_writes_both_reports(tmp_path: Path) -> None:
     junit = tmp_path / "junit.xml"
     given = ["verify", *ROOT_LAB, "--from", str(transcripts.DOCUMENT)]
@@ -222,7 +227,7 @@ def test_verb_refuses_a_report_it_could_not_write(tmp_path: Path) -> None:
 
 def test_verb_on_kept_outputs_loads_neither_libvirt_nor_ssh() -> None:
     code = (
-        "import sys\nfrom labkit.cli import app\n"
+        "import sys\nfrom labkit.cli import add_verbs, app\nadd_verbs()\n"
         f"app(['verify', *{ROOT_LAB!r}, '--from', {str(transcripts.DOCUMENT)!r}],"
         " standalone_mode=False)\n"
         "print(sorted({'libvirt', 'paramiko', 'rich'} & set(sys.modules)))\n"
