@@ -81,6 +81,8 @@ DOCUMENT = (
     mutation("wrong patch peer", OVS, "peer=patch-int", "peer=patch-ex", "tunnel-patch", node="compute"),
     mutation("no external patch", OVS, "Interface int-br-ex", "Interface int-br-x", "external-patch"),
     mutation("patch port of another type", OVS, "                type: patch\n                options: {peer=int-br-ex}", "                type: internal", "external-patch"),
+    mutation("broken patch port", OVS, "                options: {peer=int-br-ex}", '                options: {peer=int-br-ex}\n                error: "no such port"', "external-patch"),
+    mutation("bridge file with a port on DHCP", "ifcfg-br-ex", "ONBOOT=yes\n", "ONBOOT=yes\nOVSDHCPINTERFACES=enp0s3\n", "ifcfg-bridge"),
     mutation("port file without its bridge", "ifcfg-enp0s3", "OVS_BRIDGE=br-ex\n", "", "ifcfg-port"),
     mutation("port file with an address", "ifcfg-enp0s3", "ONBOOT=yes\n", "ONBOOT=yes\nIPADDR=172.16.208.39\n", "ifcfg-port"),
     mutation("port file of a plain card", "ifcfg-enp0s3", "TYPE=OVSPort", "TYPE=Ethernet", "ifcfg-port"),

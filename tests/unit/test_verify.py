@@ -56,7 +56,10 @@ class MeetingAnswers(Mapping[str, Answer]):
     def __getitem__(self, command: str) -> Answer:
         self.asked.append(command)
         if self.meeting is not None:
-            self.meeting.wait(timeout=10)
+            try:
+                self.meeting.wait(timeout=5)
+            except threading.BrokenBarrierError:
+                return (1, "", "the nodes are not asked side by side")
         return self.answer
 
     def __iter__(self) -> Iterator[str]:
