@@ -316,7 +316,7 @@ def render(
     lab: LabOption = LAB_FILE,
     box: BoxOption = None,
 ) -> None:
-    """Write every file that 'up' would use into DIR, and change nothing else."""
+    """Write every file that 'up' and Packstack would use into DIR, and change nothing else."""
     from labkit.cli_session import looking
     from labkit.output import notice
     from labkit.preview import write_preview

@@ -96,9 +96,17 @@ def masked(text: str) -> str:
 
 
 def secrets_of(answers: Mapping[str, str]) -> dict[str, str]:
-    """Return the secrets among answers that are known, placeholders left out."""
+    """Return the secrets among answers that are in use.
+
+    Placeholders are not, and neither are keys beside one that Packstack makes up when it loads its
+    plugins: it does so at every run for a service that is not installed.
+    """
+    idle = {option.group for option in options.options() if answers.get(option.key) == PLACEHOLDER}
+    at_load = {options.Random.HEX16, options.Random.HEX32}
     return {
-        key: answers[key]
-        for key in options.secret_keys()
-        if answers.get(key) not in (None, "", PLACEHOLDER)
+        option.key: answers[option.key]
+        for option in options.options()
+        if (option.masked or option.random)
+        and answers.get(option.key) not in {None, "", PLACEHOLDER}
+        and not (option.random in at_load and option.group in idle)
     }

@@ -337,7 +337,7 @@ def test_lab_without_answers_does_not_read_the_table_of_options() -> None:
     assert options.options.cache_info().misses == 1
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     deployment=st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=6),

@@ -6,14 +6,16 @@ import shlex
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit import cli, config, errors
+from labkit import cli, config, errors, scenarios
 from tests import documentation
 from tests.documentation import NOT_RUN, PAGES, ROOT, WALKED, Command
+from tests.examples import example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,6 +153,61 @@ def test_lab_file_of_a_page_is_valid(page: str, lab: str, tmp_path: Path) -> Non
     path.write_text(lab, encoding="utf-8")
 
     config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("page", "part"),
+    [
+        (page, block)
+        for page in PAGES
+        for _, block in documentation.blocks(page, "yaml")
+        if block.startswith(("deployment:", "nodes:"))
+    ],
+)
+def test_part_of_a_lab_file_in_a_page_fits_into_the_default_lab(
+    page: str, part: str, tmp_path: Path
+) -> None:
+    whole = (ROOT / "lab.yaml").read_text(encoding="utf-8")
+    before, own = whole.split("deployment:\n")
+    if part.startswith("nodes:"):
+        text = f"{before}{part.removeprefix('nodes:')}deployment:\n{own}"
+    else:
+        text = f"{before}{part}"
+    path = tmp_path / Path(page).with_suffix(".yaml").name
+    path.write_text(text, encoding="utf-8")
+
+    config.load(path)
+
+
+def test_packstack_commands_of_the_pages_are_those_labkit_runs() -> None:
+    lab = example("packstack")
+    asked = [
+        replace(
+            lab, deployment=replace(lab.deployment, scenario=each.name, form=form, lbaas=lbaas)
+        )
+        for each in scenarios.all_scenarios()
+        for form in each.forms
+        for lbaas in (True, False)
+    ]
+    known = {scenarios.call(each, {}).command_line() for each in asked}
+
+    shown = [
+        " ".join(block.replace("\\\n", " ").split())
+        for page in PAGES
+        for _, block in documentation.blocks(page, "text")
+        if block.startswith("packstack ")
+    ]
+
+    assert shown
+    assert [command for command in shown if command not in known] == []
+
+
+@pytest.mark.parametrize("name", scenarios.names())
+def test_scenario_has_a_page_that_the_index_leads_to(name: str) -> None:
+    page = "add-a-compute-node" if name == "add-compute" else f"scenario-{name}"
+
+    assert f"docs/how-to/{page}.md" in PAGES
+    assert f"(how-to/{page}.md)" in documentation.text("docs/index.md")
 
 
 def test_picture_in_the_readme_is_the_default_lab() -> None:

@@ -105,12 +105,14 @@ def test_masked_text_shows_that_a_secret_is_empty() -> None:
     )
 
 
-def test_secrets_of_answers_leave_out_placeholders() -> None:
+def test_secrets_of_answers_leave_out_those_of_services_that_are_not_installed() -> None:
     assert answers.secrets_of(
         {
             "CONFIG_HEAT_DB_PW": "PW_PLACEHOLDER",
+            "CONFIG_HEAT_AUTH_ENC_KEY": "madeupateveryrun",
+            "CONFIG_SWIFT_HASH": "0123456789abcdef",
             "CONFIG_RH_PW": "",
             "CONFIG_MARIADB_PW": "kept",
             "CONFIG_SERVICE_WORKERS": "2",
         }
-    ) == {"CONFIG_MARIADB_PW": "kept"}
+    ) == {"CONFIG_MARIADB_PW": "kept", "CONFIG_SWIFT_HASH": "0123456789abcdef"}
