@@ -69,6 +69,7 @@ DOCUMENT = (
     mutation("wrong prefix length", IP, "inet 172.16.208.39/24", "inet 172.16.208.39/16", "external-address"),
     mutation("bridge down", IP, "br-ex: <BROADCAST,MULTICAST,UP,LOWER_UP>", "br-ex: <BROADCAST,MULTICAST>", "external-address"),
     mutation("another MAC on the card", IP, NIC_HEAD, NIC_HEAD.replace("30:43", "30:44"), "external-mac"),
+    mutation("another MAC on a card of QEMU's", IP, NIC_HEAD, NIC_HEAD.replace("08:00:27:c5:30:43", "52:54:00:c5:30:43"), "external-mac"),
     mutation("no external device", IP, "16: br-ex:", "16: br-out:", "external-address", "external-mac"),
     mutation("wrong tunnel address", IP, "inet 172.16.208.138/24", "inet 172.16.208.139/24", "tunnel-address"),
     mutation("tunnel card down", IP, "enp0s8: <BROADCAST,MULTICAST,UP,LOWER_UP>", "enp0s8: <BROADCAST,MULTICAST>", "tunnel-address", node="compute"),

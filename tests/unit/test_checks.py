@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labkit.checks import all_checks, outputs, registry
-from labkit.checks.outputs import Output
-from labkit.checks.registry import Result, Verdict
+from labkit.checks.addresses import external_mac
+from labkit.checks.outputs import Kind, Output
+from labkit.checks.registry import Result, Subject, Verdict
 from labkit.verify import judge
 from tests import examples, labs, mutations, transcripts
 
@@ -270,3 +271,27 @@ def test_damaged_outputs_never_crash(data: st.DataObject) -> None:
     damaged = text[:start] + data.draw(st.text(max_size=20)) + text[end:]
     given_outputs[node][file] = Output(text=damaged)
     assert len(judge(LAB, given_outputs).results) == len(judge(LAB, {}).results)
+
+
+@pytest.mark.parametrize(
+    ("card", "bridge", "passes"),
+    [
+        ("08:00:27:00:00:01", "08:00:27:00:00:01", True),
+        ("08:00:27:00:00:01", "0a:00:27:00:00:02", False),
+        ("52:54:00:00:00:01", "52:54:00:00:00:01", True),
+        ("52:54:00:00:00:01", "86:d6:4c:4f:3c:42", True),
+        ("52:54:00:00:00:01", "08:00:27:00:00:02", False),
+    ],
+)
+def test_external_mac_is_the_cards_unless_open_vswitch_refuses_it(
+    card: str,
+    bridge: str,
+    passes: bool,  # noqa: FBT001 -- a parameter of the test
+) -> None:
+    text = (
+        f"2: enp0s3: <UP> mtu 1500\n    link/ether {card} brd ff:ff:ff:ff:ff:ff\n"
+        f"3: br-ex: <UP> mtu 1500\n    link/ether {bridge} brd ff:ff:ff:ff:ff:ff\n"
+    )
+    lab = labs.lab()
+    subject = Subject(lab=lab, node=lab.nodes[0], texts={Kind.IP_ADDR: text})
+    assert external_mac.judge(subject).ok is passes
