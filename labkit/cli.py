@@ -355,7 +355,7 @@ def rehearsal(
         Path | None, typer.Option("--report", help="Also write the figures here, as JSON.")
     ] = None,
 ) -> None:
-    """Show the whole job on stand-in guests: up, status, ssh, ping, destroy."""
+    """Show the whole job on stand-in guests, from up over snapshot, deploy and restore to destroy."""
     from labkit.cli_session import working
     from labkit.output import notice, print_table
     from labkit.rehearsal import rehearse

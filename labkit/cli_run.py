@@ -132,7 +132,7 @@ def logs(
 
 def _print(report: DeployReport, *, as_json: bool) -> None:
     from labkit.output import notice
-    from labkit.report import summary, table
+    from labkit.report import table
 
     if as_json:
         print_json(report.as_json())
@@ -145,10 +145,8 @@ def _print(report: DeployReport, *, as_json: bool) -> None:
         return
     for path in report.files:
         notice(f"brought home {_short(path)}")
-    if report.verification is not None:
-        notice(summary(report.verification))
-        if not report.verification.passed:
-            raise typer.Exit(CHECKS_FAILED)
+    if report.verification is not None and not report.verification.passed:
+        raise typer.Exit(CHECKS_FAILED)
 
 
 def _short(path: Path) -> str:

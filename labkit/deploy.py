@@ -295,7 +295,7 @@ class _Deploying:
         files = afterwards.bring_home(self.session, found, keystonerc)
         afterwards.discover_hosts(self.session, self.links[self.controller])
         self._took("bring home")
-        self._mend()
+        report = self._mend()
         self._keep(
             state.model_copy(
                 update={
@@ -305,17 +305,18 @@ class _Deploying:
                 }
             )
         )
-        report = settled(self.session)
+        if not report.passed:
+            report = settled(self.session)
         self._took("verify")
         self.report = replace(self.report, ended=True, files=files, verification=report)
 
-    def _mend(self) -> None:
+    def _mend(self) -> Report:
         first = verification.verify(self.session)
         wrong = afterwards.to_mend(self.session, first)
         for node in wrong:
             afterwards.mend(self.session, self.links[node.name], node)
         self.report = replace(self.report, mended=tuple(node.name for node in wrong))
-        self._took("mend")
+        return first
 
     def _call(self) -> PackstackCall:
         link = self.links[self.controller]

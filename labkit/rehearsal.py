@@ -1,4 +1,4 @@
-"""The rehearsal: the whole job on stand-in guests, each stage timed."""
+"""The rehearsal: the whole job from `up` to `destroy`, each stage timed and proven."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from labkit import ssh
+from labkit import boxes, snapshots, ssh, tunnel_proof
 from labkit.bringup import up
+from labkit.deploy import SNAPSHOT, deploy, settled
 from labkit.errors import OperationError
+from labkit.report import summary
 from labkit.status import LabStatus, status
 from labkit.teardown import destroy
 
@@ -60,18 +62,30 @@ class Rehearsal:
 
 
 def rehearse(session: Session) -> Rehearsal:
-    """Run up, up again, status, ssh, ping and destroy; the lab is removed whatever happens.
+    """Run the whole job; the lab is removed whatever happens.
+
+    Up, up again, status, SSH, ping, snapshot, deploy with its verification, a packet through the
+    tunnels, restore, deploy again, destroy.
 
     Raises:
         LabkitError: A stage failed; the lab has been destroyed all the same.
     """
     result = Rehearsal(box=session.lab.box)
+    stand_in = boxes.find_box(session.lab.box).file.stand_in
     try:
         result.step("up", lambda: _up(session))
         result.step("up again", lambda: _up_again(session))
         result.step("status", lambda: _status(session))
         result.step("ssh", lambda: _ssh(session))
         result.step("ping", lambda: _ping(session))
+        result.step("snapshot", lambda: _snapshot(session))
+        result.step("deploy", lambda: _deploy(session))
+        if stand_in:
+            # Neutron's own agent would take the flows of a port that no network has.
+            result.step("tunnel", lambda: tunnel_proof.prove(session))
+        result.step("restore", lambda: _restore(session))
+        result.step("deploy again", lambda: _deploy(session))
+        result.step("verify", lambda: _verify(session))
     finally:
         result.step("destroy", lambda: _destroy(session))
     return result
@@ -145,6 +159,40 @@ def _ping(session: Session) -> str:
         count += len(commands)
         _run(session, node, " && ".join(commands))
     return f"{count} ways between the nodes, every one answered"
+
+
+def _snapshot(session: Session) -> str:
+    record = snapshots.take(session, SNAPSHOT, note="by the rehearsal")
+    return f"{record.memory_bytes // 2**20} MiB of memory, stood still {record.pause_ms:.0f} ms"
+
+
+def _deploy(session: Session) -> str:
+    report = deploy(session)
+    if report.verification is None or not report.verification.passed:
+        seen = report.verification.results if report.verification else ()
+        failed = [f"{item.node}: {item.check}: {item.seen}" for item in seen if item.failed]
+        message = "The deployed lab is not what it should be."
+        raise OperationError(message, details=tuple(failed))
+    return summary(report.verification).split(": ", 1)[1]
+
+
+def _verify(session: Session) -> str:
+    report = settled(session)
+    if not report.passed:
+        message = "The deployed lab is not what it should be any more."
+        raise OperationError(message)
+    return summary(report).split(": ", 1)[1]
+
+
+def _restore(session: Session) -> str:
+    report = snapshots.restore(session, SNAPSHOT)
+    bridge = session.lab.deployment.external_bridge
+    for node in session.lab.nodes:
+        _run(session, node, f"! ip link show {shlex.quote(bridge)} 2>/dev/null")
+    return (
+        f"restored in {report.restored_seconds:.1f} s, healthy in {report.healthy_seconds:.1f} s; "
+        f"memory kept, {bridge} gone"
+    )
 
 
 def _run(session: Session, node: ResolvedNode, command: str) -> str:

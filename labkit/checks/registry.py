@@ -92,6 +92,11 @@ class Result:
     expected: str = ""
     seen: str = ""
 
+    @property
+    def failed(self) -> bool:
+        """Return whether it was judged and is not as it should be."""
+        return self.verdict is Verdict.FAILED
+
 
 def check(
     *,
