@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup lint format type imports test unit integration e2e bench bench-trims rehearsal box \
-        lab-up lab-status lab-snapshot lab-restore lab-down lab-destroy clean
+        lab-up lab-status lab-snapshot lab-restore lab-ci lab-down lab-destroy clean
 
 PYTHON := .venv/bin/python
 LABKIT := .venv/bin/labkit
@@ -11,6 +11,8 @@ BOX ?=
 NAME ?=
 SANDBOX ?=
 PYTEST_ARGS ?=
+# Further options of 'labkit run' for lab-ci, such as --timeout=2h.
+RUN_ARGS ?=
 
 lab_options = --lab '$(LAB)' $(if $(BOX),--box '$(BOX)')
 # SANDBOX=1: the lab lives inside a private libvirt host, and so does the shell that follows.
@@ -84,6 +86,9 @@ lab-snapshot: setup ## Keep the lab as it is now, as the snapshot NAME
 lab-restore: setup ## Put the lab back to the snapshot NAME
 	$(LABKIT) restore --lab '$(LAB)' -- '$(NAME)'
 
+lab-ci: setup ## The whole job for CI: up, snapshot, deploy, verify, destroy; writes lab-ci.xml and .json
+	$(LABKIT) run $(lab_options) --junit lab-ci.xml --json lab-ci.json --destroy $(RUN_ARGS)
+
 lab-down: setup ## Shut the lab down; lab-up starts it again
 	$(LABKIT) halt --lab '$(LAB)'
 
@@ -91,4 +96,4 @@ lab-destroy: setup ## Remove everything of the lab
 	$(LABKIT) destroy --lab '$(LAB)'
 
 clean: ## Remove caches of the tools; keeps .venv, boxes and labs
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache rehearsal.json bench.json
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache rehearsal.json bench.json lab-ci.xml lab-ci.json

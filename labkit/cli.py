@@ -97,6 +97,7 @@ def add_verbs() -> None:
         return
     app.command()(doctor)
     app.command()(cli_run.scenarios)
+    app.command(cls=cli_run.RunCommand)(cli_run.run)
     app.command()(cli_run.deploy)
     app.command()(cli_run.add_compute)
     app.command()(verify)

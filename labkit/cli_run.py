@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import re
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
-from labkit.cli_options import LAB_FILE, DryRunOption, JsonOption, LabOption, print_json
-from labkit.errors import UsageError
+from labkit.cli_options import (
+    LAB_FILE,
+    BoxOption,
+    DryRunOption,
+    JsonOption,
+    LabOption,
+    print_json,
+)
+from labkit.errors import LabkitError, OperationError, UsageError
+from labkit.teardown_when import Destroy
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from labkit.deploy import DeployReport
+    from labkit.lab_run import LabRun
 
 CHECKS_FAILED = 1
 
@@ -98,6 +113,106 @@ def add_compute(
     with working(lab, "add-compute", changes=True) as session:
         report = add(session, node)
     _print(report, as_json=as_json)
+
+
+class TimeLimitError(OperationError):
+    """A run took longer than it was given."""
+
+
+class RunCommand(TyperCommand):
+    """Takes `--destroy` alone for `--destroy=always`: typer knows no option with an optional value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 -- of a private module of typer
+        """Read the arguments."""
+        alone = "--destroy"
+        return super().parse_args(
+            ctx, [f"{alone}=always" if arg == alone else arg for arg in args]
+        )
+
+
+def run(
+    *,
+    lab: LabOption = LAB_FILE,
+    box: BoxOption = None,
+    source: Annotated[
+        str, typer.Option("--from", help="Restore this instead of 'up'.", metavar="SNAPSHOT")
+    ] = "",
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="Write JUnit XML here.", metavar="FILE")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--json", help="Write JSON here.", metavar="FILE")
+    ] = None,
+    timeout: Annotated[
+        str,
+        typer.Option("--timeout", help="Give up after this, as '90m' or '2h'.", metavar="TIME"),
+    ] = "",
+    destroy: Annotated[
+        Destroy,
+        typer.Option(
+            "--destroy",
+            help="Remove the lab at the end; alone it means always.",
+            metavar="[=always|on-success]",
+        ),
+    ] = Destroy.NEVER,
+) -> None:
+    """Do the whole job for CI: up, snapshot, deploy, verify, report, and teardown when told."""
+    from labkit.cli_session import working
+    from labkit.lab_run import run as go
+
+    seconds = _seconds(timeout) if timeout else 0
+    for file in (junit, report):
+        if file is not None and not file.absolute().parent.is_dir():
+            message = f"The directory of '{file}' does not exist."
+            raise UsageError(message)
+
+    def over(_signal: int, _frame: FrameType | None) -> NoReturn:
+        message = f"The run did not end within {timeout}."
+        raise TimeLimitError(message, hint="'labkit run' again goes on where it was.")
+
+    def shield() -> None:
+        # The teardown was asked for whatever happens; a second signal must not cut it short.
+        signal.alarm(0)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    with working(lab, "run", box=box, changes=True) as session:
+        result = go(session, source=source, remove=destroy, shielded=shield)
+        signal.alarm(0)
+        if junit is not None:
+            junit.write_text(result.junit(), encoding="utf-8")
+        if report is not None:
+            report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+    _print_run(result)
+    if result.error is not None:
+        raise result.error
+    if any(stage.error for stage in result.stages):
+        raise typer.Exit(LabkitError.exit_code)
+    if not result.passed:
+        raise typer.Exit(CHECKS_FAILED)
+
+
+def _print_run(result: LabRun) -> None:
+    from labkit.output import print_table
+    from labkit.report import table
+
+    if result.verification is not None and not result.verification.passed:
+        sys.stdout.write(table(result.verification))
+    rows = [
+        (s.name, f"{s.seconds:.1f}", s.error.splitlines()[0] if s.error else s.result)
+        for s in result.stages
+    ]
+    print_table(("stage", "seconds", "result"), rows)
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"([1-9][0-9]{0,5})(s|m|h)?", text)
+    if found is None:
+        message = f"'{text}' is no time; expected seconds, or such as '90m' or '2h'."
+        raise UsageError(message)
+    return int(found[1]) * {"h": 3600, "m": 60}.get(found[2] or "s", 1)
 
 
 def logs(

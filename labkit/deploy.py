@@ -278,6 +278,7 @@ class _Deploying:
             hung_seconds=self.lab.deployment.hung_minutes * 60.0,
             progress=self.session.progress,
             pause=self.session.cancelled.wait,
+            give_up=self.session.cancelled.set,
         )
         outcome = watcher.follow()
         self._took("packstack")

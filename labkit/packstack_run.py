@@ -123,6 +123,7 @@ class Watcher:
         hung_seconds: Seconds without any growth anywhere after which the run counts as hung.
         progress: Told of every step.
         pause: Passes the time, in seconds; true ends the watching.
+        give_up: Called when the watching ends by an error, so that nobody waits for nodes then.
     """
 
     links: Mapping[str, Link]
@@ -131,6 +132,7 @@ class Watcher:
     hung_seconds: float
     progress: Progress
     pause: Callable[[float], bool]
+    give_up: Callable[[], None]
     clock: Callable[[], float] = time.monotonic
     _parser: Parser = field(default_factory=Parser)
     _offset: int = 0
@@ -154,18 +156,25 @@ class Watcher:
         self._began = self._event_at = self.clock()
         self._activity = Activity(began=self._began)
         with ThreadPoolExecutor(max_workers=len(self.links)) as pool:
-            while True:
-                last = self._look()
-                over = last.state is not RunState.RUNNING and self._offset >= last.size
-                for name, seen in pool.map(self._watch, self.links.values()):
-                    self._take(name, seen)
-                if over:
-                    return self._outcome(last)
-                self._require_life(last)
-                self._tell_running()
-                if self._offset >= last.size and self.pause(detached.TICK_SECONDS):
-                    message = "Following the Packstack run was given up; the run goes on."
-                    raise WaitCancelled(message)
+            try:
+                return self._until_over(pool)
+            except BaseException:
+                self.give_up()
+                raise
+
+    def _until_over(self, pool: ThreadPoolExecutor) -> RunOutcome:
+        while True:
+            last = self._look()
+            over = last.state is not RunState.RUNNING and self._offset >= last.size
+            for name, seen in pool.map(self._watch, self.links.values()):
+                self._take(name, seen)
+            if over:
+                return self._outcome(last)
+            self._require_life(last)
+            self._tell_running()
+            if self._offset >= last.size and self.pause(detached.TICK_SECONDS):
+                message = "Following the Packstack run was given up; the run goes on."
+                raise WaitCancelled(message)
 
     def _look(self) -> RunSample:
         look = partial(detached.sample, job=PACKSTACK, offset=self._offset)

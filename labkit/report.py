@@ -84,16 +84,33 @@ def as_json(report: Report) -> dict[str, object]:
 def junit(report: Report) -> str:
     """Return the report as JUnit XML: a suite per node, a case per check, skipped if not judged."""
     root = ET.Element("testsuites", {"name": f"labkit verify {report.lab}", **_counts(report)})
+    root.extend(suites(report))
+    return document(root)
+
+
+def suites(report: Report) -> list[ET.Element]:
+    """Return a JUnit suite per node."""
+    found: list[ET.Element] = []
     for node, results in report.by_node().items():
         part = Report(lab=report.lab, results=results)
         skipped = str(part.count(Verdict.NOT_JUDGED))
-        attributes = {"name": node, **_counts(part), "skipped": skipped}
-        suite = ET.SubElement(root, "testsuite", attributes)
+        suite = ET.Element("testsuite", {"name": node, **_counts(part), "skipped": skipped})
         for result in results:
             _case(suite, report.lab, result)
+        found.append(suite)
+    return found
+
+
+def document(root: ET.Element) -> str:
+    """Return an XML document, indented."""
     ET.indent(root)
     body = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def clean(text: str) -> str:
+    """Return a text without the characters XML 1.0 cannot hold."""
+    return "".join(char for char in text if char in "\n\t" or char.isprintable())
 
 
 def _counts(report: Report) -> dict[str, str]:
