@@ -209,7 +209,7 @@ class _Taking:
         )
 
     def _mark(self, member: Member) -> str:
-        return guests.mark(self.session.endpoint(member.node))
+        return guests.mark(member, self.session.endpoint(member.node))
 
     def _publish(self, record: SnapshotRecord) -> None:
         replaced = self.wanted.replaced

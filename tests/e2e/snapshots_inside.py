@@ -105,7 +105,7 @@ def assert_whole(lab: Lab, *, state: str = "running") -> None:
 
 
 def nonce(lab: Lab, node: str) -> str:
-    return lab.run("ssh", node, f"cat {guests.NONCE}").stdout.strip()
+    return lab.run("ssh", node, f"cat {guests.AGENT_NONCE}").stdout.strip()
 
 
 def qemu(node: str) -> int:
@@ -191,7 +191,7 @@ def test_restore_brings_memory_back_and_proves_it(lab: Lab) -> None:
     lab.run("restore", "base")
     kept = {node: nonce(lab, node) for node in NODES}
     for node in NODES:
-        lab.run("ssh", node, f"sudo touch /root/after; echo gone >{guests.NONCE}")
+        lab.run("ssh", node, f"sudo sh -c 'touch /root/after; echo gone >{guests.AGENT_NONCE}'")
     result = lab.run("restore", "base")
 
     assert "restored in" in result.stderr

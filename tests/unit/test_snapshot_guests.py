@@ -18,11 +18,11 @@ from labkit.snapshots.guests import read_probe
     ],
 )
 def test_probe_clock_is_compared_with_before_and_after(clock: str, off: float) -> None:
-    answer = f"nonce 674131e3-cddc\nclock {clock}\n"
+    answer = f"nonce old\nnonce 674131e3-cddc\nclock {clock}\n"
 
-    assert read_probe(answer, before=1000.0, after=1001.0) == ("674131e3-cddc", off)
+    assert read_probe(answer, before=1000.0, after=1001.0) == (("old", "674131e3-cddc"), off)
 
 
-@pytest.mark.parametrize("answer", ["", "nonce\nclock\n", "clock soon\n"])
+@pytest.mark.parametrize("answer", ["", "clock\n", "clock soon\n"])
 def test_probe_without_an_answer_is_infinitely_off(answer: str) -> None:
-    assert read_probe(answer, before=1000.0, after=1001.0) == ("", math.inf)
+    assert read_probe(answer, before=1000.0, after=1001.0) == ((), math.inf)
