@@ -177,7 +177,9 @@ class _Taking:
         """Pause, save and resume; the nodes that ran run again, whatever happens."""
 
         def save(member: Member) -> internal.Saved:
-            saved = internal.keep(member, self.key, volumes[member.node.name])
+            name = member.node.name
+            live = self.kept[name] is not Kept.OFF
+            saved = internal.keep(member, self.key, volumes[name], live=live)
             self.fault("saved")
             return saved
 
