@@ -117,17 +117,7 @@ def prove(endpoint: ssh.Endpoint, nonce: str, *, agent_done: Callable[[], bool])
     """
     with ssh.connect(endpoint) as session:
         connected = time.monotonic()
-        answer = _asked(session)
-        by = "agent" if agent_done() else ""
-        if by and answer.off > STEP_SECONDS:
-            answer = _asked(session)
-        for _ in range(STEPS):
-            if answer.off <= STEP_SECONDS:
-                break
-            by = "SSH"
-            # Relative to the guest's own clock, so that it does not matter when it gets to it.
-            session.run(f"sudo date -s '{answer.shift:+.3f} seconds'", timeout=ANSWER_SECONDS)
-            answer = _asked(session)
+        answer, by = _right_time(session, agent_done)
         address = str(session.address)
     if answer.off > CLOCK_SECONDS:
         message = f"The clock of '{endpoint.node}' is {answer.off:.1f} s off and could not be set."
@@ -146,6 +136,21 @@ def prove(endpoint: ssh.Endpoint, nonce: str, *, agent_done: Callable[[], bool])
         clock_seconds=answer.off,
         clock_by=by,
     )
+
+
+def _right_time(session: ssh.Connection, agent_done: Callable[[], bool]) -> tuple[Answer, str]:
+    answer = _asked(session)
+    by = "agent" if agent_done() else ""
+    if by and answer.off > STEP_SECONDS:
+        answer = _asked(session)
+    for _ in range(STEPS):
+        if answer.off <= STEP_SECONDS:
+            break
+        by = "SSH"
+        # Relative to the guest's own clock, so that it does not matter when it gets to it.
+        session.run(f"sudo date -s '{answer.shift:+.3f} seconds'", timeout=ANSWER_SECONDS)
+        answer = _asked(session)
+    return answer, by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

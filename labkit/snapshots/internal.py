@@ -17,6 +17,7 @@ from labkit.qcow2 import DamagedImageError, Image, examine
 from labkit.session import POOL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from labkit.domain_xml import DomainInfo, VolumeInfo
@@ -44,7 +45,7 @@ class Saved:
     grown_bytes: int
 
 
-def disk_of(domain: DomainInfo, volumes: dict[str, VolumeInfo]) -> VolumeInfo:
+def disk_of(domain: DomainInfo, volumes: Mapping[str, VolumeInfo]) -> VolumeInfo:
     """Return the volume a domain's snapshots go into: that of its one disk.
 
     Raises:
