@@ -219,7 +219,8 @@ def _print_restore(report: RestoreReport) -> None:
     for image in report.shallow:
         notice(f"the image '{image}' was checked by its header alone: it is not readable for you")
     notice(
-        f"restored in {report.restored_seconds:.1f} s, healthy in {report.healthy_seconds:.1f} s"
+        f"restored in {report.restored_seconds:.1f} s, SSH in {report.ssh_seconds:.1f} s, "
+        f"healthy in {report.healthy_seconds:.1f} s"
     )
 
 

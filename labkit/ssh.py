@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import socket
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -11,6 +14,7 @@ from labkit.errors import OperationError
 from labkit.process import run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from ipaddress import IPv4Address
     from pathlib import Path
     from types import TracebackType
@@ -155,6 +159,15 @@ class Connection:
             raise NotReachableError(message, details=("no exit status came",))
         log.debug("ssh %s: exit %d", self._node, code)
         return code, out, err
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Load what a session needs, 0.15 s, beside work that waits for something else."""
+    loader = threading.Thread(target=importlib.import_module, args=("paramiko",), daemon=True)
+    loader.start()
+    yield
+    loader.join()
 
 
 def banner(address: IPv4Address, *, timeout: float, port: int = PORT) -> str:

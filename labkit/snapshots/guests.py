@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
+import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,20 +15,30 @@ from labkit.errors import OperationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from labkit.snapshots.together import Member
+
 log = logging.getLogger(__name__)
 
-NONCE = "/dev/shm/labkit-nonce"  # noqa: S108 -- in the guest: memory that every user may write
+# Both in the guest's memory: a reboot loses them, a restore does not. The agent writes as root, SSH
+# as a user, and neither may write the other's file (fs.protected_regular).
+AGENT_NONCE = "/run/labkit-nonce"
+SSH_NONCE = "/dev/shm/labkit-nonce"  # noqa: S108 -- in the guest
+AGENT_SECONDS = 5
 FLUSH_SECONDS = 120.0
 ANSWER_SECONDS = 30.0
 CLOCK_SECONDS = 1.0
 # Stepped when it is off by more than this, so that the promise above has room.
 STEP_SECONDS = 0.5
+STEPS = 3
 
-# A reboot loses the nonce, a restore does not. The shell reads and writes by itself and without
-# sudo: every process costs an emulated guest a quarter of a second, sudo more than one.
-MARK = f"read -r n </proc/sys/kernel/random/uuid && echo $n >{NONCE} && echo $n; sync"
+# The shell reads and writes by itself and without sudo: every process costs an emulated guest a
+# quarter of a second, sudo more than one.
+_MARK = f"read -r n </proc/sys/kernel/random/uuid && echo $n >{SSH_NONCE} && echo $n; sync"
 # bash 5 knows the time by itself, CentOS 7's bash 4.2 does not.
-PROBE = f"read -r n <{NONCE}; echo nonce $n; echo clock ${{EPOCHREALTIME:-$(date +%s.%N)}}"
+_PROBE = (
+    f"for f in {AGENT_NONCE} {SSH_NONCE}; do [ -r $f ] && read -r n <$f && echo nonce $n; done; "
+    "echo clock ${EPOCHREALTIME:-$(date +%s.%N)}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +48,7 @@ class Proof:
     Attributes:
         node: Its name.
         address: The address that took the SSH session, its host key checked.
+        connected: When it took the SSH session, by the monotonic clock.
         nonce: Whether its memory holds what was put there before the snapshot; None when
             nothing was.
         clock_seconds: How far its clock may be from the host's, at most.
@@ -46,24 +57,36 @@ class Proof:
 
     node: str
     address: str
+    connected: float
     nonce: bool | None
     clock_seconds: float
     clock_by: str
 
 
-def mark(endpoint: ssh.Endpoint) -> str:
+def mark(member: Member, endpoint: ssh.Endpoint) -> str:
     """Flush the guest's file systems, leave a nonce in its memory, and return its SHA-256.
 
+    The guest agent does it where it may: an SSH session costs an emulated guest seconds.
+
     Returns:
-        The digest; empty when the guest takes no SSH session: then nothing was flushed either.
+        The digest; empty when neither agent nor SSH answers: then nothing was flushed either.
 
     Raises:
         WrongHostKeyError: Something else answers at its address.
         OperationError: The guest refuses.
     """
+    nonce = secrets.token_hex(16)
+    snapshots, uuid = member.hypervisor.snapshots, member.node.uuid
+    by_agent = snapshots.agent_write(uuid, AGENT_NONCE, f"{nonce}\n", timeout=AGENT_SECONDS)
+    if by_agent and snapshots.agent_flush(uuid, timeout=AGENT_SECONDS):
+        return digest(nonce)
+    return _mark_by_ssh(endpoint)
+
+
+def _mark_by_ssh(endpoint: ssh.Endpoint) -> str:
     try:
         with ssh.connect(endpoint) as session:
-            result = session.run(MARK, timeout=FLUSH_SECONDS)
+            result = session.run(_MARK, timeout=FLUSH_SECONDS)
     except ssh.NotReachableError as exc:
         log.warning("'%s' could not be flushed: %s %s", endpoint.node, exc, exc.details)
         return ""
@@ -93,20 +116,13 @@ def prove(endpoint: ssh.Endpoint, nonce: str, *, agent_done: Callable[[], bool])
         OperationError: It lost its memory, or its clock cannot be set.
     """
     with ssh.connect(endpoint) as session:
-        found, off = _asked(session)
-        by_agent = agent_done()
-        if off > STEP_SECONDS and by_agent:
-            found, off = _asked(session)
-        by = "agent" if by_agent else ""
-        if off > STEP_SECONDS:
-            by = "SSH"
-            session.run(f"sudo date -s @{time.time():.3f}", timeout=ANSWER_SECONDS)
-            found, off = _asked(session)
+        connected = time.monotonic()
+        answer, by = _right_time(session, agent_done)
         address = str(session.address)
-    if off > CLOCK_SECONDS:
-        message = f"The clock of '{endpoint.node}' is {off:.1f} s off and could not be set."
+    if answer.off > CLOCK_SECONDS:
+        message = f"The clock of '{endpoint.node}' is {answer.off:.1f} s off and could not be set."
         raise OperationError(message)
-    if nonce and digest(found) != nonce:
+    if nonce and nonce not in {digest(each) for each in answer.nonces}:
         message = (
             f"The node '{endpoint.node}' runs, but not from the memory that was kept: the nonce "
             "of the snapshot is not there."
@@ -116,29 +132,69 @@ def prove(endpoint: ssh.Endpoint, nonce: str, *, agent_done: Callable[[], bool])
         node=endpoint.node,
         address=address,
         nonce=True if nonce else None,
-        clock_seconds=off,
+        connected=connected,
+        clock_seconds=answer.off,
         clock_by=by,
     )
 
 
-def _asked(session: ssh.Connection) -> tuple[str, float]:
+def _right_time(session: ssh.Connection, agent_done: Callable[[], bool]) -> tuple[Answer, str]:
+    answer = _asked(session)
+    by = "agent" if agent_done() else ""
+    if by and answer.off > STEP_SECONDS:
+        answer = _asked(session)
+    for _ in range(STEPS):
+        if answer.off <= STEP_SECONDS:
+            break
+        by = "SSH"
+        # Relative to the guest's own clock, so that it does not matter when it gets to it.
+        session.run(f"sudo date -s '{answer.shift:+.3f} seconds'", timeout=ANSWER_SECONDS)
+        answer = _asked(session)
+    return answer, by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a guest told of itself.
+
+    Attributes:
+        nonces: What lies in its memory.
+        off: How far its clock is outside of what the host saw before and after, seconds.
+        shift: What to add to its clock to make it the host's, as well as can be told, seconds.
+    """
+
+    nonces: tuple[str, ...]
+    off: float
+    shift: float
+
+
+def _asked(session: ssh.Connection) -> Answer:
     before = time.time()
-    result = session.run(PROBE, timeout=ANSWER_SECONDS)
+    result = session.run(_PROBE, timeout=ANSWER_SECONDS)
     return read_probe(result.stdout, before=before, after=time.time())
 
 
-def read_probe(text: str, *, before: float, after: float) -> tuple[str, float]:
-    """Return the nonce, and how far the clock is outside of what the host saw before and after.
+def read_probe(text: str, *, before: float, after: float) -> Answer:
+    """Return what a guest told of itself.
 
     Args:
-        text: The guest's answer.
+        text: Its answer.
         before: The host's time before the question.
         after: The host's time after the answer.
+
+    Raises:
+        OperationError: It told no time.
     """
-    answer = dict(line.partition(" ")[::2] for line in text.splitlines())
+    answers = [line.partition(" ")[::2] for line in text.splitlines()]
+    told = next((value for word, value in answers if word == "clock"), "")
     try:
         # bash writes the locale's decimal separator.
-        clock = float(answer.get("clock", "").replace(",", "."))
-    except ValueError:
-        clock = math.inf
-    return answer.get("nonce", ""), max(before - clock, clock - after, 0.0)
+        clock = float(told.replace(",", "."))
+    except ValueError as exc:
+        message = f"A guest should have told its time, but it said '{told}'."
+        raise OperationError(message) from exc
+    return Answer(
+        nonces=tuple(value for word, value in answers if word == "nonce"),
+        off=max(before - clock, clock - after, 0.0),
+        shift=(before + after) / 2 - clock,
+    )

@@ -17,6 +17,7 @@ from labkit.qcow2 import DamagedImageError, Image, examine
 from labkit.session import POOL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from labkit.domain_xml import DomainInfo, VolumeInfo
@@ -44,7 +45,7 @@ class Saved:
     grown_bytes: int
 
 
-def disk_of(domain: DomainInfo, volumes: dict[str, VolumeInfo]) -> VolumeInfo:
+def disk_of(domain: DomainInfo, volumes: Mapping[str, VolumeInfo]) -> VolumeInfo:
     """Return the volume a domain's snapshots go into: that of its one disk.
 
     Raises:
@@ -62,8 +63,14 @@ def disk_of(domain: DomainInfo, volumes: dict[str, VolumeInfo]) -> VolumeInfo:
     return found[0]
 
 
-def keep(member: Member, key: str, volume: VolumeInfo) -> Saved:
+def keep(member: Member, key: str, volume: VolumeInfo, *, live: bool) -> Saved:
     """Keep a node's disk, and its memory while it is on; it stands still meanwhile.
+
+    Args:
+        member: The node.
+        key: The snapshot.
+        volume: The volume of its disk, as it was before.
+        live: Whether it is on, as far as the caller knows.
 
     Raises:
         LabkitError: libvirt, QEMU or the pool refuses; nothing of it may be counted on.
@@ -74,6 +81,13 @@ def keep(member: Member, key: str, volume: VolumeInfo) -> Saved:
     if kept is None:
         message = f"The image '{volume.path}' does not hold the snapshot libvirt took."
         raise OperationError(message)
+    if live != bool(kept.memory_bytes):
+        # libvirt keeps the disk alone of a domain that ended a moment before.
+        message = (
+            f"The node '{member.node.name}' should be {'on' if live else 'off'} to be kept, but "
+            f"it went {'off' if live else 'on'} meanwhile."
+        )
+        raise OperationError(message, hint="Run 'labkit up', then take the snapshot again.")
     after = storage.volume(POOL, volume.name)
     grown = 0 if after is None else after.allocation_bytes - volume.allocation_bytes
     return Saved(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RESUME_SECONDS = 30.0
+THAW_SECONDS = 5
 # In their order; tests end labkit at each of them.
 STEPS = ("noted", "withdrawn", "dropped")
 
@@ -93,8 +94,14 @@ def drop_everywhere(session: Session, keys: Sequence[str]) -> None:
         side_by_side(session.lab.nodes, drop, doing="remove a snapshot from every node")
 
 
-def resume_paused(session: Session, names: Sequence[str]) -> None:
+def resume_paused(session: Session, names: Sequence[str], *, thaw: bool = False) -> None:
     """Let those of the nodes that stand still run on, also when libvirtd was away for a while.
+
+    Args:
+        session: The lab.
+        names: The nodes.
+        thaw: Let their file systems be written again as well: labkit was killed, maybe between
+            freeze and thaw.
 
     Raises:
         LabkitError: A node could not be resumed.
@@ -104,6 +111,8 @@ def resume_paused(session: Session, names: Sequence[str]) -> None:
     def resume(member: Member) -> None:
         if member.hypervisor.domain_state(member.node.uuid) is DomainState.PAUSED:
             member.hypervisor.resume(member.node.uuid)
+        if thaw:
+            member.hypervisor.snapshots.thaw(member.node.uuid, timeout=THAW_SECONDS)
 
     wait_until(
         lambda: side_by_side(nodes, resume, doing="resume every node"),
@@ -121,7 +130,7 @@ def settle(session: Session, journal: Journal) -> None:
     """
     shelf = Shelf(session.directory.snapshots)
     with stage(session.progress, LAB, f"healing a {journal.verb}") as current:
-        resume_paused(session, journal.running)
+        resume_paused(session, journal.running, thaw=journal.verb == "take")
         if journal.verb == "delete":
             _withdraw(shelf, journal.doomed)
             drop_everywhere(session, journal.doomed)

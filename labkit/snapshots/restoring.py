@@ -23,7 +23,7 @@ from labkit.snapshots import guests, internal
 from labkit.snapshots.integrity import NodeFound, problems
 from labkit.snapshots.record import Journal, Kept, NodeRecord, Shelf, SnapshotRecord
 from labkit.snapshots.removal import find, resume_paused, settle
-from labkit.snapshots.together import Fault, Member, no_fault, side_by_side
+from labkit.snapshots.together import Fault, Member, joined, no_fault, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,7 @@ class RestoreReport:
         unproven: Nodes that run again but took no SSH session when the snapshot was taken.
         shallow: Images of which no more than the header could be read by this user.
         restored_seconds: From the start until every node ran again.
+        ssh_seconds: From the start until every node that can be proven took an SSH session.
         healthy_seconds: From the start until everything was proven.
     """
 
@@ -60,6 +61,7 @@ class RestoreReport:
     unproven: tuple[str, ...]
     shallow: tuple[str, ...]
     restored_seconds: float
+    ssh_seconds: float
     healthy_seconds: float
 
 
@@ -193,7 +195,7 @@ class _Restoring:
             Journal(verb="restore", name=record.name, key=record.key, running=self.running)
         )
         self.fault("noted")
-        with stage(self.session.progress, LAB, "putting back"):
+        with stage(self.session.progress, LAB, "putting back"), ssh.loading():
             self._prepare()
             self.fault("prepared")
             side_by_side(self.session.lab.nodes, self._put_back, doing="put every node back")
@@ -201,18 +203,24 @@ class _Restoring:
         live = self._nodes(Kept.RUNNING)
         with stage(self.session.progress, LAB, "proving"):
             answers = self._resume_and_prove(live)
+            # All run again at one instant; what is not proven is no reason to do it again.
+            self._settle()
+            refused = {n: e for n, (_, e) in answers.items() if isinstance(e, LabkitError)}
+            if refused:
+                raise joined(refused, f"prove that '{record.name}' was restored")
         restored = max((at for at, _ in answers.values()), default=time.monotonic())
-        self._settle()
         if prove is not None and record.stage == DEPLOYED:
             prove()
         self.fault("proven")
-        proofs = tuple(proof for _, proof in answers.values() if proof is not None)
+        proofs = tuple(each for _, each in answers.values() if isinstance(each, guests.Proof))
+        connected = max((proof.connected for proof in proofs), default=restored)
         return RestoreReport(
             record=record,
             proofs=proofs,
             unproven=tuple(name for name, (_, proof) in answers.items() if proof is None),
             shallow=self.shallow,
             restored_seconds=restored - self.started,
+            ssh_seconds=connected - self.started,
             healthy_seconds=time.monotonic() - self.started,
         )
 
@@ -264,10 +272,10 @@ class _Restoring:
 
     def _resume_and_prove(
         self, nodes: tuple[ResolvedNode, ...]
-    ) -> dict[str, tuple[float, guests.Proof | None]]:
+    ) -> dict[str, tuple[float, guests.Proof | LabkitError | None]]:
         barrier = threading.Barrier(max(1, len(nodes)))
 
-        def work(member: Member) -> tuple[float, guests.Proof | None]:
+        def work(member: Member) -> tuple[float, guests.Proof | LabkitError | None]:
             barrier.wait(ALIGN_SECONDS)
             member.hypervisor.resume(member.node.uuid)
             at = time.monotonic()
@@ -276,7 +284,10 @@ class _Restoring:
                     member.hypervisor.snapshots.set_time, member.node.uuid, timeout=AGENT_SECONDS
                 )
                 self.fault("resumed")
-                return at, self._prove(member, clock.result)
+                try:
+                    return at, self._prove(member, clock.result)
+                except LabkitError as exc:
+                    return at, exc
 
         return side_by_side(nodes, work, doing="bring every node back")
 

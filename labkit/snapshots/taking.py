@@ -91,6 +91,33 @@ def take(
         return _Taking(session, wanted, fault).run(note)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Before:
+    """A node right before it is paused."""
+
+    domain: DomainInfo
+    volume: VolumeInfo
+    definition: str
+
+    def record(self, kept: Kept, saved: internal.Saved, nonce: str) -> NodeRecord:
+        """Return what is written down of it."""
+        base = self.volume.backing_path
+        return NodeRecord(
+            state=kept,
+            uuid=self.domain.uuid,
+            domain_xml=self.definition,
+            snapshot_xml=saved.description,
+            vcpus=self.domain.vcpus,
+            memory_mib=self.domain.memory_mib,
+            nics=tuple(NicRecord(mac=nic.mac, pci=nic.pci or "") for nic in self.domain.nics),
+            disk=self.volume.name,
+            base=base.name if base else "",
+            memory_bytes=saved.memory_bytes,
+            grown_bytes=saved.grown_bytes,
+            nonce=nonce,
+        )
+
+
 class _Taking:
     """One snapshot; its methods are the stages in their order."""
 
@@ -127,26 +154,13 @@ class _Taking:
         with stage(self.session.progress, LAB, "flushing"):
             nonces = side_by_side(self.running, self._mark, doing="flush every node")
         self.fault("flushed")
-        with libvirt() as hypervisor:
-            seen = look(hypervisor)
-            domains = {item.uuid: item for item in seen.domains}
-            volumes = dict(seen.volumes)
-            pairs = {
-                node.name: (domains[node.uuid], internal.disk_of(domains[node.uuid], volumes))
-                for node in self.session.lab.nodes
-            }
-            definitions = {
-                node.name: hypervisor.snapshots.definition(node.uuid)
-                for node in self.session.lab.nodes
-            }
+        before = self._before()
         with stage(self.session.progress, LAB, "saving") as current:
-            window, resumed, saved = self._standing_still(
-                {name: volume for name, (_, volume) in pairs.items()}
-            )
-            pause_ms = (resumed - window.asked) * 1000 if self.running else 0.0
-            skew_ms = (window.confirmed - window.asked) * 1000 if len(self.running) > 1 else 0.0
+            window, resumed, saved = self._standing_still(before)
             size = sum(item.memory_bytes for item in saved.values())
             current.note = f"{size // 2**20} MiB of memory"
+        pause_ms = (resumed - window.asked) * 1000 if self.running else 0.0
+        skew_ms = (window.confirmed - window.asked) * 1000 if len(self.running) > 1 else 0.0
         return SnapshotRecord(
             key=self.key,
             name=self.wanted.name,
@@ -160,25 +174,37 @@ class _Taking:
             pause_ms=round(pause_ms, 1),
             skew_ms=round(skew_ms, 1),
             nodes={
-                name: _node_record(
-                    kept=self.kept[name],
-                    domain=domain,
-                    volume=volume,
-                    definition=definitions[name],
-                    saved=saved[name],
-                    nonce=nonces.get(name, ""),
-                )
-                for name, (domain, volume) in pairs.items()
+                name: item.record(self.kept[name], saved[name], nonces.get(name, ""))
+                for name, item in before.items()
             },
         )
 
+    def _before(self) -> dict[str, _Before]:
+        """Return what every node is, right before it is paused."""
+        found: dict[str, _Before] = {}
+        with libvirt() as hypervisor:
+            seen = look(hypervisor)
+            for node in self.session.lab.nodes:
+                domain = next((item for item in seen.domains if item.uuid == node.uuid), None)
+                if domain is None:
+                    message = f"The domain of node '{node.name}' is gone."
+                    raise OperationError(message, hint="Run 'labkit up', then try again.")
+                found[node.name] = _Before(
+                    domain=domain,
+                    volume=internal.disk_of(domain, seen.volumes),
+                    definition=hypervisor.snapshots.definition(node.uuid),
+                )
+        return found
+
     def _standing_still(
-        self, volumes: dict[str, VolumeInfo]
+        self, before: dict[str, _Before]
     ) -> tuple[_Window, float, dict[str, internal.Saved]]:
         """Pause, save and resume; the nodes that ran run again, whatever happens."""
 
         def save(member: Member) -> internal.Saved:
-            saved = internal.keep(member, self.key, volumes[member.node.name])
+            name = member.node.name
+            live = self.kept[name] is not Kept.OFF
+            saved = internal.keep(member, self.key, before[name].volume, live=live)
             self.fault("saved")
             return saved
 
@@ -210,7 +236,7 @@ class _Taking:
         )
 
     def _mark(self, member: Member) -> str:
-        return guests.mark(self.session.endpoint(member.node))
+        return guests.mark(member, self.session.endpoint(member.node))
 
     def _publish(self, record: SnapshotRecord) -> None:
         replaced = self.wanted.replaced
@@ -255,28 +281,3 @@ def _free_bytes() -> int:
     with libvirt() as hypervisor:
         hypervisor.storage.ensure_pool(POOL)
         return hypervisor.storage.pool_free_bytes(POOL)
-
-
-def _node_record(
-    *,
-    kept: Kept,
-    domain: DomainInfo,
-    volume: VolumeInfo,
-    definition: str,
-    saved: internal.Saved,
-    nonce: str,
-) -> NodeRecord:
-    return NodeRecord(
-        state=kept,
-        uuid=domain.uuid,
-        domain_xml=definition,
-        snapshot_xml=saved.description,
-        vcpus=domain.vcpus,
-        memory_mib=domain.memory_mib,
-        nics=tuple(NicRecord(mac=nic.mac, pci=nic.pci or "") for nic in domain.nics),
-        disk=volume.name,
-        base=volume.backing_path.name if volume.backing_path else "",
-        memory_bytes=saved.memory_bytes,
-        grown_bytes=saved.grown_bytes,
-        nonce=nonce,
-    )

@@ -71,12 +71,13 @@ def side_by_side(
 
 
 def joined(errors: dict[str, LabkitError], doing: str) -> LabkitError:
-    """Return one error for those of several nodes; a single one of a plain kind stays its kind."""
+    """Return one error for those of several nodes: of their kind when they are of one kind."""
     details = tuple(
         line
         for name, error in errors.items()
         for line in (f"{name}: {error.message}", *(f"  {detail}" for detail in error.details))
     )
     first = next(iter(errors.values()))
-    kind = type(first) if len(errors) == 1 else OperationError
+    alike = {type(error) for error in errors.values()} == {type(first)}
+    kind = type(first) if alike else OperationError
     return kind(f"labkit could not {doing}.", details=details, hint=first.hint)

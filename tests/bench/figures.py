@@ -42,6 +42,22 @@ PROMISES = (
     Promise(what="memory for that", of="extraction memory", most=100.0, unit="MiB"),
     Promise(what="kickstart box, unchanged", of="box built again", most=1.0),
     Promise(what="SSH, trimmed / untrimmed", of="trimmed", against="untrimmed", most=0.7),
+    # Of a lab of two: how long it stands still, beside its slower node alone; the whole verb.
+    Promise(what="pause / one node's", of="pause", against="single libvirt snapshot", most=1.15),
+    Promise(what="snapshot / vagrant save", of="snapshot", against="vagrant save", most=0.25),
+    Promise(
+        what="restore to SSH / vagrant's",
+        of="restore to SSH",
+        against="vagrant restore to SSH",
+        most=0.5,
+    ),
+    Promise(what="pauses apart, at most", of="pause skew", most=50.0, unit="ms"),
+    Promise(
+        what="pause per GiB, 4 nodes / 2",
+        of="pause per GiB of four",
+        against="pause per GiB of two",
+        most=1.25,
+    ),
 )
 
 

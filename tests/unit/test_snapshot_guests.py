@@ -1,28 +1,32 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 
-from labkit.snapshots.guests import read_probe
+from labkit.errors import OperationError
+from labkit.snapshots.guests import Answer, read_probe
 
 
 @pytest.mark.parametrize(
-    ("clock", "off"),
+    ("clock", "off", "shift"),
     [
-        ("1000.5", 0.0),
-        ("1000,5", 0.0),  # bash writes EPOCHREALTIME with the locale's separator
-        ("998.0", 2.0),
-        ("1004.25", 3.25),
-        ("827200.0", 826199.0),
+        ("1000.5", 0.0, 0.0),
+        ("1000,5", 0.0, 0.0),  # bash writes EPOCHREALTIME with the locale's separator
+        ("998.0", 2.0, 2.5),
+        ("1004.25", 3.25, -3.75),
+        ("827200.0", 826199.0, -826199.5),
     ],
 )
-def test_probe_clock_is_compared_with_before_and_after(clock: str, off: float) -> None:
-    answer = f"nonce 674131e3-cddc\nclock {clock}\n"
+def test_probe_clock_is_compared_with_before_and_after(
+    clock: str, off: float, shift: float
+) -> None:
+    told = f"nonce old\nnonce 674131e3-cddc\nclock {clock}\n"
 
-    assert read_probe(answer, before=1000.0, after=1001.0) == ("674131e3-cddc", off)
+    assert read_probe(told, before=1000.0, after=1001.0) == Answer(
+        nonces=("old", "674131e3-cddc"), off=off, shift=shift
+    )
 
 
-@pytest.mark.parametrize("answer", ["", "nonce\nclock\n", "clock soon\n"])
-def test_probe_without_an_answer_is_infinitely_off(answer: str) -> None:
-    assert read_probe(answer, before=1000.0, after=1001.0) == ("", math.inf)
+@pytest.mark.parametrize("told", ["", "clock\n", "nonce x\nclock soon\n"])
+def test_probe_without_a_time_is_an_error(told: str) -> None:
+    with pytest.raises(OperationError, match="should have told its time"):
+        read_probe(told, before=1000.0, after=1001.0)
