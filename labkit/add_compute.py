@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.bringup import up
-from labkit.deploy import DeployReport, deploy
+from labkit.deploy import deploy
 from labkit.deployment import SINGLE_NODE
 from labkit.errors import OperationError
 
 if TYPE_CHECKING:
+    from labkit.deploy_report import DeployReport
     from labkit.session import Session
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from labkit.bringup import UpReport
+    from labkit.plan import Possessions
     from labkit.status import LabStatus
 
 # Loading modules makes thousands of classes; collecting meanwhile finds nothing and costs a
@@ -285,19 +286,44 @@ def halt(
 
 
 @app.command()
-def destroy(*, lab: LabOption = LAB_FILE, dry_run: DryRunOption = False) -> None:
+def destroy(
+    *,
+    lab: LabOption = LAB_FILE,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="A lab whose file is gone, by its name; its directory is beside --lab."
+        ),
+    ] = None,
+    dry_run: DryRunOption = False,
+) -> None:
     """Remove everything of the lab and prove that nothing is left. Asks nothing."""
-    from labkit.cli_session import working
     from labkit.output import notice
-    from labkit.teardown import destroy as remove
 
-    with working(lab, "destroy", changes=not dry_run) as session:
-        owned = remove(session, dry_run=dry_run)
+    owned = _destroy(lab, dry_run=dry_run) if name is None else _destroy_by(name, lab, dry_run)
     verb = "would remove" if dry_run else "removed"
     for line in owned.describe():
         notice(f"{verb} {line}")
     if not owned.describe():
-        notice(f"nothing of the lab '{session.lab.name}' exists on this host")
+        notice(f"nothing of the lab '{name or lab}' exists on this host")
+
+
+def _destroy(lab: Path, *, dry_run: bool) -> Possessions:
+    from labkit.cli_session import working
+    from labkit.teardown import destroy as remove
+
+    with working(lab, "destroy", changes=not dry_run) as session:
+        return remove(session, dry_run=dry_run)
+
+
+def _destroy_by(name: str, lab: Path, dry_run: bool) -> Possessions:  # noqa: FBT001 -- its one caller names it
+    from labkit.output import shown_progress
+    from labkit.state import lab_directory
+    from labkit.teardown import destroy_by_name
+
+    directory = lab_directory(lab, name, os.environ)
+    with shown_progress() as progress:
+        return destroy_by_name(name, directory, progress, dry_run=dry_run)
 
 
 @app.command()

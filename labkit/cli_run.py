@@ -26,7 +26,7 @@ from labkit.teardown_when import Destroy
 if TYPE_CHECKING:
     from types import FrameType
 
-    from labkit.deploy import DeployReport
+    from labkit.deploy_report import DeployReport
     from labkit.lab_run import LabRun
 
 CHECKS_FAILED = 1

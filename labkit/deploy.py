@@ -6,12 +6,13 @@ import logging
 import time
 import uuid
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from labkit import afterwards, boxes, deployment, detached, packstack_run, scenarios, snapshots
 from labkit import verify as verification
 from labkit.box_file import DebianBoxFile
+from labkit.deploy_report import DeployReport
 from labkit.detached import RunSample, RunState
 from labkit.domain_xml import DomainState
 from labkit.errors import OperationError
@@ -23,16 +24,14 @@ from labkit.packstack.runview import RunView
 from labkit.packstack.steps import expected_steps
 from labkit.packstack_failures import run_failed
 from labkit.packstack_run import PACKSTACK, RunOutcome, Watcher
-from labkit.preparing import Prepared, prepare
+from labkit.preparing import prepare
 from labkit.progress import LAB, Event, Phase
-from labkit.report import as_json as report_json
 from labkit.retry import AGENT_READY, Deadline, NotYet, WaitTimeout, wait_until
 from labkit.session import libvirt
 from labkit.topology import Form, Repositories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from labkit.packstack.scenario import PackstackCall
     from labkit.report import Report
@@ -44,50 +43,6 @@ log = logging.getLogger(__name__)
 SNAPSHOT = "pre-packstack"
 # Agents and services report themselves within a minute or two of their start.
 SETTLE_SECONDS = 180.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeployReport:
-    """What `deploy` did.
-
-    Attributes:
-        scenario: The scenario's name.
-        run_id: The Packstack run; empty for a dry run.
-        attached: Whether the run was under way already.
-        ended: Whether it was followed to its end; False with `detach`.
-        prepared: The nodes that were prepared first.
-        mended: The nodes whose external bridge had to be put right.
-        files: What was brought home.
-        notices: What the user should know.
-        verification: Expected versus seen, at the end.
-        seconds: Seconds per stage, in order.
-    """
-
-    scenario: str
-    run_id: str = ""
-    attached: bool = False
-    ended: bool = False
-    prepared: tuple[Prepared, ...] = ()
-    mended: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
-    notices: tuple[str, ...] = ()
-    verification: Report | None = None
-    seconds: tuple[tuple[str, float], ...] = ()
-
-    def as_json(self) -> dict[str, object]:
-        """Return it as plain data for `json.dumps`."""
-        return {
-            "scenario": self.scenario,
-            "run_id": self.run_id,
-            "attached": self.attached,
-            "ended": self.ended,
-            "prepared": [asdict(item) for item in self.prepared],
-            "mended": list(self.mended),
-            "files": [str(path) for path in self.files],
-            "notices": list(self.notices),
-            "verification": report_json(self.verification) if self.verification else None,
-            "seconds": dict(self.seconds),
-        }
 
 
 def plan(session: Session, *, snapshot: bool) -> tuple[str, ...]:

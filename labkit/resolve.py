@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 from labkit import model, scenarios
+from labkit.model_types import Role
 from labkit.topology import (
     Deployment,
     NetworkMode,
@@ -72,7 +73,7 @@ def _deployment(lab: Lab) -> Deployment:
     asked = lab.deployment or model.Deployment(
         scenario="multinode" if len(lab.nodes) > 1 else "allinone"
     )
-    controller = next(node for node in lab.nodes.values() if model.Role.CONTROLLER in node.roles)
+    controller = next(node for node in lab.nodes.values() if Role.CONTROLLER in node.roles)
     cards = list(controller.nics)
     return Deployment(
         scenario=asked.scenario,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from labkit.model import Address, Cidr, Mac, ModeName, Role
+from labkit.model_types import Address, Cidr, Mac, ModeName, Role
 from labkit.topology import NetworkMode, nic_slot
 
 if TYPE_CHECKING:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit import vagrant
 from labkit.domain_xml import DomainState
-from labkit.errors import LabkitError, OperationError
+from labkit.errors import LabkitError, OperationError, UsageError
 from labkit.lablock import lab_lock
+from labkit.model_types import NAME_PATTERN
 from labkit.plan import Possessions, possessions
 from labkit.progress import LAB, stage
 from labkit.retry import Deadline, NotYet, WaitTimeout, stretched, wait_until
@@ -19,8 +21,9 @@ from labkit.snapshots import forget
 
 if TYPE_CHECKING:
     from labkit.hypervisor import Hypervisor
-    from labkit.state import LabState
-    from labkit.topology import ResolvedNode
+    from labkit.progress import Progress
+    from labkit.state import LabDirectory, LabState
+    from labkit.topology import ResolvedLab, ResolvedNode
 
 log = logging.getLogger(__name__)
 
@@ -106,54 +109,97 @@ def destroy(session: Session, *, dry_run: bool = False) -> Possessions:
     Raises:
         OperationError: Something could not be removed; details list it.
     """
-    if dry_run:
+    remains = _Remains(
+        name=session.lab.name,
+        lab=session.lab,
+        directory=session.directory,
+        progress=session.progress,
+    )
+    return remains.look() if dry_run else remains.remove()
+
+
+def destroy_by_name(
+    name: str, directory: LabDirectory, progress: Progress, *, dry_run: bool = False
+) -> Possessions:
+    """Remove a lab whose lab file is gone, by what its directory has on record.
+
+    Args:
+        name: Its name, as somebody typed it.
+        directory: The lab's directory, `.labkit/<lab>` where its lab file was.
+        progress: Told of every stage.
+        dry_run: Only say what would be removed.
+
+    Raises:
+        UsageError: There is no such directory; names the labs there are.
+        OperationError: Something could not be removed; details list it.
+    """
+    if not re.fullmatch(NAME_PATTERN, name) or not directory.state_file.exists():
+        found = sorted(each.parent.name for each in directory.path.parent.glob("*/state.json"))
+        known = ", ".join(f"'{each}'" for each in found) or "none"
+        message = f"No lab '{name}' is on record in '{directory.path.parent}'; found {known}."
+        raise UsageError(message, hint="Name the directory of the lab file with '--lab'.")
+    remains = _Remains(name=name, lab=None, directory=directory, progress=progress)
+    return remains.look() if dry_run else remains.remove()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Remains:
+    """What is known of a lab that goes; `lab` is None when its file is gone."""
+
+    name: str
+    lab: ResolvedLab | None
+    directory: LabDirectory
+    progress: Progress
+
+    def look(self) -> Possessions:
         with libvirt() as hypervisor:
-            return possessions(session.lab, session.state(), look(hypervisor, define_pool=False))
-    with lab_lock(session.directory, "destroy"):
-        with libvirt() as hypervisor:
-            state = session.state()
-            owned = possessions(session.lab, state, look(hypervisor))
-            state = _claim(session, state, owned)
-            forget(hypervisor, session)
-            with stage(session.progress, LAB, "vagrant destroy") as current:
-                current.note = _vagrant_destroy(session)
-            with stage(session.progress, LAB, "removing") as current:
-                problems = _remove(hypervisor, possessions(session.lab, state, look(hypervisor)))
-                left = possessions(session.lab, state, look(hypervisor))
-                current.note = "nothing left" if not left.describe() else "incomplete"
-        if left.describe():
-            message = f"Not everything of the lab '{session.lab.name}' could be removed."
-            raise OperationError(
-                message,
-                details=(*left.describe(), *problems),
-                hint="Run 'labkit destroy' again; what is listed above is what still exists.",
-            )
-        session.directory.remove()
-        return owned
+            state = self.directory.load(self.name)
+            return possessions(self.lab, state, look(hypervisor, define_pool=False))
 
+    def remove(self) -> Possessions:
+        with lab_lock(self.directory, "destroy"):
+            with libvirt() as hypervisor:
+                state = self.directory.load(self.name)
+                owned = possessions(self.lab, state, look(hypervisor))
+                state = self._claim(state, owned)
+                forget(hypervisor, owned.domains)
+                with stage(self.progress, LAB, "vagrant destroy") as current:
+                    current.note = self._vagrant_destroy()
+                with stage(self.progress, LAB, "removing") as current:
+                    problems = _remove(hypervisor, possessions(self.lab, state, look(hypervisor)))
+                    left = possessions(self.lab, state, look(hypervisor))
+                    current.note = "nothing left" if not left.describe() else "incomplete"
+            if left.describe():
+                message = f"Not everything of the lab '{self.name}' could be removed."
+                raise OperationError(
+                    message,
+                    details=(*left.describe(), *problems),
+                    hint="Run 'labkit destroy' again; what is listed above is what still exists.",
+                )
+            self.directory.remove()
+            return owned
 
-def _claim(session: Session, state: LabState, owned: Possessions) -> LabState:
-    """Write down volumes that only their domain says are the lab's, before the domain goes."""
-    volumes = {*state.volumes, *owned.volumes}
-    if volumes == {*state.volumes}:
-        return state
-    claimed = state.model_copy(update={"volumes": tuple(sorted(volumes))})
-    session.directory.save(claimed)
-    return claimed
+    def _claim(self, state: LabState, owned: Possessions) -> LabState:
+        """Write down volumes that only their domain says are the lab's, before the domain goes."""
+        volumes = {*state.volumes, *owned.volumes}
+        if volumes == {*state.volumes}:
+            return state
+        claimed = state.model_copy(update={"volumes": tuple(sorted(volumes))})
+        self.directory.save(claimed)
+        return claimed
 
-
-def _vagrant_destroy(session: Session) -> str:
-    machines = session.directory.vagrant / ".vagrant" / "machines"
-    if not any(machines.glob("*/libvirt/id")):
-        return "knows no machine"
-    try:
-        vagrant.Machines(
-            root=session.directory.vagrant, log=session.directory.logs / "vagrant.log"
-        ).destroy()
-    except LabkitError as exc:
-        log.warning("vagrant destroy failed: %s %s", exc.message, exc.details)
-        return "failed; libvirt does it"
-    return ""
+    def _vagrant_destroy(self) -> str:
+        machines = self.directory.vagrant / ".vagrant" / "machines"
+        if not any(machines.glob("*/libvirt/id")):
+            return "knows no machine"
+        try:
+            vagrant.Machines(
+                root=self.directory.vagrant, log=self.directory.logs / "vagrant.log"
+            ).destroy()
+        except LabkitError as exc:
+            log.warning("vagrant destroy failed: %s %s", exc.message, exc.details)
+            return "failed; libvirt does it"
+        return ""
 
 
 def _remove(hypervisor: Hypervisor, owned: Possessions) -> tuple[str, ...]:

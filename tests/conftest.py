@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from tests.golden import Golden
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("labkit", deadline=None)
+settings.load_profile("labkit")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,8 +17,9 @@ from labkit.snapshots.record import Journal, Shelf, SnapshotRecord
 from labkit.snapshots.together import Fault, Member, no_fault, side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from labkit.domain_xml import DomainInfo
     from labkit.hypervisor import Hypervisor
 
 log = logging.getLogger(__name__)
@@ -155,14 +156,14 @@ def abandon(session: Session, key: str) -> None:
         Shelf(session.directory.snapshots).done()
 
 
-def forget(hypervisor: Hypervisor, session: Session) -> None:
-    """Make libvirt forget labkit's snapshots, so that removing a domain need not clean its image.
+def forget(hypervisor: Hypervisor, domains: Iterable[DomainInfo]) -> None:
+    """Make libvirt forget domains' snapshots, so that removing them need not clean their images.
 
     Vagrant's destroy deletes every snapshot it finds from an image that goes anyway, one by one.
     """
-    for node in session.lab.nodes:
-        for name in hypervisor.snapshots.names(node.uuid):
+    for domain in domains:
+        for name in hypervisor.snapshots.names(domain.uuid):
             try:
-                hypervisor.snapshots.forget(node.uuid, name)
+                hypervisor.snapshots.forget(domain.uuid, name)
             except LabkitError as exc:
-                log.warning("a snapshot of '%s' stays for now: %s", node.name, exc)
+                log.warning("a snapshot of '%s' stays for now: %s", domain.name, exc)

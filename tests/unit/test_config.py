@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from labkit import config, yamlfile
 from labkit.errors import LabFileError
-from labkit.model import NAME_PATTERN
+from labkit.model_types import NAME_PATTERN
 from tests.examples import EXAMPLES
 
 if TYPE_CHECKING:
