@@ -48,7 +48,7 @@ WALKED = (
 # What no test runs as it stands in a page, and why.
 NOT_RUN = {
     "make setup": "installs packages of the host; every make target that runs these tests calls it",
-    "sudo make rehearsal": "needs a terminal for sudo; tests/e2e runs 'labkit rehearsal' itself",
+    "sudo make rehearsal": "needs a terminal for sudo; tests/e2e/test_rehearsal.py runs 'labkit rehearsal' itself",
     "sudo make test": "would run the tests from within the tests",
     "sudo -s": "needs a terminal; the tests that need root run as root",
     ". .venv/bin/activate": "sets PATH, which the tests set themselves",
@@ -63,8 +63,16 @@ NOT_RUN = {
     "labkit box build centos7 --iso /isos/CentOS-7-x86_64-Minimal-1804.iso": "the same, from a path of an example",
     "labkit doctor": "what it finds differs from host to host; tests/integration/test_doctor.py runs it",
     "labkit doctor --repos": "asks servers of the internet; tests/integration/test_doctor.py asks one on the loopback",
-    "labkit verify": "asks a deployed lab; tests/unit/test_verify.py asks fake nodes",
+    "labkit verify": "asks a deployed lab; tests/e2e/deploy_inside.py has one",
     "labkit verify --junit verify.xml": "the same",
+    "labkit deploy": "takes minutes; tests/e2e/deploy_inside.py and deploy_faults_inside.py run it",
+    "labkit deploy --detach": "the same",
+    "labkit deploy --kill": "the same",
+    "labkit deploy --dry-run": "the same",
+    "labkit logs deploy -f": "the same",
+    "labkit run --box rehearsal --junit lab.xml --json lab.json --timeout 2h --destroy": "the same",
+    "labkit run --from pre-packstack --junit lab.xml": "the same",
+    "labkit destroy --name packstack": "the walk's lab files are there; tests/e2e/lab_inside.py removes one",
     "exit": "ends the shell",
 }
 
