@@ -93,6 +93,7 @@ def deploy(session: Session, *, detach: bool = False, snapshot: bool = True) -> 
             if detach:
                 return work.report
             work.follow()
+            work.bring_home()
             work.finish()
             return work.report
 
@@ -174,6 +175,7 @@ class _Deploying:
         self.controller = deployment.controller(self.lab).name
         self.attached = False
         self.secrets: Mapping[str, str] = {}
+        self.found = ""
         self.report = DeployReport(scenario=self.lab.deployment.scenario)
         self._stage_at = time.monotonic()
 
@@ -241,30 +243,36 @@ class _Deploying:
             self._fail(outcome)
         self._warn(outcome)
 
-    def finish(self) -> None:
-        """Mend what Packstack left half done, bring its files home, prove the result."""
+    def bring_home(self) -> None:
+        """Fetch the files the run made, and let nova put its compute nodes into their cell."""
         state = self._known()
         by_command = self.lab.deployment.form is Form.COMMAND and not state.deployed
         found, keystonerc = afterwards.fetch(self.links[self.controller], by_command=by_command)
         if by_command and found:
             passwords.keep(self.session.directory, answers.secrets_of(answers.parse(found)))
+        self.found = found
         files = afterwards.bring_home(self.session, found, keystonerc)
+        self.report = replace(self.report, files=files)
         afterwards.discover_hosts(self.session, self.links[self.controller])
         self._took("bring home")
+
+    def finish(self) -> None:
+        """Mend what Packstack left half done, and prove the result."""
+        state = self._known()
         report = self._mend()
         self._keep(
             state.model_copy(
                 update={
                     "handled": True,
                     "deployed": state.nodes,
-                    "answers": afterwards.digest(found),
+                    "answers": afterwards.digest(self.found),
                 }
             )
         )
         if not report.passed:
             report = settled(self.session)
         self._took("verify")
-        self.report = replace(self.report, ended=True, files=files, verification=report)
+        self.report = replace(self.report, ended=True, verification=report)
 
     def _mend(self) -> Report:
         first = verification.verify(self.session)

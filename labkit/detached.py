@@ -25,8 +25,8 @@ KEPT_RUNS = 5
 SCRIPT_SECONDS = 60.0
 # Long enough for an emulated guest under load; after it the other card is tried.
 LOOK_SECONDS = 20.0
-# Every look makes the guest start half a dozen processes.
-TICK_SECONDS = 2.0
+# Every look makes the guest start half a dozen processes, so a long run is looked at less often.
+FIRST_TICK_SECONDS, TICK_GROWTH, TICK_SECONDS = 0.5, 1.2, 2.0
 
 
 class RunState(StrEnum):
@@ -308,7 +308,7 @@ def follow(
     Raises:
         WaitTimeout: The node could not be reached for too long; the run may go on.
     """
-    offset = 0
+    offset, tick = 0, FIRST_TICK_SECONDS
     while True:
         found = link.ask(partial(sample, job=job, offset=offset))
         offset += len(found.output)
@@ -316,4 +316,5 @@ def follow(
         if offset >= found.size:
             if found.state is not RunState.RUNNING:
                 return found
-            pause(TICK_SECONDS)
+            pause(tick)
+            tick = min(TICK_SECONDS, tick * TICK_GROWTH)

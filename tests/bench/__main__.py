@@ -17,7 +17,7 @@ from tests.bench.figures import Figure, judge
 ROOT = Path(__file__).resolve().parents[2]
 LABKIT = Path(sys.executable).with_name("labkit")
 SECONDS = 3600.0
-PARTS = ("host", "ksbox", "lab", "box", "snapshots")
+PARTS = ("host", "deploy", "ksbox", "lab", "box", "snapshots")
 
 
 def main() -> int:

@@ -41,6 +41,13 @@ PROMISES = (
     Promise(what="kernel, initrd from ISO", of="extraction", most=2.0),
     Promise(what="memory for that", of="extraction memory", most=100.0, unit="MiB"),
     Promise(what="kickstart box, unchanged", of="box built again", most=1.0),
+    # On guests that are simulated, with the latency of KVM: labkit's own share is what counts.
+    Promise(what="prepare 1 node / slowest", of="prepare 1", against="slowest of 1", most=1.3),
+    Promise(what="prepare 2 nodes / slowest", of="prepare 2", against="slowest of 2", most=1.3),
+    Promise(what="prepare 4 nodes / slowest", of="prepare 4", against="slowest of 4", most=1.3),
+    Promise(what="deploy beside Packstack", of="deploy share", most=7.0),
+    Promise(what="verify of two nodes", of="verify", most=3.0),
+    Promise(what="deploy found again", of="re-attach", most=2.0),
     Promise(what="SSH, trimmed / untrimmed", of="trimmed", against="untrimmed", most=0.7),
     # Of a lab of two: how long it stands still, beside its slower node alone; the whole verb.
     Promise(what="pause / one node's", of="pause", against="single libvirt snapshot", most=1.15),

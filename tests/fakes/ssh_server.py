@@ -67,10 +67,14 @@ class FakeSshServer:
     commands: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(self.address())
         self._transports: list[paramiko.Transport] = []
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def address(self) -> tuple[str, int]:
+        """Return where it listens; port 0 takes a free one."""
+        return "127.0.0.1", 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -98,11 +102,14 @@ class FakeSshServer:
             except paramiko.SSHException:
                 transport.close()
 
-    def _answer(self, command: str, channel: paramiko.Channel) -> None:
-        self.commands.append(command)
+    def _confirmed(self, channel: paramiko.Channel) -> None:
         transport = channel.get_transport()
         assert isinstance(transport, _Transport)
         transport.confirmed.acquire(timeout=10)
+
+    def _answer(self, command: str, channel: paramiko.Channel) -> None:
+        self.commands.append(command)
+        self._confirmed(channel)
         status, out, err = self.answers.get(command, self.default)
         channel.sendall(out.encode())
         channel.sendall_stderr(err.encode())
