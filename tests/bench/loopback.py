@@ -76,7 +76,7 @@ class LoopbackGuest(FakeSshServer):
         stdin = channel.makefile("rb").read() if command.endswith("bash -s") else b""
         script = stdin.decode() if stdin else command
         script = script.replace("/var/lib/labkit", str(self._directory / "state"))
-        script = script.replace("PATH=/usr/sbin:", f"PATH={self._tools}:/usr/sbin:")
+        script = script.replace("PATH=/usr/", f"PATH={self._tools}:/usr/")
         script = script.replace(". /root/keystonerc_admin", "true")
         done = subprocess.run(
             ["bash", "-s"],
