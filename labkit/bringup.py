@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit import box_build, boxes, boxstore, kvm, render, retry, sandbox, seed, vagrant
-from labkit.errors import HostError, LabkitError, OperationError, UsageError
+from labkit.errors import HostError, LabkitError, UsageError, joined
 from labkit.guestfiles import compose_seeds, have_keys, make_keys
 from labkit.lablock import lab_lock
 from labkit.plan import (
@@ -308,21 +308,11 @@ class _Bringup:
                     # Without the machines the nodes cannot become ready.
                     self.session.cancelled.set()
         if errors:
-            raise _joined(errors)
+            raise joined(errors, f"{len(errors)} things failed while the lab came up.")
 
 
 def _succeeded(future: Future[None]) -> bool:
     return future.done() and future.exception() is None
-
-
-def _joined(errors: list[LabkitError]) -> LabkitError:
-    if len(errors) == 1:
-        return errors[0]
-    details: list[str] = []
-    for error in errors:
-        details += [error.message, *(f"  {line}" for line in error.details)]
-    message = f"{len(errors)} things failed while the lab came up."
-    return OperationError(message, details=tuple(details), hint=errors[0].hint)
 
 
 def accelerated(hypervisor: Hypervisor) -> bool:

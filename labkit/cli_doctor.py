@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labkit.cli_options import LAB_FILE, BoxOption, JsonOption, LabOption, print_json
 from labkit.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from labkit.doctor import Finding
     from labkit.reachability import RepositoryAnswer
@@ -21,18 +20,12 @@ if TYPE_CHECKING:
 
 def doctor(
     *,
-    lab: Annotated[
-        Path,
-        typer.Option("--lab", "-l", envvar="LABKIT_LAB", help="The lab file.", metavar="FILE"),
-    ] = Path("lab.yaml"),
-    box: Annotated[
-        str | None,
-        typer.Option("--box", help="Use this box instead of the lab file's.", metavar="NAME"),
-    ] = None,
+    lab: LabOption = LAB_FILE,
+    box: BoxOption = None,
     repos: Annotated[
         bool, typer.Option("--repos", help="Ask the package repositories instead of the host.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say whether this host can run the lab, and what mends it where it cannot; change nothing."""
     if repos:
@@ -48,7 +41,7 @@ def _host(lab: Path, box: str | None, *, as_json: bool) -> None:
 
     findings = examine(looking(lab, box=box), cache_root())
     if as_json:
-        _print_json([asdict(finding) for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
         _print_findings(findings)
     bad = [finding.check for finding in findings if finding.level is Level.PROBLEM]
@@ -78,7 +71,7 @@ def _repos(lab: Path, *, as_json: bool) -> None:
     answers = ask_all(looking(lab).lab.repositories)
     place = chosen_place(answers)
     if as_json:
-        _print_json({"chosen": place, "repositories": [asdict(answer) for answer in answers]})
+        print_json({"chosen": place, "repositories": [asdict(answer) for answer in answers]})
     else:
         _print_answers(answers, place)
     if place is not None:
@@ -102,7 +95,3 @@ def _print_answers(answers: Sequence[RepositoryAnswer], place: str | None) -> No
     print_table(("place", "repository", "answer", "seconds"), rows)
     if place is not None:
         notice(f"nodes take their packages from {place}")
-
-
-def _print_json(data: object) -> None:
-    sys.stdout.write(json.dumps(data, indent=2) + "\n")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labkit.cli_options import LAB_FILE, DryRunOption, JsonOption, LabOption, print_json
 from labkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,15 +22,8 @@ if TYPE_CHECKING:
 snapshots_app = typer.Typer()
 
 FAULT_VARIABLE = "LABKIT_FAULT"
-LAB_FILE = Path("lab.yaml")
 MIB = 2**20
 AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
-
-LabOption = Annotated[
-    Path,
-    typer.Option("--lab", "-l", envvar="LABKIT_LAB", help="The lab file.", metavar="FILE"),
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
 @snapshots_app.command()
@@ -116,7 +107,7 @@ def _delete(session: Session, name: str | None, *, dry_run: bool) -> None:
 def snapshots(
     *,
     lab: LabOption = LAB_FILE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the lab's snapshots as a tree: age, stage, and what each costs."""
     from labkit import snapshots as kept
@@ -129,7 +120,7 @@ def snapshots(
     branches = tree(kept.listed(session))
     current = Shelf(session.directory.snapshots).current()
     if as_json:
-        sys.stdout.write(json.dumps(_data(branches, current), indent=2) + "\n")
+        print_json(_data(branches, current))
         return
     now = datetime.now(UTC)
     rows = [_row(branch, current, now) for branch in branches]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 -- typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labkit.cli_options import LAB_FILE, JsonOption, LabOption, print_json
 from labkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 def verify(
     *,
-    lab: Annotated[
-        Path,
-        typer.Option("--lab", "-l", envvar="LABKIT_LAB", help="The lab file.", metavar="FILE"),
-    ] = Path("lab.yaml"),
+    lab: LabOption = LAB_FILE,
     source: Annotated[
         Path | None,
         typer.Option(
@@ -29,7 +26,7 @@ def verify(
             help="Judge the outputs in DIR/NODE/FILE instead of asking the nodes.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: JsonOption = False,
     junit: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML here.")
     ] = None,
@@ -44,7 +41,7 @@ def verify(
     if junit is not None:
         junit.write_text(reports.junit(report), encoding="utf-8")
     if as_json:
-        sys.stdout.write(json.dumps(reports.as_json(report), indent=2) + "\n")
+        print_json(reports.as_json(report))
     else:
         sys.stdout.write(reports.table(report))
     if not report.passed:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass
@@ -59,3 +62,13 @@ class OperationError(LabkitError):
 
 class CommandError(OperationError):
     """An external command failed; `details` holds the end of its output."""
+
+
+def joined(errors: Sequence[LabkitError], message: str) -> LabkitError:
+    """Return one error for several that happened side by side; a single one stays as it is."""
+    if len(errors) == 1:
+        return errors[0]
+    details: list[str] = []
+    for error in errors:
+        details += [error.message, *(f"  {line}" for line in error.details)]
+    return OperationError(message, details=tuple(details), hint=errors[0].hint)

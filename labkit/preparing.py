@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from labkit import detached, packstack_failures, ssh
 from labkit.detached import Job, RunSample, RunState
-from labkit.errors import LabkitError, OperationError
+from labkit.errors import LabkitError, OperationError, joined
 from labkit.packstack import preparation
 from labkit.packstack.preparation import PreparationView
 from labkit.progress import Event, Phase, Progress, stage
@@ -111,7 +111,8 @@ def prepare(
         if not isinstance(error, LabkitError):
             raise error
     if errors:
-        raise _joined([error for error in errors if isinstance(error, LabkitError)])
+        expected = [error for error in errors if isinstance(error, LabkitError)]
+        raise joined(expected, f"{len(expected)} nodes could not be prepared.")
     return tuple(future.result() for future in futures)
 
 
@@ -207,13 +208,3 @@ REBOOT_SECONDS = 900.0
 def boot_id(connection: ssh.Connection) -> str:
     """Return the guest kernel's boot id, which changes with every boot and nothing else."""
     return connection.run("cat /proc/sys/kernel/random/boot_id", timeout=20.0).stdout.strip()
-
-
-def _joined(errors: list[LabkitError]) -> LabkitError:
-    if len(errors) == 1:
-        return errors[0]
-    details: list[str] = []
-    for error in errors:
-        details += [error.message, *(f"  {line}" for line in error.details)]
-    message = f"{len(errors)} nodes could not be prepared."
-    return OperationError(message, details=tuple(details), hint=errors[0].hint)
