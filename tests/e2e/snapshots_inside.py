@@ -116,17 +116,26 @@ def qemu(node: str) -> int:
     pytest.fail(f"no QEMU of {node}")
 
 
-def restart_libvirtd() -> None:
-    pid = int(Path("/run/libvirtd.pid").read_text())
-    os.kill(pid, signal.SIGKILL)
+def end_libvirtd() -> None:
+    os.kill(int(Path("/run/libvirtd.pid").read_text()), signal.SIGKILL)
     wait_for_no("libvirtd")
-    run(["libvirtd", "--daemon"], timeout=QUICK_SECONDS)
+
+
+def start_libvirtd() -> None:
+    """Start libvirtd, and again should it end, as its systemd unit does (Restart=on-failure)."""
 
     def answers() -> None:
-        if run(["virsh", "hostname"], timeout=20, check=False).returncode:
+        if not processes("libvirtd"):
+            run(["libvirtd", "--daemon"], timeout=QUICK_SECONDS, check=False)
+        if run(["virsh", "list"], timeout=30, check=False).returncode:
             raise NotYet
 
     wait_until(answers, what="libvirtd", deadline=Deadline.after(QUICK_SECONDS))
+
+
+def restart_libvirtd() -> None:
+    end_libvirtd()
+    start_libvirtd()
 
 
 def at(step: str, work: Callable[[], object]) -> Callable[[str], None]:
@@ -322,11 +331,9 @@ def test_libvirtd_restarted_while_a_node_is_saved_leaves_the_lab_running(lab: La
 
     def restart() -> None:
         # One node is saved, the other one hangs: nothing later can be the middle.
-        pid = int(Path("/run/libvirtd.pid").read_text())
-        os.kill(pid, signal.SIGKILL)
-        wait_for_no("libvirtd")
+        end_libvirtd()
         os.kill(frozen, signal.SIGCONT)
-        run(["libvirtd", "--daemon"], timeout=QUICK_SECONDS)
+        start_libvirtd()
 
     first, second = at("paused", freeze), at("saved", restart)
 
