@@ -174,6 +174,7 @@ def restore(
     """Put the whole lab back to a snapshot, let it run on, and prove that it does."""
     from labkit import snapshots as kept
     from labkit.cli_session import looking, working
+    from labkit.deploy import prove_deployed
     from labkit.output import notice, print_table
     from labkit.snapshots import restoring
 
@@ -183,7 +184,9 @@ def restore(
         notice(f"would restore '{name}', taken {plan.record.created:%Y-%m-%d %H:%M} UTC")
         return
     with working(lab, "restore", changes=True) as session:
-        report = kept.restore(session, name, fault=chosen_fault())
+        report = kept.restore(
+            session, name, prove=lambda: prove_deployed(session), fault=chosen_fault()
+        )
     _print_restore(report)
 
 

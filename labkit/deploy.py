@@ -382,6 +382,23 @@ def settled(session: Session, seconds: float = SETTLE_SECONDS) -> Report:
         return reports[-1]
 
 
+def prove_deployed(session: Session) -> None:
+    """Require that every check of a deployed lab passes, for a restore of one.
+
+    Raises:
+        OperationError: Some do not, after the time services are given to find each other again.
+    """
+    report = settled(session)
+    if not report.passed:
+        failed = [
+            f"{item.node}: {item.check}: {item.seen}" for item in report.results if item.failed
+        ]
+        message = f"The lab '{session.lab.name}' runs, and not every check of it passes."
+        raise OperationError(
+            message, details=tuple(failed), hint="'labkit verify' shows expected and seen."
+        )
+
+
 def _ago(found: RunSample) -> str:
     minutes, seconds = divmod(max(0, found.now - found.started), 60)
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 from labkit import report as reports
 from labkit import snapshots
 from labkit.bringup import up
-from labkit.deploy import SNAPSHOT, deploy
+from labkit.deploy import SNAPSHOT, deploy, prove_deployed
 from labkit.errors import LabkitError
 from labkit.teardown import destroy
 from labkit.teardown_when import Destroy
@@ -167,7 +167,7 @@ def _snapshot(session: Session) -> str:
 
 
 def _restore(session: Session, name: str) -> str:
-    report = snapshots.restore(session, name)
+    report = snapshots.restore(session, name, prove=lambda: prove_deployed(session))
     return (
         f"restored in {report.restored_seconds:.1f} s, healthy in {report.healthy_seconds:.1f} s"
     )
