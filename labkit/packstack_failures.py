@@ -56,7 +56,9 @@ def explained(output: str, puppet: Mapping[str, str] | None = None) -> tuple[str
     """
     lines: list[str] = []
     for known in explain(output, puppet or {}):
-        lines += [f"Known failure: {known.cause}", f"  Remedy: {known.remedy}"]
+        node = known.node.partition(":")[0]
+        remedy = known.remedy.replace("NODE", node) if node else known.remedy
+        lines += [f"Cause: {known.cause}", f"  Remedy: {remedy}"]
     return tuple(lines)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from labkit import detached, ssh
 from labkit.detached import Job, RunFile, RunSample, RunState
 from labkit.errors import OperationError
-from labkit.packstack.output import Parser, StepDone
+from labkit.packstack.output import Applied, Parser, StepDone
 from labkit.packstack.progress import event_line, headline, node_line
 from labkit.packstack.puppet_log import PuppetLog
 from labkit.packstack.scenario import ANSWER_FILE
@@ -191,10 +191,16 @@ class Watcher:
             line = event_line(event, self.view)
             if line is None:
                 continue
-            failed = isinstance(event, StepDone) and not event.ok
+            failed = isinstance(event, StepDone | Applied) and not event.ok
             phase = Phase.FAILED if failed else Phase.DONE
             seconds, self._event_at = now - self._event_at, now
-            self.progress(Event(node=self.controller, stage=line, phase=phase, seconds=seconds))
+            told = Event(
+                node=self.controller,
+                stage=line.removesuffix(": failed"),
+                phase=phase,
+                seconds=seconds,
+            )
+            self.progress(told)
 
     def _watch(self, link: Link) -> tuple[str, NodeSample]:
         offsets = {

@@ -15,7 +15,15 @@ import pytest
 
 from labkit.process import run
 from labkit.retry import Deadline, wait_until
-from tests.e2e.driver import UP_SECONDS, Lab, require_sandbox, virsh
+from tests.e2e.driver import (
+    UP_SECONDS,
+    Inventory,
+    Lab,
+    domain_state,
+    inventory,
+    require_sandbox,
+    virsh,
+)
 from tests.e2e.guest import DEPLOY_SECONDS, SCRIPTS, as_root, ask, deploy, set_switches
 
 if TYPE_CHECKING:
@@ -48,8 +56,14 @@ RUN = "/var/lib/labkit/runs/labkit-packstack"
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def before() -> Inventory:
     require_sandbox()
+    return inventory()
+
+
+@pytest.fixture(scope="module")
+def lab(before: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    assert not before.domains
     file = tmp_path_factory.mktemp("faults") / "lab.yaml"
     file.write_text(LAB, encoding="utf-8")
     found = Lab(file=file, name="faulty")
@@ -74,7 +88,8 @@ def test_unreachable_repositories_are_named_and_nothing_is_changed(lab: Lab) -> 
 
 
 def test_full_disk_is_refused_before_anything_is_changed(lab: Lab) -> None:
-    as_root(lab, "one", "fallocate -l $(df -P -B1 / | awk 'END { print $4 - 2^20 }') /filler")
+    fill = "fallocate -l $(($(df --output=avail -B1 / | tail -n 1) - 1048576)) /filler"
+    as_root(lab, "one", fill)
     told = error_of(lab)
     as_root(lab, "one", "rm /filler")
     assert "failed in step 'space'" in told
@@ -83,9 +98,16 @@ def test_full_disk_is_refused_before_anything_is_changed(lab: Lab) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(lab: Lab) -> Lab:
-    """Prepare the lab, so that the snapshot is there that every test begins at."""
+    """Prepare the lab, so that the snapshot is there that every test begins at.
+
+    The update brings a newer kernel, so the node is booted again on the way.
+    """
     set_switches(lab, "one", "FAIL=error-in-controller")
+    as_root(lab, "one", "echo KERNEL_UPDATE=yes >/etc/labkit-stand-in.d/yum.conf")
+    booted = as_root(lab, "one", "cat /proc/sys/kernel/random/boot_id")
     told = error_of(lab)
+    assert as_root(lab, "one", "cat /proc/sys/kernel/random/boot_id") != booted
+    assert re.search(r" one +reboot +ok .*\(kernel \S+-newer-stand-in\)", told), told
     assert "Packstack failed in step 'Applying Puppet manifests' with exit code 1." in told
     assert "10.77.9.11_controller.pp" in told
     assert "labkit restore pre-packstack" in told
@@ -95,6 +117,8 @@ def prepared(lab: Lab) -> Lab:
 @pytest.fixture
 def fresh(prepared: Lab) -> Lab:
     prepared.run("restore", "pre-packstack")
+    # The snapshot was taken with the switch of the first failure set.
+    set_switches(prepared, "one", "")
     return prepared
 
 
@@ -119,12 +143,12 @@ def test_error_in_a_manifest_is_shown_and_its_logs_are_collected(fresh: Lab, rol
 
 @pytest.mark.parametrize(
     ("failure", "remedy"),
-    [("missing-package", "doctor --repos"), ("no-space", "space")],
+    [("missing-package", "doctor --repos"), ("no-space", "larger 'disk'")],
 )
 def test_known_failure_is_explained_with_its_remedy(fresh: Lab, failure: str, remedy: str) -> None:
     set_switches(fresh, "one", f"FAIL={failure}")
     told = error_of(fresh)
-    assert "Known failure: " in told
+    assert "Cause: " in told
     (line,) = re.findall(r"Remedy: (.*)", told)[:1]
     assert remedy in line
 
@@ -226,13 +250,39 @@ def test_files_packstack_left_wrong_are_mended(fresh: Lab) -> None:
     assert "IPADDR=10.77.9.11\n" in kept
 
 
-def test_interrupted_deploy_leaves_the_run_alone(fresh: Lab) -> None:
-    with fresh.started("deploy") as verb:
+def test_run_that_is_ended_reports_first_and_the_deployment_can_be_gone_on_with(
+    fresh: Lab,
+) -> None:
+    junit = fresh.file.with_name("ended.xml")
+    with fresh.started("run", "--from", "pre-packstack", "--junit", str(junit)) as verb:
         running(fresh)
-        code, _ = verb.signal(signal.SIGINT)
+        code, _ = verb.signal(signal.SIGTERM)
     assert code == 130
-    assert as_root(fresh, "one", "systemctl is-active labkit-packstack || true").strip() in {
-        "active",
-        "inactive",
-    }
+    assert '<error type="stage" message="interrupted">' in junit.read_text(encoding="utf-8")
     assert deploy(fresh)["attached"]
+
+
+def test_run_from_a_snapshot_reports_and_leaves_nothing(fresh: Lab, before: Inventory) -> None:
+    junit, report = (fresh.file.with_name(name) for name in ("run.xml", "run.json"))
+    words = ("--from", "pre-packstack", "--junit", str(junit), "--json", str(report))
+    fresh.run("run", *words, "--timeout", "10m", "--destroy", timeout=DEPLOY_SECONDS)
+    told = json.loads(report.read_text(encoding="utf-8"))
+    assert [stage["name"] for stage in told["stages"]] == ["restore", "deploy", "destroy"]
+    assert told["passed"]
+    assert told["destroyed"]
+    assert 'errors="0"' in junit.read_text(encoding="utf-8")
+    assert inventory() == before
+
+
+def test_run_ended_in_its_first_stage_is_destroyed_when_told(lab: Lab, before: Inventory) -> None:
+    with lab.started("run", "--destroy") as verb:
+        verb.until(lambda: domain_state("faulty_one") == "running", "the domain")
+        code, output = verb.signal(signal.SIGTERM)
+    assert code == 130, output
+    assert inventory() == before
+
+
+def test_run_out_of_time_says_so_and_is_destroyed_when_told(lab: Lab, before: Inventory) -> None:
+    told = lab.run("run", "--timeout", "5s", "--destroy", timeout=UP_SECONDS, code=4).stderr
+    assert "The run did not end within 5s." in told
+    assert inventory() == before

@@ -48,7 +48,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS)]
 
 NODES = ("one", "two")
 POOL_SIZE = "4g"
-CYCLES = 5
+CYCLES = 20
 GROWING = "/var/tmp/growing"  # noqa: S108 -- in the guest
 # Numbers lines until somebody stops it; the shell waits by itself, without a process.
 WRITER = f"exec 9<><(:); n=0; while n=$((n+1)); do echo $n >>{GROWING}; read -t 0.05 -u 9; done"

@@ -78,6 +78,6 @@ def test_run_that_printed_nothing_says_so(output: str) -> None:
 
 def test_known_failure_comes_with_its_remedy() -> None:
     cause, remedy = explained("Could not resolve host: mirrorlist.centos.org; Unknown error\n")[:2]
-    assert cause.startswith("Known failure: ")
+    assert cause.startswith("Cause: ")
     assert remedy.startswith("  Remedy: ")
     assert explained("all is well\n") == ()
