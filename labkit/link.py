@@ -89,6 +89,10 @@ class Link:
         self.ask(lambda connection: connection.run("true", timeout=ssh.CONNECT_SECONDS * 4))
         return self._once(order)
 
+    def renew(self) -> None:
+        """Forget the session: a node that is being restarted leaves one behind that never ends."""
+        self._drop()
+
     def _once(self, question: Callable[[ssh.Connection], T]) -> T:
         try:
             if self._open is None:

@@ -142,6 +142,7 @@ class Watcher:
     _activity: Activity = field(default_factory=lambda: Activity(began=0.0))
     _began: float = 0.0
     _event_at: float = 0.0
+    _outages: int = 0
 
     def follow(self) -> RunOutcome:
         """Watch until the run is over.
@@ -154,6 +155,7 @@ class Watcher:
             WaitCancelled: The caller gave up; the run goes on.
         """
         self._began = self._event_at = self.clock()
+        self._outages = self._lost()
         self._activity = Activity(began=self._began)
         with ThreadPoolExecutor(max_workers=len(self.links)) as pool:
             try:
@@ -271,8 +273,11 @@ class Watcher:
             last=last,
             output=self._text(),
             puppet=texts,
-            outages=sum(link.outages for link in self.links.values()),
+            outages=self._lost() - self._outages,
         )
+
+    def _lost(self) -> int:
+        return sum(link.outages for link in self.links.values())
 
     def _text(self) -> str:
         return self._output.decode("utf-8", "replace")

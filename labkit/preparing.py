@@ -187,6 +187,7 @@ def _reboot(session: Session, link: Link) -> None:
         link.once(lambda c: c.run_script("systemctl reboot", what="reboot", timeout=20.0))
     except ssh.NotReachableError as exc:
         log.debug("the reboot took the session with it: %s", exc.message)
+    link.renew()
 
     def check() -> None:
         if link.ask(boot_id) == before:

@@ -162,8 +162,8 @@ def running(lab: Lab) -> None:
     wait_until(check, what="Packstack to install", deadline=Deadline.after(120))
 
 
-def boot_id(lab: Lab) -> str:
-    return ask(lab, "one", f"cat {RUN}/run_id")
+def run_id(lab: Lab) -> str:
+    return ask(lab, "one", f"cat {RUN}/run_id").strip()
 
 
 def test_killed_labkit_finds_its_run_again_and_two_at_once_are_refused(fresh: Lab) -> None:
@@ -174,7 +174,7 @@ def test_killed_labkit_finds_its_run_again_and_two_at_once_are_refused(fresh: La
         running(fresh)
         first.child.kill()
         first.child.wait(timeout=10)
-    begun = boot_id(fresh)
+    begun = run_id(fresh)
     report = deploy(fresh)
     assert report["attached"]
     assert report["run_id"] == begun
@@ -201,8 +201,9 @@ def test_ssh_cut_for_a_minute_in_mid_run_is_sat_out(fresh: Lab) -> None:
 
 
 def report_in(output: str) -> dict[str, Any]:
-    """Return the JSON at the end of what a verb printed on both streams."""
-    found: dict[str, Any] = json.loads(output[output.index("\n{\n") :])
+    """Return the JSON in what a verb printed on both streams."""
+    found: dict[str, Any]
+    found, _ = json.JSONDecoder().raw_decode(output, output.index("\n{\n") + 1)
     return found
 
 
