@@ -176,6 +176,7 @@ class _Deploying:
         self.attached = False
         self.secrets: Mapping[str, str] = {}
         self.found = ""
+        self.lost_before = 0
         self.report = DeployReport(scenario=self.lab.deployment.scenario)
         self._stage_at = time.monotonic()
 
@@ -213,6 +214,8 @@ class _Deploying:
 
     def begin(self) -> None:
         """Start Packstack in the controller."""
+        # A reboot during the preparation is no lost session of the run.
+        self.lost_before = packstack_run.lost_sessions(self.links)
         call = self._call()
         run_id = uuid.uuid4().hex
         names = tuple(node.name for node in self.nodes)
@@ -236,6 +239,7 @@ class _Deploying:
             progress=self.session.progress,
             pause=self.session.cancelled.wait,
             give_up=self.session.cancelled.set,
+            lost_before=self.lost_before,
         )
         outcome = watcher.follow()
         self._took("packstack")

@@ -124,6 +124,7 @@ class Watcher:
         progress: Told of every step.
         pause: Passes the time, in seconds; true ends the watching.
         give_up: Called when the watching ends by an error, so that nobody waits for nodes then.
+        lost_before: Sessions that had been lost when the run was started.
     """
 
     links: Mapping[str, Link]
@@ -133,6 +134,7 @@ class Watcher:
     progress: Progress
     pause: Callable[[float], bool]
     give_up: Callable[[], None]
+    lost_before: int = 0
     clock: Callable[[], float] = time.monotonic
     _parser: Parser = field(default_factory=Parser)
     _offset: int = 0
@@ -142,7 +144,6 @@ class Watcher:
     _activity: Activity = field(default_factory=lambda: Activity(began=0.0))
     _began: float = 0.0
     _event_at: float = 0.0
-    _outages: int = 0
 
     def follow(self) -> RunOutcome:
         """Watch until the run is over.
@@ -155,7 +156,6 @@ class Watcher:
             WaitCancelled: The caller gave up; the run goes on.
         """
         self._began = self._event_at = self.clock()
-        self._outages = self._lost()
         self._activity = Activity(began=self._began)
         with ThreadPoolExecutor(max_workers=len(self.links)) as pool:
             try:
@@ -273,11 +273,8 @@ class Watcher:
             last=last,
             output=self._text(),
             puppet=texts,
-            outages=self._lost() - self._outages,
+            outages=lost_sessions(self.links) - self.lost_before,
         )
-
-    def _lost(self) -> int:
-        return sum(link.outages for link in self.links.values())
 
     def _text(self) -> str:
         return self._output.decode("utf-8", "replace")
@@ -291,6 +288,11 @@ class Watcher:
                 if key.manifest == run.manifest:
                     shown = node_line(run, puppet, now=now)
                     self.progress(Event(node=key.node, stage=shown, phase=Phase.STARTED))
+
+
+def lost_sessions(links: Mapping[str, Link]) -> int:
+    """Return how many sessions with the nodes were lost so far."""
+    return sum(link.outages for link in links.values())
 
 
 def peek(link: Link) -> RunSample:
