@@ -163,6 +163,8 @@ printf '%s\\n' "$run_id" >"$dir/run_id"
 : >"$dir/output.log"
 # Reserved now: on a full disk the exit code must still find its place.
 echo 000 >"$dir/status.new"
+# A power cut must not take with it what tells that this run was begun.
+sync
 systemd-run --quiet --unit="$unit" --description="$description" bash "$dir/main" 9>&- >&2
 echo started
 """
@@ -190,6 +192,8 @@ if [ -f "$dir/started" ]; then
   case $active in active | activating | deactivating | reloading) state=running ;; esac
   [ -f "$dir/status" ] && { state=ended; read -r code <"$dir/status"; }
   read -r run_id <"$dir/run_id"; read -r boot_id <"$dir/boot_id"; read -r started <"$dir/started"
+  # A power cut may leave files without their content.
+  : "${run_id:=-}" "${boot_id:=-}" "${started:=0}"
   size=$(stat -c %s "$dir/output.log")
 fi
 read -r guest </proc/sys/kernel/random/boot_id

@@ -143,7 +143,7 @@ def test_error_in_a_manifest_is_shown_and_its_logs_are_collected(fresh: Lab, rol
 
 @pytest.mark.parametrize(
     ("failure", "remedy"),
-    [("missing-package", "doctor --repos"), ("no-space", "larger 'disk'")],
+    [("no-space", "larger 'disk'")],
 )
 def test_known_failure_is_explained_with_its_remedy(fresh: Lab, failure: str, remedy: str) -> None:
     set_switches(fresh, "one", f"FAIL={failure}")
@@ -207,17 +207,19 @@ def report_in(output: str) -> dict[str, Any]:
     return found
 
 
-def test_first_card_down_for_good_leaves_the_second(fresh: Lab) -> None:
+def test_first_card_down_for_good_is_followed_over_the_second(fresh: Lab) -> None:
     deploy(fresh, "--detach")
     running(fresh)
     first, _ = re.findall(r"^ (vnet\d+) ", virsh("domiflist", "faulty_one"), re.MULTILINE)
     virsh("domif-setlink", "faulty_one", first, "down")
-    report = deploy(fresh)
-    assert report["attached"]
-    # The run went on in the guest; that the card has no carrier is for verify to judge.
-    assert report["ended"]
-    assert "completed successfully" in fresh.run("logs", "deploy").stdout
+    done = fresh.attempt("deploy", timeout=DEPLOY_SECONDS)
     virsh("domif-setlink", "faulty_one", first, "up")
+    # It depends on the moment whether Packstack, which works over that card, gets to its end.
+    assert "step 1 of 42: Clean Up" in done.stderr
+    if done.returncode != 0:
+        assert done.returncode == 4, done.stderr
+        assert "Packstack seems to hang" in done.stderr
+        assert "Nothing has moved for " in done.stderr
 
 
 def test_node_rebooted_in_mid_run_is_reported_as_that(fresh: Lab) -> None:

@@ -124,6 +124,18 @@ def test_run_of_another_boot_is_seen_as_rebooted(guest: FakeGuest, job: Job) -> 
     assert ended(guest, job).rebooted
 
 
+def test_run_whose_files_a_power_cut_emptied_is_lost_and_rebooted(
+    guest: FakeGuest, job: Job
+) -> None:
+    assert start(guest, job, "sleep 30")
+    detached.stop(as_connection(guest), job)
+    for name in ("boot_id", "run_id", "started", "output.log"):
+        Path(job.directory / name).write_bytes(b"")
+    found = ended(guest, job)
+    assert (found.state, found.run_id, found.started) == (RunState.LOST, "-", 0)
+    assert found.rebooted
+
+
 @pytest.mark.parametrize("content", [b"", b"plain\n", b"CONTENT_ENDS\n'\"$(exit 9)`\\\x00\xff"])
 def test_files_arrive_byte_for_byte_and_private(
     guest: FakeGuest, job: Job, tmp_path: Path, content: bytes
