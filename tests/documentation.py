@@ -73,7 +73,7 @@ NOT_RUN = {
     "labkit logs deploy -f": "the same",
     "labkit run --box rehearsal --junit lab.xml --json lab.json --timeout 2h --destroy": "the same",
     "labkit run --from pre-packstack --junit lab.xml": "the same",
-    "labkit destroy --name packstack": "the walk's lab files are there; tests/e2e/lab_inside.py removes one",
+    "labkit destroy --name packstack": "the walk's lab files are there; tests/e2e/neighbours_inside.py removes one",
     "exit": "ends the shell",
 }
 
