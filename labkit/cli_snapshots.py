@@ -174,8 +174,8 @@ def restore(
     """Put the whole lab back to a snapshot, let it run on, and prove that it does."""
     from labkit import snapshots as kept
     from labkit.cli_session import looking, working
-    from labkit.deploy import prove_deployed
     from labkit.output import notice, print_table
+    from labkit.settling import prove_deployed
     from labkit.snapshots import restoring
 
     if dry_run:

@@ -26,8 +26,8 @@ from labkit.packstack_failures import run_failed
 from labkit.packstack_run import PACKSTACK, RunOutcome, Watcher
 from labkit.preparing import prepare
 from labkit.progress import LAB, Event, Phase
-from labkit.retry import AGENT_READY, Deadline, NotYet, WaitTimeout, wait_until
 from labkit.session import libvirt
+from labkit.settling import settled
 from labkit.topology import Form, Repositories
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SNAPSHOT = "pre-packstack"
-# Agents and services report themselves within a minute or two of their start.
-SETTLE_SECONDS = 180.0
 
 
 def plan(session: Session, *, snapshot: bool) -> tuple[str, ...]:
@@ -356,51 +354,6 @@ class _Deploying:
         taken = (name, now - self._stage_at)
         self._stage_at = now
         self.report = replace(self.report, seconds=(*self.report.seconds, taken))
-
-
-def settled(session: Session, seconds: float = SETTLE_SECONDS) -> Report:
-    """Verify a lab until it is as it should be, or the time for that is over.
-
-    Returns:
-        The last report, green or not.
-    """
-    reports: list[Report] = []
-
-    def check() -> Report:
-        report = verification.verify(session)
-        reports.append(report)
-        if not report.passed:
-            msg = "not every check passes"
-            raise NotYet(msg)
-        return report
-
-    try:
-        return wait_until(
-            check,
-            what="every check to pass",
-            deadline=Deadline.after(seconds),
-            policy=AGENT_READY,
-            cancelled=session.cancelled.is_set,
-        )
-    except WaitTimeout:
-        return reports[-1]
-
-
-def prove_deployed(session: Session) -> None:
-    """Require that every check of a deployed lab passes, for a restore of one.
-
-    Raises:
-        OperationError: Some do not, after the time services are given to find each other again.
-    """
-    report = settled(session)
-    if not report.passed:
-        failed = [
-            f"{item.node}: {item.check}: {item.seen}" for item in report.results if item.failed
-        ]
-        message = f"The lab '{session.lab.name}' runs, and not every check of it passes."
-        raise OperationError(
-            message, details=tuple(failed), hint="'labkit verify' shows expected and seen."
-        )
 
 
 def _ago(found: RunSample) -> str:

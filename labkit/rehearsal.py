@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from labkit import boxes, snapshots, ssh, tunnel_proof
 from labkit.bringup import up
-from labkit.deploy import SNAPSHOT, deploy, settled
+from labkit.deploy import SNAPSHOT, deploy
 from labkit.errors import OperationError
 from labkit.report import summary
+from labkit.settling import settled
 from labkit.status import LabStatus, status
 from labkit.teardown import destroy
 
