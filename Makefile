@@ -1,7 +1,7 @@
 # labkit's make targets. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format type imports test unit integration e2e bench bench-trims rehearsal box \
+.PHONY: help setup lint format type imports test unit integration e2e e2e-long bench bench-trims rehearsal box \
         lab-up lab-status lab-snapshot lab-restore lab-ci lab-down lab-destroy clean
 
 PYTHON := .venv/bin/python
@@ -55,7 +55,11 @@ integration: setup ## Tests with the host's real tools, without guests
 
 e2e: setup ## Real guests in the sandbox; skips say why and how to enable them
 	$(LABKIT) box build rehearsal
-	$(PYTHON) -m pytest -m e2e tests/e2e $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -m 'e2e and not long' tests/e2e $(PYTEST_ARGS)
+
+e2e-long: setup ## The faults of deployments and snapshots, one by one; takes half an hour
+	$(LABKIT) box build rehearsal
+	$(PYTHON) -m pytest -m long tests/e2e $(PYTEST_ARGS)
 
 bench: setup ## Measure the ratios labkit promises; writes bench.json
 	$(LABKIT) box build rehearsal

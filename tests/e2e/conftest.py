@@ -78,16 +78,16 @@ def rehearsal_box(
 def passes_inside(
     sandbox_argv: Callable[[Sequence[str | Path]], list[str]],
     rehearsal_box: None,  # noqa: ARG001 -- it has to be there
-) -> Callable[[str], None]:
+) -> Callable[..., None]:
     """Run a file of tests in a sandbox and require that every one passes, none skipped."""
 
-    def check(name: str) -> None:
+    def check(name: str, *, seconds: float = 880) -> None:
         file = Path(__file__).with_name(name)
         inner = [sys.executable, "-m", "pytest", "-m", "e2e", "-p", "no:cacheprovider"]
         result = process.run(
             sandbox_argv([*inner, "--durations=5", file]),
             cwd=file.parents[2],
-            timeout=880,
+            timeout=seconds,
             check=False,
         )
         assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
