@@ -300,20 +300,23 @@ def destroy(
     """Remove everything of the lab and prove that nothing is left. Asks nothing."""
     from labkit.output import notice
 
-    owned = _destroy(lab, dry_run=dry_run) if name is None else _destroy_by(name, lab, dry_run)
+    if name is None:
+        name, owned = _destroy(lab, dry_run=dry_run)
+    else:
+        owned = _destroy_by(name, lab, dry_run)
     verb = "would remove" if dry_run else "removed"
     for line in owned.describe():
         notice(f"{verb} {line}")
     if not owned.describe():
-        notice(f"nothing of the lab '{name or lab}' exists on this host")
+        notice(f"nothing of the lab '{name}' exists on this host")
 
 
-def _destroy(lab: Path, *, dry_run: bool) -> Possessions:
+def _destroy(lab: Path, *, dry_run: bool) -> tuple[str, Possessions]:
     from labkit.cli_session import working
     from labkit.teardown import destroy as remove
 
     with working(lab, "destroy", changes=not dry_run) as session:
-        return remove(session, dry_run=dry_run)
+        return session.lab.name, remove(session, dry_run=dry_run)
 
 
 def _destroy_by(name: str, lab: Path, dry_run: bool) -> Possessions:  # noqa: FBT001 -- its one caller names it
