@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from labkit import ssh
 from labkit.errors import OperationError
+from labkit.session import has_host_key
 from labkit.state import write_atomically
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ def ssh_argv(session: Session, node: ResolvedNode, command: Sequence[str]) -> li
     """
     endpoint = session.endpoint(node)
     known_hosts = session.directory.keys / "known_hosts"
+    # A node that was just put into the lab file has no key yet; the others are none the worse.
+    known = [other for other in session.lab.nodes if has_host_key(session.directory, other.name)]
     lines = [
         f"{nic.address.ip} {session.endpoint(other).host_key}\n"
-        for other in session.lab.nodes
+        for other in known
         for nic in other.nics
     ]
     write_atomically(known_hosts, "".join(lines))

@@ -98,6 +98,12 @@ def host_key(directory: LabDirectory, node: str) -> Path:
     return directory.keys / f"{node}_host_ed25519"
 
 
+def has_host_key(directory: LabDirectory, node: str) -> bool:
+    """Return whether a node's SSH host key was made: whether it was ever brought up."""
+    private = host_key(directory, node)
+    return private.with_name(f"{private.name}.pub").exists()
+
+
 def open_session(lab_file: Path, progress: Progress, *, box: str | None = None) -> Session:
     """Read the lab file and bring it together with what is recorded.
 

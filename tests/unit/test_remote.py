@@ -118,6 +118,18 @@ def test_known_hosts_hold_every_address_of_every_node(session: Session) -> None:
 
 
 @pytest.mark.usefixtures("answering")
+def test_ssh_works_beside_a_node_that_was_not_brought_up_yet(session: Session) -> None:
+    session, node = at(session, "127.0.0.1", "127.0.0.2")
+    new = host_key(session.directory, "compute")
+    new.with_name(f"{new.name}.pub").unlink()
+
+    ssh_argv(session, node, [])
+
+    lines = (session.directory.keys / "known_hosts").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["127.0.0.1", "127.0.0.2"]
+
+
+@pytest.mark.usefixtures("answering")
 @pytest.mark.parametrize(
     ("words", "remote"),
     [
