@@ -258,14 +258,15 @@ def generate_key(target: Path, kind: str, comment: str) -> None:
 
     Args:
         target: Where the private half goes; ssh-keygen makes it 0600.
-        kind: `rsa`, 3072 bits in PEM form: what Vagrant's net-ssh reads on every
-            distribution (ed25519 needs further gems, ECDSA fails on OpenSSL 3); or `ed25519`.
+        kind: `rsa`, in PEM form: what Vagrant's net-ssh reads on every distribution (ed25519
+            needs further gems, ECDSA fails on OpenSSL 3), of 2048 bits as Vagrant's own
+            (2.3.4, util/keypair.rb), because the machines wait for it; or `ed25519`.
         comment: Goes into the public half.
     """
     if target.exists() and target.with_name(f"{target.name}.pub").exists():
         return
     target.unlink(missing_ok=True)
-    form = ["-b", "3072", "-m", "PEM"] if kind == "rsa" else []
+    form = ["-b", "2048", "-m", "PEM"] if kind == "rsa" else []
     run(
         ["ssh-keygen", "-q", "-t", kind, *form, "-N", "", "-C", comment, "-f", target],
         timeout=60,
