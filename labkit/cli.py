@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import json
 import logging
 import os
 import signal
@@ -24,7 +23,7 @@ from labkit.cli_options import (
     LabOption,
     print_json,
 )
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -103,6 +102,7 @@ def add_verbs() -> None:
     app.command()(cli_run.add_compute)
     app.command()(verify)
     app.command()(cli_run.logs)
+    app.command()(cli_run.rehearsal)
     app.add_typer(box_app, name="box")
     app.add_typer(snapshots_app)
 
@@ -207,13 +207,16 @@ def _print_up(report: UpReport, *, dry_run: bool) -> None:
 def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
     """Show every node: state, hardware, addresses, how to reach it."""
     from labkit.cli_session import looking
+    from labkit.preload import beside
     from labkit.status import status as ask
 
-    found = ask(looking(lab))
+    session = looking(lab)
     if as_json:
-        print_json(found.as_json())
-    else:
-        _print_status(found)
+        print_json(ask(session).as_json())
+        return
+    with beside("labkit.output"):
+        found = ask(session)
+    _print_status(found)
 
 
 def _print_status(found: LabStatus) -> None:
@@ -374,28 +377,3 @@ def sandbox(
     from labkit.sandbox import SandboxOptions, enter
 
     enter(command or [], options=SandboxOptions(cache=cache_root()))
-
-
-@app.command()
-def rehearsal(
-    *,
-    lab: LabOption = LAB_FILE,
-    box: BoxOption = "rehearsal",
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Also write the figures here, as JSON.")
-    ] = None,
-) -> None:
-    """Show the whole job on stand-in guests, from up over snapshot, deploy and restore to destroy."""
-    from labkit.cli_session import working
-    from labkit.output import notice, print_table
-    from labkit.rehearsal import rehearse
-
-    if report is not None and not report.absolute().parent.is_dir():
-        message = f"The directory of '{report}' does not exist."
-        raise UsageError(message)
-    with working(lab, "rehearsal", box=box, changes=True) as session:
-        result = rehearse(session)
-    if report is not None:
-        report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
-    print_table(("stage", "seconds", "result"), result.rows())
-    notice("stand-in guests, not CentOS and not OpenStack: boxes/rehearsal says what they are")

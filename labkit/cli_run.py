@@ -1,4 +1,4 @@
-"""The verbs around Packstack: scenarios, deploy, add-compute, logs."""
+"""The verbs around Packstack, scenarios, deploy, add-compute, logs, and of the whole job: run, rehearsal."""
 
 from __future__ import annotations
 
@@ -269,3 +269,27 @@ def _short(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def rehearsal(
+    *,
+    lab: LabOption = LAB_FILE,
+    box: BoxOption = "rehearsal",
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also write the figures here, as JSON.")
+    ] = None,
+) -> None:
+    """Show the whole job on stand-in guests, from up over snapshot, deploy and restore to destroy."""
+    from labkit.cli_session import working
+    from labkit.output import notice, print_table
+    from labkit.rehearsal import rehearse
+
+    if report is not None and not report.absolute().parent.is_dir():
+        message = f"The directory of '{report}' does not exist."
+        raise UsageError(message)
+    with working(lab, "rehearsal", box=box, changes=True) as session:
+        result = rehearse(session)
+    if report is not None:
+        report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+    print_table(("stage", "seconds", "result"), result.rows())
+    notice("stand-in guests, not CentOS and not OpenStack: boxes/rehearsal says what they are")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import socket
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from labkit.errors import OperationError
+from labkit.preload import beside
 from labkit.process import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from ipaddress import IPv4Address
     from pathlib import Path
     from types import TracebackType
@@ -161,13 +159,9 @@ class Connection:
         return code, out, err
 
 
-@contextmanager
-def loading() -> Iterator[None]:
+def loading() -> AbstractContextManager[None]:
     """Load what a session needs, 0.15 s, beside work that waits for something else."""
-    loader = threading.Thread(target=importlib.import_module, args=("paramiko",), daemon=True)
-    loader.start()
-    yield
-    loader.join()
+    return beside("paramiko")
 
 
 def banner(address: IPv4Address, *, timeout: float, port: int = PORT) -> str:

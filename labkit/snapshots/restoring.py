@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from labkit import render, ssh, vagrant
+from labkit import ssh
 from labkit.domain_xml import DomainInfo, DomainState, parse_domain
 from labkit.errors import LabkitError, OperationError
 from labkit.lablock import lab_lock
@@ -243,6 +243,9 @@ class _Restoring:
 
     def _prepare(self) -> None:
         """Give libvirt back what it lost: networks, domains, descriptions of snapshots."""
+        # Templates and Vagrant take long to load, and taking a snapshot loads this module.
+        from labkit import render, vagrant  # noqa: PLC0415
+
         session, record = self.session, self.record
         with libvirt() as hypervisor:
             seen = look(hypervisor)

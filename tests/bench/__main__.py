@@ -37,7 +37,7 @@ def main() -> int:
     load = os.getloadavg()[2]
     report = {"cores": os.cpu_count(), "load15": load, "figures": [f.as_json() for f in figures]}
     chosen.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return 0 if all(figure.kept for figure in figures) else 1
+    return 1 if any(figure.kept is False for figure in figures) else 0
 
 
 def _measured(part: str, rounds: int, report: Path) -> list[Figure]:
@@ -49,7 +49,7 @@ def _measured(part: str, rounds: int, report: Path) -> list[Figure]:
     if result.returncode != 0:
         sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
         sys.exit(f"the part '{part}' failed with {result.returncode}")
-    return judge(json.loads(report.read_text(encoding="utf-8")))
+    return judge(json.loads(report.read_text(encoding="utf-8")), cores=os.cpu_count() or 1)
 
 
 if __name__ == "__main__":

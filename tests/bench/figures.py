@@ -19,6 +19,7 @@ class Promise:
         against: Name of the samples it is divided by; None for an absolute figure.
         most: The bound.
         unit: Of an absolute figure.
+        cores: Processors without which it is not promised; measured and shown all the same.
     """
 
     what: str
@@ -26,6 +27,7 @@ class Promise:
     most: float
     against: str | None = None
     unit: str = "s"
+    cores: int = 1
 
 
 PROMISES = (
@@ -64,6 +66,8 @@ PROMISES = (
         of="pause per GiB of four",
         against="pause per GiB of two",
         most=1.25,
+        # A node is saved by one thread: fewer processors than nodes, and they take turns.
+        cores=4,
     ),
 )
 
@@ -74,11 +78,17 @@ class Figure:
 
     A ratio is one of medians of samples taken in turn. An absolute figure is the best sample:
     on a shared machine the others say more about its other users than about labkit.
+
+    Attributes:
+        promise: What it is held against.
+        value: What was measured.
+        kept: Whether the promise is kept; None where this machine has too few processors for it.
+        samples: What it was calculated from.
     """
 
     promise: Promise
     value: float
-    kept: bool
+    kept: bool | None
     samples: Mapping[str, Sequence[float]]
 
     def row(self) -> tuple[str, str, str, str, str]:
@@ -92,21 +102,31 @@ class Figure:
             self.promise.what,
             f"{self.value:.2f}{unit}",
             f"<= {self.promise.most:.2f}{unit}",
-            "yes" if self.kept else "NO",
+            self._verdict(),
             source,
         )
+
+    def _verdict(self) -> str:
+        if self.kept is None:
+            return f"not judged: fewer than {self.promise.cores} processors"
+        return "yes" if self.kept else "NO"
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain data."""
         return asdict(self)
 
 
-def judge(samples: Samples) -> list[Figure]:
-    """Hold every promise against the samples of one part; those without samples are left out."""
-    return [_figure(promise, samples) for promise in PROMISES if promise.of in samples]
+def judge(samples: Samples, *, cores: int) -> list[Figure]:
+    """Hold every promise against the samples of one part; those without samples are left out.
+
+    Args:
+        samples: What was measured.
+        cores: Processors of the machine.
+    """
+    return [_figure(promise, samples, cores) for promise in PROMISES if promise.of in samples]
 
 
-def _figure(promise: Promise, samples: Samples) -> Figure:
+def _figure(promise: Promise, samples: Samples, cores: int) -> Figure:
     used = {promise.of: samples[promise.of]}
     if promise.against is None:
         value = min(samples[promise.of])
@@ -114,4 +134,5 @@ def _figure(promise: Promise, samples: Samples) -> Figure:
         used[promise.against] = samples[promise.against]
         value = statistics.median(samples[promise.of])
         value /= statistics.median(samples[promise.against])
-    return Figure(promise=promise, value=value, kept=value <= promise.most, samples=used)
+    kept = value <= promise.most if cores >= promise.cores else None
+    return Figure(promise=promise, value=value, kept=kept, samples=used)

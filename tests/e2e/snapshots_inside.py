@@ -430,6 +430,7 @@ def test_clock_two_days_old_is_right_after_restore(lab: Lab) -> None:
 
     assert {proof.node for proof in report.proofs} == set(NODES)
     assert max(proof.clock_seconds for proof in report.proofs) <= 1
+    assert "agent" in {proof.clock_by for proof in report.proofs}
     snapshots.delete(session(lab), "old")
 
 
