@@ -343,15 +343,6 @@ FAILURES: tuple[Failure, ...] = (
         specificity=0,
     ),
     Failure(
-        id="puppet-error",
-        where=_PUPPET,
-        pattern=_found(r"\A.*"),
-        cause="Puppet printed an error that labkit does not know.",
-        remedy="The whole log is among the collected logs; its first 'Error:' counts.",
-        source=_CODE,
-        specificity=0,
-    ),
-    Failure(
         id="script",
         where=_OUTPUT,
         pattern=_found(r"Failed to (?:run remote script|execute command), stdout"),
