@@ -57,7 +57,7 @@ e2e: setup ## Real guests in the sandbox; skips say why and how to enable them
 	$(LABKIT) box build rehearsal
 	$(PYTHON) -m pytest -m 'e2e and not long' tests/e2e $(PYTEST_ARGS)
 
-e2e-long: setup ## The faults of deployments and snapshots, one by one; takes half an hour
+e2e-long: setup ## The e2e tests that take long: faults of deployments and snapshots, one by one
 	$(LABKIT) box build rehearsal
 	$(PYTHON) -m pytest -m long tests/e2e $(PYTEST_ARGS)
 

@@ -90,7 +90,7 @@ def test_guest_after_reboot_keeps_its_ovs_bridge_and_its_seed(seen: dict[str, st
     assert "labkit-firstboot: unchanged " in seen["console"]
 
 
-@pytest.mark.bench
+@pytest.mark.long
 def test_guest_trimmed_answers_ssh_sooner_than_untrimmed() -> None:
     names = ("rehearsal", "rehearsal-untrimmed")
     ready(*names)
