@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from labkit import box_build, boxes, boxstore, kvm, render, retry, sandbox, seed, vagrant
+from labkit import boxes, boxstore, kvm, render, retry, sandbox, seed, vagrant
 from labkit.errors import HostError, LabkitError, UsageError, joined
 from labkit.guestfiles import compose_seeds, have_keys, make_keys
 from labkit.lablock import lab_lock
@@ -98,6 +98,9 @@ def _ensure_box(session: Session) -> boxes.CachedBox:
     if sandbox.inside(os.environ) and definition.file.builder == "mmdebstrap":
         message = f"The box '{definition.name}' is not built, and a sandbox has no network."
         raise HostError(message, hint=f"Outside, run 'labkit box build {definition.name}'.")
+
+    # All that builds boxes takes a tenth of a second to load, and most labs find theirs built.
+    from labkit import box_build  # noqa: PLC0415
 
     def told(line: str) -> None:
         log.info("box: %s", line)
