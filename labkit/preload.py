@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ def beside(module: str) -> Iterator[None]:
     Args:
         module: Its full name; an error in it is raised where it is imported for use.
     """
-    loader = threading.Thread(target=importlib.import_module, args=(module,), daemon=True)
-    loader.start()
-    yield
-    loader.join()
+    with ThreadPoolExecutor(max_workers=1) as loader:
+        loader.submit(importlib.import_module, module)
+        yield

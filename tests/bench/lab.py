@@ -109,9 +109,11 @@ def labkit_up(bench: Bench) -> float:
     ):
         ended = threading.Event()
         watched = beside.submit(highest_mib, child.pid, ended)
-        child.wait()
-        seconds = time.monotonic() - started
-        ended.set()
+        try:
+            child.wait()
+            seconds = time.monotonic() - started
+        finally:
+            ended.set()
         peak = watched.result()
     if child.returncode != 0:
         sys.exit(f"labkit up failed with {child.returncode}")
