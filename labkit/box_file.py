@@ -29,6 +29,7 @@ class Trim(Edge):
     include_paths: tuple[str, ...] = Field(
         default=(), description="Exceptions from exclude_paths."
     )
+    unpack_kernel: bool = Field(default=False, description="The kernel is stored uncompressed.")
 
 
 class DebianBoxFile(Edge):

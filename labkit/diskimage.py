@@ -9,11 +9,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labkit import bzimage
 from labkit.errors import HostError, OperationError
 from labkit.process import environment, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 SECTOR = 512
 PARTITION_START = 2048  # sectors; 1 MiB is where every partitioning tool begins
@@ -48,11 +49,13 @@ class BootEntry:
         kernel: Path inside the root file system.
         initrd: Likewise.
         arguments: The kernel command line, `root=` included.
+        unpacked: Whether the kernel is stored without its compression.
     """
 
     kernel: str
     initrd: str
     arguments: tuple[str, ...]
+    unpacked: bool = False
 
     def grub_script(self) -> str:
         """Return GRUB's embedded configuration: no menu, no waiting, one entry."""
@@ -106,7 +109,36 @@ def write_boot_loader(disk: Path, *, boot_image: bytes, core_image: bytes, secto
         stream.write(core_image)
 
 
-def build_disk(tree_tar: Path, target: Path, *, gib: int, entry: BootEntry, root: bool) -> None:
+def unpack_kernel(tree: Path, kernel: str, progress: Callable[[str], None]) -> None:
+    """Store the kernel of a root file system without its compression, where its kind is known.
+
+    Args:
+        tree: The root file system.
+        kernel: Path inside it; may be a symbolic link that stays inside.
+        progress: Told why a kernel stays as it is.
+    """
+    path = (tree / kernel.lstrip("/")).resolve(strict=True)
+    if not path.is_relative_to(tree.resolve()):
+        msg = f"'{kernel}' leads out of the root file system, to '{path}'."
+        raise OperationError(msg)
+    try:
+        content = bzimage.unpacked(path.read_bytes())
+    except bzimage.KernelFormatError as exc:
+        progress(f"{exc.message} It boots as it is.")
+    else:
+        # In place: fakeroot knows the file's owner by its inode.
+        path.write_bytes(content)
+
+
+def build_disk(
+    tree_tar: Path,
+    target: Path,
+    *,
+    gib: int,
+    entry: BootEntry,
+    root: bool,
+    progress: Callable[[str], None],
+) -> None:
     """Turn a root file system's tar into a bootable qcow2 disk.
 
     Everything is done beside `target`; nothing is mounted, so no privilege is needed: fakeroot
@@ -118,10 +150,12 @@ def build_disk(tree_tar: Path, target: Path, *, gib: int, entry: BootEntry, root
         gib: Virtual size of the disk.
         entry: What to boot.
         root: Whether this process is root; if not, fakeroot stands in.
+        progress: Told what could not be done as asked.
 
     Raises:
         HostError: A tool is missing.
         CommandError: A tool failed.
+        OperationError: The kernel is not inside the root file system.
     """
     work = target.parent
     tree, raw, config = work / "tree", work / "disk.raw", work / "mke2fs.conf"
@@ -134,6 +168,8 @@ def build_disk(tree_tar: Path, target: Path, *, gib: int, entry: BootEntry, root
     unpack = ["tar", "--extract", "--numeric-owner", "--preserve-permissions"]
     _tool([*save, *unpack, "--file", str(tree_tar), "--directory", str(tree)], env)
     tree_tar.unlink()
+    if entry.unpacked:
+        unpack_kernel(tree, entry.kernel, progress)
     kib = gib * GIB // 1024 - PARTITION_START * SECTOR // 1024
     with raw.open("wb") as stream:
         stream.truncate(gib * GIB)

@@ -13,9 +13,12 @@ from labkit.errors import LabkitError, OperationError
 from labkit.progress import Progress, stage
 from labkit.retry import (
     BOOT,
+    REPORT,
     SSH_CONNECT,
+    SSH_SERVER,
     Deadline,
     NotYet,
+    Policy,
     WaitCancelled,
     WaitTimeout,
     wait_until,
@@ -25,10 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-BANNER_SECONDS = 1.0
+GREETING_SECONDS = 1.0
 CONSOLE_LINES = 15
 # One remote loop instead of many SSH commands: each would make the guest start a process.
 SETTLE_SECONDS = 20
+# Waiting for the guest's own report costs it nothing; asking makes it start five processes.
+REPORT_SECONDS = 5.0
 
 # systemd 219, CentOS 7's, has no `is-system-running --wait`. Every process costs an emulated guest
 # a quarter of a second: the shell itself reads the boot id, and "running" means no unit failed.
@@ -41,7 +46,8 @@ _SETTLE = (
     "[ $s = running ] || systemctl --failed --no-legend --plain'"
 )
 
-_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+# The shell reads it by itself, for the same reason.
+_BOOT_ID = "read -r id </proc/sys/kernel/random/boot_id && echo $id"
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -60,6 +66,7 @@ class Waiting:
         deadline: When to give up.
         cancelled: True gives up at once.
         progress: Told of every layer.
+        report_seconds: How long its own report is waited for before it is asked.
     """
 
     endpoint: ssh.Endpoint
@@ -71,6 +78,7 @@ class Waiting:
     deadline: Deadline
     cancelled: Callable[[], bool]
     progress: Progress
+    report_seconds: float = REPORT_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +108,7 @@ def wait_ready(waiting: Waiting) -> Ready:
             the serial console.
     """
     taken: list[tuple[str, float]] = []
+    greeted: list[ssh.Greeting] = []
 
     def timed(name: str, check: Callable[[], str]) -> str:
         started = time.monotonic()
@@ -114,13 +123,16 @@ def wait_ready(waiting: Waiting) -> Ready:
         if waiting.seed_id:
             timed("first boot", lambda: _firstboot(waiting))
             # A guest that has been up answers at once; asking twice would cost it a process.
-            timed("SSH server", lambda: _banner(waiting))
+            timed("SSH server", lambda: _greeted(waiting, greeted))
         settled: list[Ready] = []
-        timed("system", lambda: _settled(waiting, settled))
+        timed("system", lambda: _settled(waiting, greeted, settled))
     except (ssh.WrongHostKeyError, WaitCancelled):
         raise
     except OperationError as exc:
         raise _explained(exc, waiting) from exc
+    finally:
+        for left in greeted:
+            left.connection.close()
     return replace(settled[0], seconds=tuple(taken))
 
 
@@ -202,12 +214,12 @@ def settled_report(log: Path) -> tuple[str, str] | None:
     return found[-1] if found else None
 
 
-def _banner(waiting: Waiting) -> str:
+def _greeted(waiting: Waiting, greeted: list[ssh.Greeting]) -> str:
     def check() -> str:
-        reasons: list[str] = []
+        port, reasons = waiting.endpoint.port, list[str]()
         for address in waiting.endpoint.addresses:
             try:
-                ssh.banner(address, timeout=BANNER_SECONDS, port=waiting.endpoint.port)
+                greeted.append(ssh.greeting(address, timeout=GREETING_SECONDS, port=port))
             except ssh.NotReachableError as exc:
                 reasons += exc.details
             else:
@@ -215,12 +227,16 @@ def _banner(waiting: Waiting) -> str:
         _require_alive(waiting)
         raise NotYet("; ".join(reasons))
 
-    return _wait(waiting, "its SSH server", check)
+    return _wait(waiting, "its SSH server", check, policy=SSH_SERVER)
 
 
-def _settled(waiting: Waiting, settled: list[Ready]) -> str:
+def _settled(waiting: Waiting, greeted: list[ssh.Greeting], settled: list[Ready]) -> str:
     def check() -> str:
-        with ssh.connect(waiting.endpoint, timeout=ssh.CONNECT_SECONDS * 4) as session:
+        # Good for one try: what is refused on it is tried again on a connection of its own.
+        first = greeted.pop() if greeted else None
+        with ssh.connect(
+            waiting.endpoint, timeout=ssh.CONNECT_SECONDS * 4, greeted=first
+        ) as session:
             boot_id, units = _told(waiting, session) or _asked(session)
             settled.append(
                 Ready(
@@ -233,16 +249,53 @@ def _settled(waiting: Waiting, settled: list[Ready]) -> str:
             )
             return f"degraded: {', '.join(units)}" if units else "running"
 
-    return _wait(waiting, "its system to settle", check, retry_on=(NotYet, ssh.NotReachableError))
+    return _wait(
+        waiting,
+        "its system to settle",
+        check,
+        policy=SSH_CONNECT,
+        retry_on=(NotYet, ssh.NotReachableError),
+    )
 
 
 def _told(waiting: Waiting, session: ssh.Connection) -> tuple[str, tuple[str, ...]] | None:
     """Take the guest's own report, if it is of this very boot and says that all is well."""
-    report = settled_report(waiting.firstboot_log)
-    if report is None or report[0] != "running":
+    known = settled_report(waiting.firstboot_log)
+    if known is not None and known[0] != "running":
         return None
     boot_id = session.run(_BOOT_ID, timeout=SETTLE_SECONDS).stdout.strip()
-    return (boot_id, ()) if boot_id == report[1] else None
+    # A guest that has only now started its SSH server is about to say so by itself.
+    reported = _awaited_report(waiting) if waiting.seed_id else known
+    return (boot_id, ()) if reported == ("running", boot_id) else None
+
+
+def _awaited_report(waiting: Waiting) -> tuple[str, str] | None:
+    def check() -> tuple[str, str]:
+        report = settled_report(waiting.firstboot_log)
+        if report is None:
+            msg = "no line on the firstboot port yet"
+            raise NotYet(msg)
+        return report
+
+    if not _readable(waiting.firstboot_log):
+        return None
+    try:
+        return wait_until(
+            check,
+            what="its own report",
+            deadline=waiting.deadline.within(waiting.report_seconds),
+            policy=REPORT,
+            cancelled=waiting.cancelled,
+        )
+    except WaitTimeout:
+        return None
+
+
+def _readable(log: Path) -> bool:
+    try:
+        return last_report(log) is not None
+    except PermissionError:
+        return False
 
 
 def _asked(session: ssh.Connection) -> tuple[str, tuple[str, ...]]:
@@ -258,13 +311,14 @@ def _wait(
     what: str,
     check: Callable[[], str],
     *,
+    policy: Policy = BOOT,
     retry_on: tuple[type[Exception], ...] = (NotYet,),
 ) -> str:
     return wait_until(
         check,
         what=f"node '{waiting.endpoint.node}': {what}",
         deadline=waiting.deadline,
-        policy=BOOT if retry_on == (NotYet,) else SSH_CONNECT,
+        policy=policy,
         retry_on=retry_on,
         cancelled=waiting.cancelled,
     )

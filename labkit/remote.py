@@ -61,11 +61,10 @@ def _answering(endpoint: ssh.Endpoint) -> str:
     reasons: list[str] = []
     for address in endpoint.addresses:
         try:
-            ssh.banner(address, timeout=PROBE_SECONDS, port=endpoint.port)
+            with ssh.greeting(address, timeout=PROBE_SECONDS, port=endpoint.port):
+                return str(address)
         except ssh.NotReachableError as exc:
             reasons.append(f"{address}: {' '.join(exc.details)}")
-        else:
-            return str(address)
     message = f"No address of the node '{endpoint.node}' answers."
     raise OperationError(
         message,

@@ -87,6 +87,8 @@ class Policy:
 # is added to the time `labkit up` takes.
 POLL: Final = Policy(tick=0.2)
 BOOT: Final = Policy(tick=0.3)
+REPORT: Final = Policy(tick=0.05)
+SSH_SERVER: Final = Policy(tick=0.1)
 SSH_CONNECT: Final = Policy(tick=0.3)
 # Each question makes the guest start a process, which under TCG slows what it waits for.
 AGENT_READY: Final = Policy(tick=0.5, growth=1.3, ceiling=2.0)

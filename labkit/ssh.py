@@ -164,32 +164,72 @@ def loading() -> AbstractContextManager[None]:
     return beside("paramiko")
 
 
-def banner(address: IPv4Address, *, timeout: float, port: int = PORT) -> str:
-    """Return the first line an SSH server sends: the cheapest proof that one is there.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeting:
+    """An open connection on which an SSH server has said who it is; a context manager.
+
+    Attributes:
+        address: The server's address.
+        connection: The connection; what the server said can still be read from it, so that
+            `connect` can go on with it. A guest starts a process for every connection.
+    """
+
+    address: IPv4Address
+    connection: socket.socket
+
+    def __enter__(self) -> Self:
+        """Return the greeting."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+
+def greeting(address: IPv4Address, *, timeout: float, port: int = PORT) -> Greeting:
+    """Return a connection on which an SSH server greeted: the cheapest proof that one is there.
 
     Raises:
         NotReachableError: Nothing listens, or what listens stays silent.
     """
     try:
-        with socket.create_connection((str(address), port), timeout=timeout) as connection:
-            line = connection.makefile("rb").readline(255)
+        connection = socket.create_connection((str(address), port), timeout=timeout)
+        try:
+            line = connection.recv(255, socket.MSG_PEEK)
+        except OSError:
+            connection.close()
+            raise
     except OSError as exc:
         message = f"No SSH server answers at {address}, port {port}."
         raise NotReachableError(message, details=(_reason(exc),)) from exc
-    text = line.decode("ascii", "replace").strip()
-    if not text.startswith("SSH-"):
+    if not line.startswith(b"SSH-"):
+        connection.close()
         message = f"Something at {address}, port {port} answers, but not an SSH server yet."
-        raise NotReachableError(message, details=(text,))
-    return text
+        raise NotReachableError(message, details=(line.decode("ascii", "replace").strip(),))
+    return Greeting(address=address, connection=connection)
 
 
-def connect(endpoint: Endpoint, *, timeout: float = CONNECT_SECONDS) -> Connection:
+def connect(
+    endpoint: Endpoint, *, timeout: float = CONNECT_SECONDS, greeted: Greeting | None = None
+) -> Connection:
     """Open a session over the first address that takes one.
+
+    Args:
+        endpoint: The node.
+        timeout: Seconds for a TCP connection; the steps after it are given four times as long.
+        greeted: A connection to the node to use instead of opening one; closed with the session.
 
     Raises:
         WrongHostKeyError: An address answers with a foreign host key.
         NotReachableError: No address takes a session; details say why, one line each.
     """
+    if greeted is not None:
+        return _connect(endpoint, greeted.address, timeout, greeted.connection)
     problems: list[str] = []
     for address in endpoint.addresses:
         try:
@@ -200,7 +240,12 @@ def connect(endpoint: Endpoint, *, timeout: float = CONNECT_SECONDS) -> Connecti
     raise NotReachableError(message, details=tuple(problems))
 
 
-def _connect(endpoint: Endpoint, address: IPv4Address, timeout: float) -> Connection:
+def _connect(
+    endpoint: Endpoint,
+    address: IPv4Address,
+    timeout: float,
+    connection: socket.socket | None = None,
+) -> Connection:
     import paramiko  # noqa: PLC0415, TID251 -- 0.15 s that only SSH verbs should pay
 
     client = paramiko.SSHClient()
@@ -221,6 +266,7 @@ def _connect(endpoint: Endpoint, address: IPv4Address, timeout: float) -> Connec
             auth_timeout=timeout * 4,
             allow_agent=False,
             look_for_keys=False,
+            sock=connection,
         )
     except paramiko.BadHostKeyException as exc:
         client.close()

@@ -230,8 +230,8 @@ def answered(endpoints: Sequence[ssh.Endpoint], started: float) -> None:
     def one(endpoint: ssh.Endpoint) -> None:
         while time.monotonic() - started < LIMIT_SECONDS:
             try:
-                ssh.banner(endpoint.addresses[0], timeout=1)
-                with ssh.connect(endpoint, timeout=20) as session:
+                greeted = ssh.greeting(endpoint.addresses[0], timeout=1)
+                with ssh.connect(endpoint, timeout=20, greeted=greeted) as session:
                     if session.run("true", timeout=20).returncode == 0:
                         return
             except ssh.NotReachableError:

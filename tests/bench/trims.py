@@ -1,5 +1,6 @@
 """`make bench-trims`: what each trim of the rehearsal box saves, by leaving it out.
 
+Names of trims as arguments leave out those alone.
 Builds the box once without each trim (that needs the network) and boots each build alone, in turn
 with the full set. The processor time QEMU used until SSH answered says more than the wall clock.
 """
@@ -19,6 +20,8 @@ from labkit.process import environment, run
 from tests.e2e.bare_guest import booted, bridge
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from labkit.boxes import BoxDefinition, CachedBox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,25 +30,28 @@ FULL = "(nothing)"
 SECONDS = 3600.0
 
 
-def variants(definition: BoxDefinition) -> dict[str, BoxDefinition]:
-    """Return the full box and the box without each of its trims, by the trim's name."""
+def variants(definition: BoxDefinition, names: Sequence[str]) -> dict[str, BoxDefinition]:
+    """Return the full box and the box without each of the named trims or, without names, of all."""
     if not isinstance(definition.file, DebianBoxFile):
         sys.exit(f"the box '{definition.name}' has no trims")
-    left_out = {name: definition.without(name) for name in definition.file.trims}
+    unknown = ", ".join(sorted(set(names) - set(definition.file.trims)))
+    if unknown:
+        sys.exit(f"the box '{definition.name}' has no trim {unknown}")
+    left_out = {name: definition.without(name) for name in names or definition.file.trims}
     return {FULL: definition, **left_out}
 
 
-def built(cache: Path) -> dict[str, CachedBox]:
+def built(cache: Path, names: Sequence[str]) -> dict[str, CachedBox]:
     """Build every variant that is not there yet."""
     return {
         name: box_build.build(each, cache, lambda _line: None)
-        for name, each in variants(boxes.find_box("rehearsal")).items()
+        for name, each in variants(boxes.find_box("rehearsal"), names).items()
     }
 
 
-def boot(cache: Path, report: Path) -> None:
+def boot(cache: Path, report: Path, names: Sequence[str]) -> None:
     """Boot every variant, in turn, and write (wall seconds, CPU seconds) of each."""
-    found = built(cache)
+    found = built(cache, names)
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
     with TemporaryDirectory(prefix="labkit-trims-") as directory, bridge():
         for turn in range(ROUNDS):
@@ -62,13 +68,13 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def main() -> None:
+def main(names: Sequence[str]) -> None:
     """Build outside, boot in a network namespace, print a Markdown table."""
     with TemporaryDirectory(prefix="labkit-trims-", dir=boxes.cache_root()) as name:
         cache, report = Path(name), Path(name) / "report.json"
-        found = built(cache)
+        found = built(cache, names)
         inside = ["unshare", "--net", sys.executable, "-m", "tests.bench.trims", "boot"]
-        run([*inside, cache, report], timeout=SECONDS, cwd=ROOT, env=environment())
+        run([*inside, cache, report, *names], timeout=SECONDS, cwd=ROOT, env=environment())
         samples = json.loads(report.read_text(encoding="utf-8"))
         sys.stdout.write("| left out | wall s | CPU s | image MB |\n|---|---|---|---|\n")
         for trim, taken in samples.items():
@@ -79,6 +85,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["boot"]:
-        boot(Path(sys.argv[2]), Path(sys.argv[3]))
+        boot(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
     else:
-        main()
+        main(sys.argv[1:])

@@ -256,6 +256,8 @@ LOOK = {
     "macs": "cat /sys/class/net/enp0s3/address /sys/class/net/enp0s8/address",
     "variant": "grep ^VARIANT= /etc/os-release",
     "openvswitch": "sudo systemctl is-active openvswitch-switch",
+    # The length of what is packed in the kernel's file, by its header (Linux, boot.rst).
+    "packed_kernel": "od -A n -t u4 -j 588 -N 4 /boot/vmlinuz",
     "keys": "ls /etc/ssh; ls -A /root/.ssh 2>/dev/null",
 }
 

@@ -71,6 +71,10 @@ def test_guest_has_no_host_key_but_the_seeds(seen: dict[str, str]) -> None:
     assert keys == ["ssh_host_ed25519_key"]
 
 
+def test_guest_runs_a_kernel_that_is_stored_unpacked(seen: dict[str, str]) -> None:
+    assert seen["packed_kernel"] == "0"
+
+
 def test_guest_starts_openvswitch_when_an_ifcfg_asks_for_it(seen: dict[str, str]) -> None:
     assert seen["openvswitch"] == "inactive"
     bridge = next(line for line in seen["ovs_addresses"].splitlines() if line.startswith("br-ex"))

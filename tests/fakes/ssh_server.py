@@ -58,13 +58,15 @@ class _Interface(paramiko.ServerInterface):
 class FakeSshServer:
     """Listens on 127.0.0.1; `answers` maps a command to (status, stdout, stderr).
 
-    A command that is not in the table gets status 127. `commands` records what was asked.
+    An answer may also be what makes it when it is asked for. A command that is not in the table
+    gets status 127. `commands` records what was asked, `connections` counts who came.
     """
 
     host_key: paramiko.PKey
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    answers: Mapping[str, Answer | Callable[[], Answer]] = field(default_factory=dict)
     default: Answer = (127, "", "not in the table")
     commands: list[str] = field(default_factory=list)
+    connections: int = 0
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server(self.address())
@@ -94,6 +96,7 @@ class FakeSshServer:
                 connection, _peer = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             transport = _Transport(connection)
             transport.add_server_key(self.host_key)
             self._transports.append(transport)
@@ -110,7 +113,8 @@ class FakeSshServer:
     def _answer(self, command: str, channel: paramiko.Channel) -> None:
         self.commands.append(command)
         self._confirmed(channel)
-        status, out, err = self.answers.get(command, self.default)
+        found = self.answers.get(command, self.default)
+        status, out, err = found() if callable(found) else found
         channel.sendall(out.encode())
         channel.sendall_stderr(err.encode())
         channel.send_exit_status(status)

@@ -79,7 +79,38 @@ def test_seed_good_is_applied_with_content_mode_and_id(guest: Guest) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert stat.S_IMODE((guest.root / "home/vagrant/.ssh").stat().st_mode) == 0o700
     assert guest.text("/var/lib/labkit/applied") == f"{ID}\n"
-    assert not [path for path in guest.files() if path.endswith(".labkit-new")]
+    assert not (guest.root / "var/lib/labkit/stage").exists()
+
+
+def test_seed_files_of_one_name_and_many_modes_each_go_to_their_place(guest: Guest) -> None:
+    wanted = {
+        "/top": ("top\n", 0o644),
+        "/etc/name": ("first\n", 0o600),
+        "/etc/deep/er/name": ("second\n", 0o640),
+        "/etc/deep/name": ("third\n", 0o644),
+        "/root/.ssh/name": ("fourth\n", 0o600),
+        "/root/.ssh/-n": ("fifth\n", 0o755),
+    }
+    for path, (text, mode) in wanted.items():
+        guest.add(path, text, mode=f"{mode:04o}")
+
+    assert guest.apply()[:2] == (0, f"labkit-firstboot: applied {ID}\n")
+
+    for path, (text, mode) in wanted.items():
+        assert guest.text(path) == text
+        assert stat.S_IMODE((guest.root / path[1:]).stat().st_mode) == mode
+    assert stat.S_IMODE((guest.root / "etc/deep").stat().st_mode) == 0o755
+
+
+def test_seed_after_a_killed_run_is_applied_over_what_it_left(guest: Guest) -> None:
+    left = guest.root / "var/lib/labkit/stage/etc"
+    left.mkdir(parents=True)
+    (left / "hosts").write_text("half\n")
+    guest.add("/etc/hosts", "whole\n")
+
+    assert guest.apply()[0] == 0
+    assert guest.text("/etc/hosts") == "whole\n"
+    assert not left.exists()
 
 
 def test_seed_same_id_is_unchanged_and_keeps_what_the_guest_wrote(guest: Guest) -> None:
@@ -165,6 +196,7 @@ def test_sysctl_and_hostname_reach_the_running_kernel(guest: Guest) -> None:
         ("/etc//shadow", "not a plain absolute path"),
         ("/etc/", "not a plain absolute path"),
         ("/etc/$(id)", "not a plain absolute path"),
+        ("/var/lib/labkit/stage/etc/shadow", "reserved"),
     ],
 )
 def test_manifest_path_hostile_is_refused(guest: Guest, path: str, reason: str) -> None:

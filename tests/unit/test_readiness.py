@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -59,6 +60,7 @@ def waiting(server: FakeSshServer, key_file: Path, tmp_path: Path) -> Waiting:
         deadline=Deadline.after(20),
         cancelled=lambda: False,
         progress=lambda _event: None,
+        report_seconds=0.1,
     )
 
 
@@ -84,6 +86,37 @@ def test_system_that_reported_itself_is_only_asked_for_its_boot_id(
     server.answers = {readiness._BOOT_ID: (0, f"{BOOT_ID}\n", "")}
     assert wait_ready(waiting).boot_id == BOOT_ID
     assert server.commands == [readiness._BOOT_ID]
+
+
+def test_system_that_reports_itself_a_little_later_is_believed(
+    waiting: Waiting, server: FakeSshServer
+) -> None:
+    def report() -> None:
+        with waiting.firstboot_log.open("a", encoding="utf-8") as log:
+            log.write(f"labkit-firstboot: system running {BOOT_ID}\n")
+
+    def answer() -> tuple[int, str, str]:
+        threading.Timer(0.2, report).start()
+        return 0, f"{BOOT_ID}\n", ""
+
+    server.answers = {readiness._BOOT_ID: answer}
+    assert wait_ready(replace(waiting, report_seconds=10)).boot_id == BOOT_ID
+    assert server.commands == [readiness._BOOT_ID]
+
+
+def test_system_that_never_reports_itself_is_asked(
+    waiting: Waiting, server: FakeSshServer
+) -> None:
+    server.answers = {**server.answers, readiness._BOOT_ID: (0, f"{BOOT_ID}\n", "")}
+    assert wait_ready(waiting).boot_id == BOOT_ID
+    assert server.commands == [readiness._BOOT_ID, readiness._SETTLE]
+
+
+def test_ready_node_is_asked_over_the_connection_that_greeted(
+    waiting: Waiting, server: FakeSshServer
+) -> None:
+    wait_ready(waiting)
+    assert server.connections == 1
 
 
 @pytest.mark.parametrize(

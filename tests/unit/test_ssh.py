@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -84,16 +85,58 @@ def test_connect_with_nobody_listening_lists_every_address(key_file: Path) -> No
     assert "'compute'" in caught.value.message
 
 
-def test_banner_of_an_ssh_server_is_returned(server: FakeSshServer) -> None:
-    assert ssh.banner(LOCAL, timeout=5, port=server.port).startswith("SSH-2.0-")
+def test_greeting_of_an_ssh_server_can_be_gone_on_with(
+    server: FakeSshServer, key_file: Path
+) -> None:
+    greeted = ssh.greeting(LOCAL, timeout=5, port=server.port)
+    nowhere = replace(endpoint(server, key_file), addresses=(IPv4Address("127.0.0.2"),))
+    with ssh.connect(nowhere, greeted=greeted) as session:
+        assert session.address == LOCAL
+        assert session.run("hostname", timeout=5).stdout == "controller\n"
+    assert greeted.connection.fileno() == -1  # closed with the session
 
 
-def test_banner_of_something_else_is_not_taken_for_one() -> None:
+def test_greeting_gone_on_with_is_held_to_the_host_key(
+    server: FakeSshServer, key_file: Path
+) -> None:
+    other = paramiko.ECDSAKey.generate()
+    wrong = replace(
+        endpoint(server, key_file), host_key=f"{other.get_name()} {other.get_base64()}"
+    )
+    with pytest.raises(ssh.WrongHostKeyError):
+        ssh.connect(wrong, greeted=ssh.greeting(LOCAL, timeout=5, port=server.port))
+    assert server.commands == []
+
+
+def test_greeting_left_unused_is_closed(server: FakeSshServer) -> None:
+    with ssh.greeting(LOCAL, timeout=5, port=server.port) as greeted:
+        assert greeted.address == LOCAL
+    assert greeted.connection.fileno() == -1
+
+
+def test_greeting_from_silence_is_not_taken_for_an_ssh_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         # The kernel accepts for us; nothing is ever sent.
         with pytest.raises(ssh.NotReachableError, match="No SSH server answers"):
-            ssh.banner(LOCAL, timeout=0.2, port=port)
+            ssh.greeting(LOCAL, timeout=0.2, port=port)
+
+
+@pytest.mark.parametrize("said", [b"", b"220 mail.test ESMTP\r\n"])
+def test_greeting_of_something_else_is_not_taken_for_an_ssh_server(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            taken, _ = listener.accept()
+            with taken:
+                taken.sendall(said)
+
+        other = threading.Thread(target=answer)
+        other.start()
+        with pytest.raises(ssh.NotReachableError, match="not an SSH server yet") as caught:
+            ssh.greeting(LOCAL, timeout=5, port=listener.getsockname()[1])
+        other.join()
+    assert caught.value.details == (said.decode().strip(),)
 
 
 def test_generated_keys_are_private_and_kept(tmp_path: Path) -> None:
