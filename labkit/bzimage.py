@@ -47,6 +47,8 @@ PAGE_TABLE_2: Final = 0x3000
 CONTENT: Final = 0x7000
 PAGE: Final = 0x1000
 WORD: Final = 8
+# As far as the page tables reach.
+FOUR_GIB: Final = 1 << 32
 
 XZ: Final = b"\xfd7zXZ\0"
 ELF_HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -96,6 +98,8 @@ def unpacked(image: bytes) -> bytes:
     (preferred,) = struct.unpack_from("<Q", image, PREFERRED_ADDRESS)
     (init_size,) = struct.unpack_from("<I", image, INIT_SIZE)
     end = max(preferred + init_size, *(each.address + each.size for each in segments))
+    if end > FOUR_GIB:
+        _refuse(f"it asks for memory up to {end:#x}")
     header = bytearray(image[:setup])
     struct.pack_into("<I", header, SIZE_IN_PARAGRAPHS, len(program) // 16)
     # It stays where it is put, has no 64-bit entry and nothing packed.
@@ -139,6 +143,8 @@ def _segments(kernel: bytes) -> tuple[int, tuple[Segment, ...]]:
             kernel, table + index * entry_bytes
         )
         if kind == LOAD:
+            if offset + length > len(kernel):
+                _refuse("a segment reaches beyond its file")
             content = kernel[offset : offset + length].rstrip(b"\0")
             found.append(Segment(address=address, content=content, size=max(length, memory)))
     found.sort(key=lambda each: each.address)
@@ -151,7 +157,7 @@ def _check(entry: int, segments: list[Segment]) -> None:
         _refuse(f"its entry {entry:#x} lies in none of its segments")
     place = LOADED_AT + CONTENT
     for number, each in enumerate(segments):
-        following = segments[number + 1].address if number + 1 < len(segments) else 1 << 32
+        following = segments[number + 1].address if number + 1 < len(segments) else FOUR_GIB
         if each.address % WORD or each.address + each.size > following:
             _refuse("its segments overlap, lie above 4 GiB or are not aligned")
         # Moved upwards and the last first, no piece is overwritten before it was moved.

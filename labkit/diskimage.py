@@ -116,10 +116,16 @@ def unpack_kernel(tree: Path, kernel: str, progress: Callable[[str], None]) -> N
         tree: The root file system.
         kernel: Path inside it; may be a symbolic link that stays inside.
         progress: Told why a kernel stays as it is.
+
+    Raises:
+        OperationError: There is no such kernel, or it lies outside.
     """
-    path = (tree / kernel.lstrip("/")).resolve(strict=True)
+    path = (tree / kernel.lstrip("/")).resolve()
     if not path.is_relative_to(tree.resolve()):
         msg = f"'{kernel}' leads out of the root file system, to '{path}'."
+        raise OperationError(msg)
+    if not path.is_file():
+        msg = f"The root file system has no kernel '{kernel}'."
         raise OperationError(msg)
     try:
         content = bzimage.unpacked(path.read_bytes())
@@ -155,7 +161,7 @@ def build_disk(
     Raises:
         HostError: A tool is missing.
         CommandError: A tool failed.
-        OperationError: The kernel is not inside the root file system.
+        OperationError: The kernel to unpack is not in the root file system.
     """
     work = target.parent
     tree, raw, config = work / "tree", work / "disk.raw", work / "mke2fs.conf"

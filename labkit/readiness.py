@@ -273,11 +273,11 @@ def _awaited_report(waiting: Waiting) -> tuple[str, str] | None:
     def check() -> tuple[str, str]:
         report = settled_report(waiting.firstboot_log)
         if report is None:
-            msg = "no line on the firstboot port yet"
+            msg = "its system has not settled yet"
             raise NotYet(msg)
         return report
 
-    if not _readable(waiting.firstboot_log):
+    if not _has_reported(waiting.firstboot_log):
         return None
     try:
         return wait_until(
@@ -291,7 +291,8 @@ def _awaited_report(waiting: Waiting) -> tuple[str, str] | None:
         return None
 
 
-def _readable(log: Path) -> bool:
+def _has_reported(log: Path) -> bool:
+    # A log that only root may read tells nothing; the guest is asked instead.
     try:
         return last_report(log) is not None
     except PermissionError:

@@ -61,10 +61,12 @@ def _answering(endpoint: ssh.Endpoint) -> str:
     reasons: list[str] = []
     for address in endpoint.addresses:
         try:
-            with ssh.greeting(address, timeout=PROBE_SECONDS, port=endpoint.port):
-                return str(address)
+            greeted = ssh.greeting(address, timeout=PROBE_SECONDS, port=endpoint.port)
         except ssh.NotReachableError as exc:
             reasons.append(f"{address}: {' '.join(exc.details)}")
+        else:
+            greeted.connection.close()
+            return str(address)
     message = f"No address of the node '{endpoint.node}' answers."
     raise OperationError(
         message,

@@ -166,7 +166,7 @@ def loading() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:
-    """An open connection on which an SSH server has said who it is; a context manager.
+    """An open connection on which an SSH server has said who it is.
 
     Attributes:
         address: The server's address.
@@ -176,19 +176,6 @@ class Greeting:
 
     address: IPv4Address
     connection: socket.socket
-
-    def __enter__(self) -> Self:
-        """Return the greeting."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the connection."""
-        self.connection.close()
 
 
 def greeting(address: IPv4Address, *, timeout: float, port: int = PORT) -> Greeting:

@@ -31,8 +31,8 @@ WAITS_VARIABLE = "LABKIT_WAITS"
 # Names a file that the Vagrantfile waits for, so that Vagrant can load while labkit prepares.
 GATE_VARIABLE = "LABKIT_GATE"
 
-# Vagrant is a large program that runs for a second or two: Ruby spends a tenth of that time on
-# collecting garbage and on helpers for its own error messages (docs/explanation/vagrant-and-libvirt.md).
+# Vagrant is a large program that runs for a second or two, and Ruby collects garbage all the while
+# it loads (docs/explanation/vagrant-and-libvirt.md has the figures).
 _RUBY = {
     "RUBY_GC_HEAP_INIT_SLOTS": "600000",  # about 24 MiB
     "RUBY_GC_MALLOC_LIMIT": str(128 * 2**20),

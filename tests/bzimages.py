@@ -62,6 +62,8 @@ class Kernel:
         version: Of the boot protocol.
         magic: At 0x202.
         told_size: Added to the size that the packed kernel says it has.
+        cut: Bytes missing at the end of the packed file.
+        init_size: Bytes of memory it asks for, from its preferred address on.
     """
 
     entry: int = ENTRY
@@ -70,6 +72,8 @@ class Kernel:
     version: int = 0x20F
     magic: bytes = b"HdrS"
     told_size: int = 0
+    cut: int = 0
+    init_size: int = 0x200000
 
     def elf(self) -> bytes:
         """Return the kernel as an ELF file."""
@@ -84,7 +88,8 @@ class Kernel:
             *(self.elf_magic.ljust(16, b"\0"), 2, 62, 1, self.entry, table, 0, 0),
             *(table, bzimage.PROGRAM_HEADER.size, len(self.segments), 0, 0, 0),
         )
-        return first + headers + content
+        whole = first + headers + content
+        return whole[: len(whole) - self.cut]
 
     def image(self, *, packed: bytes | None = None) -> bytes:
         """Return the bzImage; `packed` takes the place of the packed kernel."""
@@ -107,6 +112,6 @@ class Kernel:
         struct.pack_into("<I", setup, 0x238, 2047)  # longest command line
         unpacker = b"unpacker".ljust(64)
         struct.pack_into("<II", setup, 0x248, len(unpacker), len(packed))
-        struct.pack_into("<QI", setup, 0x258, 0x1000000, 0x200000)
+        struct.pack_into("<QI", setup, 0x258, 0x1000000, self.init_size)
         struct.pack_into("<I", setup, 0x1F4, -(-(len(unpacker) + len(packed)) // 16))
         return bytes(setup) + unpacker + packed

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from labkit import boxes
+from labkit import boxes, bzimage
 from labkit.process import run
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ LOOK = {
     "variant": "grep ^VARIANT= /etc/os-release",
     "openvswitch": "sudo systemctl is-active openvswitch-switch",
     # The length of what is packed in the kernel's file, by its header (Linux, boot.rst).
-    "packed_kernel": "od -A n -t u4 -j 588 -N 4 /boot/vmlinuz",
+    "packed_kernel": f"od -A n -t u4 -j {bzimage.PAYLOAD + 4} -N 4 /boot/vmlinuz",
     "keys": "ls /etc/ssh; ls -A /root/.ssh 2>/dev/null",
 }
 

@@ -88,6 +88,8 @@ def test_unpacked_kernel_is_entered_at_its_entry() -> None:
         (Kernel(version=0x209), "its boot protocol is 2.09"),
         (Kernel(elf_magic=b"\x7fELF\x01\x01"), "no 64-bit ELF file"),
         (Kernel(told_size=1), "another size than it says"),
+        (Kernel(cut=8), "reaches beyond its file"),
+        (Kernel(init_size=0xFFFFFFFF), "asks for memory up to 0x100ffffff"),
         (Kernel(entry=0x900000), "its entry 0x900000 lies in none"),
         (Kernel(segments=((ENTRY + 4, b"x", 8),), entry=ENTRY + 4), "not aligned"),
         (Kernel(segments=((ENTRY, b"x", 9), (ENTRY + 8, b"x", 8))), "overlap"),
@@ -147,6 +149,12 @@ def test_unpack_kernel_of_an_unknown_kind_leaves_it_and_says_so(tmp_path: Path) 
 
     assert (tmp_path / "vmlinuz").read_bytes() == b"something else"
     assert told == ["The kernel cannot be stored unpacked: it is no bzImage. It boots as it is."]
+
+
+def test_unpack_kernel_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").symlink_to("vmlinuz-gone")
+    with pytest.raises(OperationError, match="has no kernel '/vmlinuz'"):
+        unpack_kernel(tmp_path, "/vmlinuz", print)
 
 
 def test_unpack_kernel_behind_a_link_out_of_the_tree_is_refused(tmp_path: Path) -> None:

@@ -102,6 +102,16 @@ def test_seed_files_of_one_name_and_many_modes_each_go_to_their_place(guest: Gue
     assert stat.S_IMODE((guest.root / "etc/deep").stat().st_mode) == 0o755
 
 
+def test_seed_unchanged_after_a_killed_run_removes_what_it_left(guest: Guest) -> None:
+    guest.add("/etc/hosts", "one\n")
+    guest.apply()
+    left = guest.root / "var/lib/labkit/stage/etc"
+    left.mkdir(parents=True)
+
+    assert guest.apply()[1] == f"labkit-firstboot: unchanged {ID}\n"
+    assert not left.parent.exists()
+
+
 def test_seed_after_a_killed_run_is_applied_over_what_it_left(guest: Guest) -> None:
     left = guest.root / "var/lib/labkit/stage/etc"
     left.mkdir(parents=True)
@@ -291,6 +301,7 @@ def test_owner_unknown_to_the_guest_is_refused_before_anything_is_in_place(guest
     guest.add("/etc/good", "good\n")
     guest.add("/etc/hosts", "one\n", owner="nobody-of-that-name:root")
     refused(guest, "cannot write '/etc/hosts'")
+    assert not (guest.root / "var/lib/labkit/stage").exists()
 
 
 def test_failure_reason_carries_no_control_characters(guest: Guest) -> None:

@@ -108,12 +108,6 @@ def test_greeting_gone_on_with_is_held_to_the_host_key(
     assert server.commands == []
 
 
-def test_greeting_left_unused_is_closed(server: FakeSshServer) -> None:
-    with ssh.greeting(LOCAL, timeout=5, port=server.port) as greeted:
-        assert greeted.address == LOCAL
-    assert greeted.connection.fileno() == -1
-
-
 def test_greeting_from_silence_is_not_taken_for_an_ssh_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
