@@ -66,7 +66,7 @@ bench: setup ## Measure the ratios labkit promises; writes bench.json
 	$(LABKIT) box build rehearsal-untrimmed
 	$(PYTHON) -m tests.bench --report bench.json
 
-bench-trims: setup ## Measure what each trim of the rehearsal box saves; takes a quarter of an hour
+bench-trims: setup ## Measure what each trim of the rehearsal box saves; takes half an hour
 	$(PYTHON) -m tests.bench.trims
 
 box: setup ## Build the box named by BOX

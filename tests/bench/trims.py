@@ -1,14 +1,16 @@
 """`make bench-trims`: what each trim of the rehearsal box saves, by leaving it out.
 
-Names of trims as arguments leave out those alone.
+Names of trims as arguments leave out those alone; NAME,NAME leaves out both at once.
 Builds the box once without each trim (that needs the network) and boots each build alone, in turn
-with the full set. The processor time QEMU used until SSH answered says more than the wall clock.
+with the full set, which is booted twice a turn: the row of the second says what chance alone does.
+The processor time QEMU used until SSH answered says more than the wall clock.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import statistics
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,25 +22,33 @@ from labkit.process import environment, run
 from tests.e2e.bare_guest import booted, bridge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from labkit.boxes import BoxDefinition, CachedBox
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = 2
+ROUNDS = 4
 FULL = "(nothing)"
+AGAIN = "(nothing again)"
 SECONDS = 3600.0
+HEAD = ("left out", "CPU s", "saves", "wall s", "saves", "image MB")
 
 
 def variants(definition: BoxDefinition, names: Sequence[str]) -> dict[str, BoxDefinition]:
-    """Return the full box and the box without each of the named trims or, without names, of all."""
+    """Return the full box and the box without each of the named trims or, without names, of all.
+
+    Args:
+        definition: The box.
+        names: Trims; those joined by commas are left out together.
+    """
     if not isinstance(definition.file, DebianBoxFile):
         sys.exit(f"the box '{definition.name}' has no trims")
-    unknown = ", ".join(sorted(set(names) - set(definition.file.trims)))
+    unknown = ", ".join(sorted(set(",".join(names).split(",")) - {"", *definition.file.trims}))
     if unknown:
         sys.exit(f"the box '{definition.name}' has no trim {unknown}")
-    left_out = {name: definition.without(name) for name in names or definition.file.trims}
-    return {FULL: definition, **left_out}
+    wanted = names or tuple(definition.file.trims)
+    left_out = {name: definition.without(*name.split(",")) for name in wanted}
+    return {FULL: definition, **left_out, AGAIN: definition}
 
 
 def built(cache: Path, names: Sequence[str]) -> dict[str, CachedBox]:
@@ -55,8 +65,8 @@ def boot(cache: Path, report: Path, names: Sequence[str]) -> None:
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
     with TemporaryDirectory(prefix="labkit-trims-") as directory, bridge():
         for turn in range(ROUNDS):
-            for name, box in found.items():
-                with booted(box, Path(directory) / f"{turn}{name}") as guest:
+            for at, (name, box) in enumerate(found.items()):
+                with booted(box, Path(directory) / f"{turn}-{at}") as guest:
                     wall = guest.wait_for_ssh()
                     samples[name].append((wall, cpu_seconds(guest.process.pid)))
     report.write_text(json.dumps(samples), encoding="utf-8")
@@ -68,6 +78,33 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def rows(
+    samples: Mapping[str, Sequence[tuple[float, float]]], image_mb: Mapping[str, int]
+) -> list[tuple[str, ...]]:
+    """Return a row for each variant, what costs most first: medians, and what is over the full set.
+
+    Args:
+        samples: (wall seconds, CPU seconds) of each boot, by what was left out.
+        image_mb: Size of the images, in millions of bytes, by the same names.
+    """
+    walls, cpus = (
+        {name: statistics.median(pair[at] for pair in taken) for name, taken in samples.items()}
+        for at in (0, 1)
+    )
+    order = sorted(samples, key=lambda name: (name != FULL, -cpus[name]))
+    return [
+        (
+            name,
+            f"{cpus[name]:.1f}",
+            "" if name == FULL else f"{cpus[name] - cpus[FULL]:+.1f}",
+            f"{walls[name]:.1f}",
+            "" if name == FULL else f"{walls[name] - walls[FULL]:+.1f}",
+            str(image_mb[name]),
+        )
+        for name in order
+    ]
+
+
 def main(names: Sequence[str]) -> None:
     """Build outside, boot in a network namespace, print a Markdown table."""
     with TemporaryDirectory(prefix="labkit-trims-", dir=boxes.cache_root()) as name:
@@ -76,11 +113,13 @@ def main(names: Sequence[str]) -> None:
         inside = ["unshare", "--net", sys.executable, "-m", "tests.bench.trims", "boot"]
         run([*inside, cache, report, *names], timeout=SECONDS, cwd=ROOT, env=environment())
         samples = json.loads(report.read_text(encoding="utf-8"))
-        sys.stdout.write("| left out | wall s | CPU s | image MB |\n|---|---|---|---|\n")
+        image_mb = {name: box.image_length // 10**6 for name, box in found.items()}
+        for row in (HEAD, ["---"] * len(HEAD), *rows(samples, image_mb)):
+            sys.stdout.write(f"| {' | '.join(row)} |\n")
         for trim, taken in samples.items():
-            wall, cpu = (" ".join(f"{pair[i]:.1f}" for pair in taken) for i in (0, 1))
-            size = found[trim].image_length // 10**6
-            sys.stdout.write(f"| {trim} | {wall} | {cpu} | {size} |\n")
+            sys.stdout.write(
+                f"{trim}: {' '.join(f'{wall:.1f}/{cpu:.1f}' for wall, cpu in taken)}\n"
+            )
 
 
 if __name__ == "__main__":
