@@ -262,6 +262,7 @@ class _Bringup:
             vagrant.Machines(
                 root=self.session.directory.vagrant,
                 log=self.session.directory.logs / "vagrant.log",
+                cache=boxes.cache_root(),
             ).up(
                 tuple(node.name for node in creating),
                 gate=self.session.directory.gate,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit import vagrant
+from labkit.boxes import cache_root
 from labkit.domain_xml import DomainState
 from labkit.errors import LabkitError, OperationError, UsageError
 from labkit.lablock import lab_lock
@@ -194,7 +195,9 @@ class _Remains:
             return "knows no machine"
         try:
             vagrant.Machines(
-                root=self.directory.vagrant, log=self.directory.logs / "vagrant.log"
+                root=self.directory.vagrant,
+                log=self.directory.logs / "vagrant.log",
+                cache=cache_root(),
             ).destroy()
         except LabkitError as exc:
             log.warning("vagrant destroy failed: %s %s", exc.message, exc.details)

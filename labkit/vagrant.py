@@ -40,14 +40,18 @@ _RUBY = {
     "RUBY_GC_OLDMALLOC_LIMIT": str(128 * 2**20),
 }
 
+# Vagrant's Ruby reads labkit_bootsnap.rb in it first.
+_RUBY_FILES = Path(__file__).with_name("ruby")
+
 _CLEARED = ("VAGRANT_VAGRANTFILE", "VAGRANT_CWD", "VAGRANT_NO_PARALLEL", "LIBVIRT_DEFAULT_URI")
 
 
 class _Vagrant(vagrant.Vagrant):
     """python-vagrant with labkit's way of running commands."""
 
-    def __init__(self, root: Path, log: Path) -> None:
-        super().__init__(root=str(root), env=_environment())
+    def __init__(self, root: Path, log: Path, cache: Path | None = None) -> None:
+        kept = {} if cache is None else _kept_between_starts(cache)
+        super().__init__(root=str(root), env={**_environment(), **kept})
         self._log = log
         self.timeout = DESTROY_SECONDS
         self.cancelled: Callable[[], bool] | None = None
@@ -87,10 +91,12 @@ class Machines:
     Attributes:
         root: Directory of the Vagrantfile and of Vagrant's own data.
         log: File that Vagrant's output is appended to.
+        cache: labkit's cache, in which Ruby keeps what it compiled of Vagrant; used if possible.
     """
 
     root: Path
     log: Path
+    cache: Path
 
     def up(self, names: tuple[str, ...], *, gate: Path, cancelled: Callable[[], bool]) -> None:
         """Create and start the named machines in one Vagrant process, without waiting for SSH.
@@ -105,7 +111,7 @@ class Machines:
         Raises:
             CommandError: Vagrant failed; its last lines are in the details.
         """
-        machines = _Vagrant(self.root, self.log)
+        machines = _Vagrant(self.root, self.log, self.cache)
         machines.timeout = UP_SECONDS
         machines.cancelled = cancelled
         machines.env[WAITS_VARIABLE] = "1"
@@ -120,7 +126,7 @@ class Machines:
         Raises:
             CommandError: Vagrant failed; the caller removes what is left through libvirt.
         """
-        _Vagrant(self.root, self.log).destroy()
+        _Vagrant(self.root, self.log, self.cache).destroy()
 
 
 def adopt(root: Path, machine: str, uuid: UUID) -> None:
@@ -213,3 +219,22 @@ def _environment() -> dict[str, str]:
         **{name: value for name, value in _RUBY.items() if name not in os.environ},
     )
     return {key: value for key, value in merged.items() if key not in _CLEARED}
+
+
+def _kept_between_starts(cache: Path) -> dict[str, str]:
+    # Ruby compiles all of Vagrant at every start, unless Bootsnap is installed and may keep it.
+    directory = cache / "bootsnap"
+    library, option = os.environ.get("RUBYLIB"), os.environ.get("RUBYOPT")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What another user could write there would run as this one.
+        usable = directory.stat().st_uid == os.geteuid()
+    except OSError:
+        return {}
+    if not usable or ":" in str(_RUBY_FILES):
+        return {}
+    return {
+        "RUBYLIB": f"{_RUBY_FILES}:{library}" if library else str(_RUBY_FILES),
+        "RUBYOPT": f"{option or ''} -rlabkit_bootsnap".strip(),
+        "LABKIT_BOOTSNAP": str(directory),
+    }

@@ -79,7 +79,7 @@ def test_wheel_carries_every_shipped_file_and_no_test(wheel: Path) -> None:
     }
     assert shipped
     assert shipped | {"labkit/data/Vagrantfile.j2", "labkit/data/lab.yaml"} <= names
-    assert "labkit/py.typed" in names
+    assert {"labkit/py.typed", "labkit/ruby/labkit_bootsnap.rb"} <= names
     assert not [name for name in names if name.startswith("tests/")]
 
 

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from labkit import vagrant
 from labkit.errors import CommandError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SCRIPT = """\
 #!/bin/sh
@@ -42,7 +39,14 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def machines(tmp_path: Path) -> vagrant.Machines:
     (tmp_path / "root").mkdir()
-    return vagrant.Machines(root=tmp_path / "root", log=tmp_path / "vagrant.log")
+    return vagrant.Machines(
+        root=tmp_path / "root", log=tmp_path / "vagrant.log", cache=tmp_path / "cache"
+    )
+
+
+def environment_in(record: Path) -> dict[str, str]:
+    lines = (record / "environment").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines)
 
 
 def test_up_is_one_process_for_all_machines_without_waiting(
@@ -59,14 +63,44 @@ def test_up_is_one_process_for_all_machines_without_waiting(
     arguments = (record / "arguments").read_text().split()
     assert arguments[:3] == ["up", "controller", "compute"]
     assert {"--no-provision", "--no-destroy-on-error", "--provider=libvirt"} < set(arguments)
-    environment = dict(
-        line.split("=", 1) for line in (record / "environment").read_text().splitlines()
-    )
+    environment = environment_in(record)
     assert environment["LABKIT_WAITS"] == "1"
     assert environment["VAGRANT_CHECKPOINT_DISABLE"] == "1"
     assert "VAGRANT_VAGRANTFILE" not in environment
     assert "LIBVIRT_DEFAULT_URI" not in environment
     assert (record / "directory").read_text().strip() == str(machines.root)
+
+
+def test_ruby_may_keep_what_it_compiled_in_labkits_cache(
+    machines: vagrant.Machines, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUBYOPT", "-W0")
+    monkeypatch.setenv("RUBYLIB", "/elsewhere")
+    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    environment = environment_in(record)
+    assert environment["RUBYOPT"] == "-W0 -rlabkit_bootsnap"
+    first, *others = environment["RUBYLIB"].split(":")
+    assert (Path(first) / "labkit_bootsnap.rb").is_file()
+    assert others == ["/elsewhere"]
+    kept = machines.cache / "bootsnap"
+    assert environment["LABKIT_BOOTSNAP"] == str(kept)
+    assert kept.stat().st_mode & 0o777 == 0o700
+
+
+def test_ruby_keeps_nothing_where_the_cache_cannot_be_made(
+    machines: vagrant.Machines, record: Path
+) -> None:
+    machines.cache.write_text("a file where a directory should be")
+    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    assert not {"RUBYOPT", "RUBYLIB", "LABKIT_BOOTSNAP"} & set(environment_in(record))
+
+
+def test_ruby_keeps_nothing_in_a_directory_of_another_user(
+    machines: vagrant.Machines, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 4242)
+    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    assert "RUBYOPT" not in environment_in(record)
 
 
 def test_output_is_appended_to_the_log(machines: vagrant.Machines, record: Path) -> None:
