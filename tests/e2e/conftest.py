@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from labkit.process import CommandResult
 
+# A background job of a shell ignores SIGINT, and whatever nohup starts SIGHUP; tests send both.
 ENTER = (
+    "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "
     "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
     "from labkit.sandbox import SandboxOptions, enter; "
     "enter(sys.argv[3:], options=SandboxOptions(cache=Path(sys.argv[2])))"
