@@ -40,8 +40,8 @@ _RUBY = {
     "RUBY_GC_OLDMALLOC_LIMIT": str(128 * 2**20),
 }
 
-# Vagrant's Ruby reads labkit_bootsnap.rb in it first.
-_RUBY_FILES = Path(__file__).with_name("ruby")
+# What Vagrant's Ruby reads first.
+_BOOTSNAP = Path(__file__).with_name("ruby") / "labkit_bootsnap.rb"
 
 _CLEARED = ("VAGRANT_VAGRANTFILE", "VAGRANT_CWD", "VAGRANT_NO_PARALLEL", "LIBVIRT_DEFAULT_URI")
 
@@ -224,17 +224,14 @@ def _environment() -> dict[str, str]:
 def _kept_between_starts(cache: Path) -> dict[str, str]:
     # Ruby compiles all of Vagrant at every start, unless Bootsnap is installed and may keep it.
     directory = cache / "bootsnap"
-    library, option = os.environ.get("RUBYLIB"), os.environ.get("RUBYOPT")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What another user could write there would run as this one.
         usable = directory.stat().st_uid == os.geteuid()
     except OSError:
         return {}
-    if not usable or ":" in str(_RUBY_FILES):
+    # RUBYOPT is split at white space and knows no quotes.
+    if not usable or len(str(_BOOTSNAP).split()) > 1:
         return {}
-    return {
-        "RUBYLIB": f"{_RUBY_FILES}:{library}" if library else str(_RUBY_FILES),
-        "RUBYOPT": f"{option or ''} -rlabkit_bootsnap".strip(),
-        "LABKIT_BOOTSNAP": str(directory),
-    }
+    options = f"{os.environ.get('RUBYOPT', '')} -r{_BOOTSNAP}".strip()
+    return {"RUBYOPT": options, "LABKIT_BOOTSNAP": str(directory)}

@@ -20,11 +20,11 @@ module LabkitBootsnap
     Zlib.crc32(known.inspect).to_s(16)
   end
 
-  def self.make(cache)
+  def self.make(directory, cache)
     return if Dir.exist?(cache)
 
     require 'fileutils'
-    Dir.glob("#{File.dirname(cache)}/*") { |old| FileUtils.rm_rf(old) }
+    Dir.children(directory).each { |old| FileUtils.rm_rf("#{directory}/#{old}") }
     Dir.mkdir(cache)
   end
 
@@ -32,7 +32,7 @@ module LabkitBootsnap
     require 'bootsnap'
     require 'zlib'
     cache = "#{directory}/#{installed}"
-    make(cache)
+    make(directory, cache)
     # development_mode: what is not in the cache is looked for as usual.
     Bootsnap.setup(cache_dir: cache, development_mode: true, compile_cache_yaml: false, compile_cache_json: false)
     RubyVM::InstructionSequence.singleton_class.prepend(Tolerant)

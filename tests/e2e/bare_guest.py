@@ -246,6 +246,15 @@ printf '%s\n' DEVICE=enp0s3 NAME=enp0s3 DEVICETYPE=ovs TYPE=OVSPort OVS_BRIDGE=b
   BOOTPROTO=none >ifcfg-enp0s3
 systemctl restart network
 """
+# What a killed labkit-firstboot leaves, a mounted seed or only the directory for it, then a run of it,
+# which unmounts its own in the background.
+LEFT_SEEDS = r"""
+mkdir -m 700 /run/labkit-seed.mounted /run/labkit-seed.empty
+mount -o ro /dev/sr0 /run/labkit-seed.mounted
+/usr/sbin/labkit-firstboot | head -n 1
+for _ in {1..40}; do compgen -G '/run/labkit-seed.*' >/dev/null || break; sleep 0.25; done
+compgen -G '/run/labkit-seed.*'
+"""
 LOOK = {
     "state": "sudo systemctl is-system-running --wait",
     "failed": "sudo systemctl --failed --no-legend --plain",
@@ -259,6 +268,7 @@ LOOK = {
     # The length of what is packed in the kernel's file, by its header (Linux, boot.rst).
     "packed_kernel": f"od -A n -t u4 -j {bzimage.PAYLOAD + 4} -N 4 /boot/vmlinuz",
     "keys": "ls /etc/ssh; ls -A /root/.ssh 2>/dev/null",
+    "left_seeds": f"sudo bash -c {shlex.quote(LEFT_SEEDS)}",
 }
 
 

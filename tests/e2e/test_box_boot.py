@@ -75,6 +75,13 @@ def test_guest_runs_a_kernel_that_is_stored_unpacked(seen: dict[str, str]) -> No
     assert seen["packed_kernel"] == "0"
 
 
+def test_seed_that_a_killed_firstboot_left_mounted_is_gone_after_the_next(
+    seen: dict[str, str],
+) -> None:
+    (report,) = seen["left_seeds"].splitlines()
+    assert report.startswith("labkit-firstboot: unchanged ")
+
+
 def test_guest_starts_openvswitch_when_an_ifcfg_asks_for_it(seen: dict[str, str]) -> None:
     assert seen["openvswitch"] == "inactive"
     bridge = next(line for line in seen["ovs_addresses"].splitlines() if line.startswith("br-ex"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,6 +150,17 @@ def test_another_set_of_gems_replaces_what_was_kept(
     assert start(machines)
     (second,) = (machines.cache / "bootsnap").iterdir()
     assert second != first
+
+
+@pytest.mark.usefixtures("bootsnap")
+def test_cache_whose_name_is_a_pattern_costs_nobody_a_file(
+    machines: vagrant.Machines, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "bootsnap" / "mine").mkdir(parents=True)
+    assert start(replace(machines, cache=tmp_path / "{a,b}"))
+    assert (tmp_path / "a/bootsnap/mine").is_dir()
+    assert (tmp_path / "b/bootsnap/mine").is_dir()
 
 
 def test_vagrant_starts_without_bootsnap(
