@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.bringup import up
 from labkit.deploy import deploy
 from labkit.deployment import SINGLE_NODE
 from labkit.errors import OperationError
+from labkit.up import up
 
 if TYPE_CHECKING:
     from labkit.deploy_report import DeployReport

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from labkit.box_file import BoxFile
 
 # Raised by hand when box_build or diskimage makes something else of the same files.
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 BOX_VERSION = "1.0.0"
 FIRSTBOOT_FILES = ("labkit-firstboot", "labkit-firstboot.service")
 KICKSTART = "ks.cfg"  # among the sources of a box that anaconda installs
@@ -127,12 +125,6 @@ class CachedBox:
     virtual_size_gib: int
     catalog: Path
     sha256: str
-
-
-def cache_root() -> Path:
-    """Return labkit's cache directory: LABKIT_CACHE_DIR, or where this system keeps caches."""
-    chosen = os.environ.get("LABKIT_CACHE_DIR")
-    return Path(chosen).absolute() if chosen else user_cache_path("labkit")
 
 
 def known_boxes(root: Path | None = None) -> tuple[BoxDefinition, ...]:

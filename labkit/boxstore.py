@@ -6,8 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from labkit import boxes, vagrant
+from labkit.cache import cache_root
 from labkit.errors import HostError, OperationError
-from labkit.session import POOL, libvirt
+from labkit.host import POOL, libvirt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ def ensure(hypervisor: Hypervisor, box: boxes.CachedBox, *, overlays: int, log_f
     storage = hypervisor.storage
     name = vagrant.box_volume(box.vagrant_name, box.vagrant_version)
     # Two labs at once must not upload the same volume at the same time.
-    with boxes.box_lock(f"pool-{box.name}", boxes.cache_root()):
+    with boxes.box_lock(f"pool-{box.name}", cache_root()):
         intact = storage.volume_intact(
             POOL, name, box.box_file, offset=box.image_offset, length=box.image_length
         )
@@ -84,6 +85,6 @@ def forget(definition: boxes.BoxDefinition) -> tuple[str, ...]:
         # The cache can be freed on a host where libvirtd is not running.
         log.warning("the pool was not looked at: %s", exc.message)
     name = boxes.vagrant_name(definition)
-    if vagrant.remove_box(name, boxes.BOX_VERSION, boxes.cache_root() / "vagrant.log"):
+    if vagrant.remove_box(name, boxes.BOX_VERSION, cache_root() / "vagrant.log"):
         removed.append(f"removed {name} from Vagrant's boxes")
     return tuple(removed)

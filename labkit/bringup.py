@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from labkit import boxes, boxstore, kvm, render, retry, sandbox, seed, vagrant
+from labkit import boxes, boxstore, kvm, render, retry, sandbox, seed, vagrantfile
+from labkit.cache import cache_root
 from labkit.errors import HostError, LabkitError, UsageError, joined
 from labkit.guestfiles import compose_seeds, have_keys, make_keys
-from labkit.lablock import lab_lock
+from labkit.headstart import HeadStart, machines
+from labkit.host import POOL, libvirt, look
 from labkit.plan import (
     Action,
     NodePlan,
@@ -24,15 +26,14 @@ from labkit.plan import (
 )
 from labkit.progress import LAB, Event, Phase, stage
 from labkit.readiness import Ready, Waiting, wait_ready
-from labkit.session import POOL, Session, libvirt, look, user_key
 from labkit.snapshots import heal
-from labkit.state import LabState, NodeState, write_atomically
+from labkit.state import LabState, NodeState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from labkit.hypervisor import Hypervisor
+    from labkit.session import Session
     from labkit.topology import ResolvedNode
 
 log = logging.getLogger(__name__)
@@ -53,48 +54,53 @@ class UpReport:
     ready: tuple[Ready, ...]
 
 
-def up(session: Session, *, dry_run: bool = False) -> UpReport:
-    """Bring the lab up; whatever is already there and right stays untouched.
+def bring_up(session: Session, pool: Executor, early: HeadStart | None) -> UpReport:
+    """Bring a lab up that the caller holds.
+
+    Args:
+        session: The lab.
+        pool: Has a thread for every node, and two for Vagrant.
+        early: A Vagrant that is loading already; dropped when it is not what is needed.
 
     Raises:
         HostError: libvirt, a bridge, a tool, the box or space is missing.
         OperationError: Something foreign is in the way, or a node did not become ready.
     """
-    if dry_run:
-        return UpReport(plan=_dry_plan(session), ready=())
-    with lab_lock(session.directory, "up"):
-        session.directory.create()
-        heal(session)
-        state = session.state()
-        if not state.nodes:
-            # Before anything is made: a box that does not exist is the user's typing error.
-            boxes.find_box(session.lab.box)
-        seeds = compose_seeds(session) if have_keys(session) else {}
-        ids = {name: item.seed_id for name, item in seeds.items()}
-        with libvirt() as hypervisor:
-            plan = plan_up(session.lab, state, look(hypervisor), seeds=ids)
-            ready = _Bringup(session, hypervisor, seeds, plan).run(state)
-        return UpReport(plan=plan, ready=ready)
+    heal(session)
+    state = session.state()
+    if not state.nodes:
+        # Before anything is made: a box that does not exist is the user's typing error.
+        boxes.find_box(session.lab.box)
+    seeds = compose_seeds(session) if have_keys(session) else {}
+    ids = {name: item.seed_id for name, item in seeds.items()}
+    with libvirt() as hypervisor:
+        plan = plan_up(session.lab, state, look(hypervisor), seeds=ids)
+        bringup = _Bringup(session, hypervisor, pool, seeds=seeds, plan=plan, early=early)
+        ready = bringup.run(state)
+    return UpReport(plan=plan, ready=ready)
 
 
-def _dry_plan(session: Session) -> UpPlan:
+def dry_run(session: Session) -> UpReport:
+    """Return what `bring_up` would do, and change nothing.
+
+    Raises:
+        HostError: libvirt does not answer, or a bridge is missing.
+        OperationError: Something foreign is in the way.
+    """
     boxes.find_box(session.lab.box)
     state = session.state()
     recorded = {name: node.seed for name, node in state.nodes.items()}
     with libvirt() as hypervisor:
-        return plan_up(
+        plan = plan_up(
             session.lab,
             state,
             look(hypervisor, define_pool=False),
             seeds=recorded,
         )
+    return UpReport(plan=plan, ready=())
 
 
-def _ensure_box(session: Session) -> boxes.CachedBox:
-    definition = boxes.find_box(session.lab.box)
-    found = boxes.cached(definition, boxes.cache_root())
-    if found is not None:
-        return found
+def _build(session: Session, definition: boxes.BoxDefinition) -> boxes.CachedBox:
     if sandbox.inside(os.environ) and definition.file.builder == "mmdebstrap":
         message = f"The box '{definition.name}' is not built, and a sandbox has no network."
         raise HostError(message, hint=f"Outside, run 'labkit box build {definition.name}'.")
@@ -107,9 +113,7 @@ def _ensure_box(session: Session) -> boxes.CachedBox:
         session.progress(Event(node=LAB, stage=line, phase=Phase.STARTED))
 
     with stage(session.progress, LAB, "building the box") as current:
-        built = box_build.build(
-            definition, boxes.cache_root(), told, cancelled=session.cancelled.is_set
-        )
+        built = box_build.build(definition, cache_root(), told, cancelled=session.cancelled.is_set)
         current.note = built.key[:12]
     return built
 
@@ -121,11 +125,16 @@ class _Bringup:
         self,
         session: Session,
         hypervisor: Hypervisor,
+        pool: Executor,
+        *,
         seeds: Mapping[str, seed.Seed],
         plan: UpPlan,
+        early: HeadStart | None,
     ) -> None:
         self.session = session
         self.hypervisor = hypervisor
+        self.pool = pool
+        self.early = early
         self.seeds = seeds
         self.plan = plan
         self.lab = session.lab
@@ -134,26 +143,32 @@ class _Bringup:
 
     def run(self, state: LabState) -> tuple[Ready, ...]:
         creating = self.plan.of(Action.CREATE, Action.RECREATE)
-        with ThreadPoolExecutor(max_workers=len(self.lab.nodes) + 1) as pool:
-            try:
-                if self.plan.changes:
-                    state = self._claim(state)
-                    self._clear(self.plan.of(Action.RECREATE))
-                self._box(creating)
-                # Vagrant loads for most of a second; the rest is prepared meanwhile.
-                made = pool.submit(self._create, creating)
-                self._furnish(creating)
-                self._switch_on()
-                waiting = [
-                    pool.submit(self._ready, item, lambda: _succeeded(made))
-                    for item in self.plan.nodes
-                ]
-                made.add_done_callback(lambda done: self._record(state, done))
-                self._collect(made, waiting)
-            except BaseException:
-                self.session.cancelled.set()
-                raise
+        if self.early is not None and self.early.names != _names(creating):
+            self._drop_early()
+        try:
+            if self.plan.changes:
+                state = self._claim(state)
+                self._clear(self.plan.of(Action.RECREATE))
+            self._box(creating)
+            # Vagrant loads for most of a second; the rest is prepared meanwhile.
+            made = self.pool.submit(self._create, creating)
+            self._furnish(creating)
+            self._switch_on()
+            waiting = [
+                self.pool.submit(self._ready, item, lambda: _succeeded(made))
+                for item in self.plan.nodes
+            ]
+            made.add_done_callback(lambda done: self._record(state, done))
+            self._collect(made, waiting)
+        except BaseException:
+            self.session.cancelled.set()
+            raise
         return tuple(future.result() for future in waiting)
+
+    def _drop_early(self) -> None:
+        if self.early is not None:
+            self.early.drop()
+            self.early = None
 
     def _claim(self, state: LabState) -> LabState:
         """Write down what is about to be made, before it is made."""
@@ -213,7 +228,12 @@ class _Bringup:
         if not creating:
             return
         self.session.directory.gate.unlink(missing_ok=True)
-        box = _ensure_box(self.session)
+        definition = boxes.find_box(self.lab.box)
+        box = boxes.cached(definition, cache_root())
+        if box is None:
+            # A build takes minutes, in which nothing should lie about waiting.
+            self._drop_early()
+            box = _build(self.session, definition)
         with stage(self.session.progress, LAB, "box volume") as current:
             current.note = boxstore.ensure(
                 self.hypervisor,
@@ -221,19 +241,23 @@ class _Bringup:
                 overlays=len(creating),
                 log_file=self.session.directory.logs / "vagrant.log",
             )
-        write_vagrantfile(self.session, box, accelerated=self.accelerated)
+        vagrantfile.write(self.session, box, accelerated=self.accelerated)
 
     def _furnish(self, creating: tuple[ResolvedNode, ...]) -> None:
         """Make what the machines need before they start, then let Vagrant make them."""
-        if not have_keys(self.session):
-            with stage(self.session.progress, LAB, "keys"):
-                make_keys(self.session)
-            self.seeds = compose_seeds(self.session)
+        keys = None if have_keys(self.session) else self.pool.submit(self._keys)
         self._networks()
+        if keys is not None:
+            keys.result()
+            self.seeds = compose_seeds(self.session)
         # A node that is off takes a changed lab.yaml from its seed at this start.
         self._seed((*creating, *self.plan.of(Action.START)))
         if creating:
             self.session.directory.gate.touch()
+
+    def _keys(self) -> None:
+        with stage(self.session.progress, LAB, "keys"):
+            make_keys(self.session)
 
     def _seed(self, nodes: tuple[ResolvedNode, ...]) -> None:
         if not nodes:
@@ -259,12 +283,11 @@ class _Bringup:
         if not creating:
             return
         with stage(self.session.progress, LAB, "vagrant up"):
-            vagrant.Machines(
-                root=self.session.directory.vagrant,
-                log=self.session.directory.logs / "vagrant.log",
-                cache=boxes.cache_root(),
-            ).up(
-                tuple(node.name for node in creating),
+            if self.early is not None:
+                self.early.made.result()
+                return
+            machines(self.session.directory).up(
+                _names(creating),
                 gate=self.session.directory.gate,
                 cancelled=self.session.cancelled.is_set,
             )
@@ -315,13 +338,17 @@ class _Bringup:
             raise joined(errors, f"{len(errors)} things failed while the lab came up.")
 
 
+def _names(nodes: tuple[ResolvedNode, ...]) -> tuple[str, ...]:
+    return tuple(node.name for node in nodes)
+
+
 def _succeeded(future: Future[None]) -> bool:
     return future.done() and future.exception() is None
 
 
 def accelerated(hypervisor: Hypervisor) -> bool:
     """Return whether guests run under KVM: libvirt offers it and a tiny guest really ran."""
-    return hypervisor.domain_capabilities().has_kvm and kvm.probe(cache=boxes.cache_root()).usable
+    return hypervisor.domain_capabilities().has_kvm and kvm.probe(cache=cache_root()).usable
 
 
 def boot_budget(environment: Mapping[str, str], *, accelerated: bool) -> float:
@@ -343,48 +370,3 @@ def boot_budget(environment: Mapping[str, str], *, accelerated: bool) -> float:
         message = f"{BOOT_SECONDS_VARIABLE} is '{wanted}'; expected seconds, such as '900'."
         raise UsageError(message)
     return seconds
-
-
-def write_vagrantfile(session: Session, box: boxes.CachedBox, *, accelerated: bool) -> None:
-    """Write the Vagrantfile where Vagrant runs, and every rendered file for reading."""
-    with libvirt() as hypervisor:
-        pool_path = hypervisor.storage.pool(POOL).path
-    settings = vagrant_settings(
-        session, box.vagrant_name, box.vagrant_version, accelerated=accelerated, pool=pool_path
-    )
-    for name, text in render.render_all(session.lab, settings).items():
-        target = session.directory.rendered / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Only read by people: not worth flushing each to disk while Vagrant waits to be started.
-        target.write_text(text, encoding="utf-8")
-    text = render.vagrantfile(session.lab, settings)
-    write_atomically(session.directory.vagrant / "Vagrantfile", text)
-
-
-def vagrant_settings(
-    session: Session,
-    box_name: str,
-    box_version: str,
-    *,
-    accelerated: bool,
-    pool: Path | None,
-) -> render.VagrantSettings:
-    """Return what the Vagrantfile needs beside the lab itself.
-
-    Raises:
-        HostError: The storage pool is not a directory.
-    """
-    if pool is None:
-        message = f"The storage pool '{POOL}' is not a directory; labkit needs one for the seeds."
-        raise HostError(message, hint=f"'virsh pool-dumpxml {POOL}' shows what it is.")
-    nodes = session.lab.nodes
-    return render.VagrantSettings(
-        box_name=box_name,
-        box_version=box_version,
-        domain_type="kvm" if accelerated else "qemu",
-        storage_pool=POOL,
-        seed_paths={node.name: pool / seed_volume(node) for node in nodes},
-        console_paths={node.name: session.directory.console_log(node.name) for node in nodes},
-        firstboot_paths={node.name: session.directory.firstboot_log(node.name) for node in nodes},
-        private_key_path=user_key(session.directory),
-    )

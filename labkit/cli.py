@@ -148,8 +148,8 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the lab up: box, networks, seeds, machines, and proof that each is ready."""
-    from labkit.bringup import up as bring_up
     from labkit.cli_session import working
+    from labkit.up import up as bring_up
 
     with working(lab, "up", box=box, changes=not dry_run) as session:
         report = bring_up(session, dry_run=dry_run)
@@ -373,7 +373,7 @@ def sandbox(
     ] = None,
 ) -> None:
     """Run a command in a private libvirt host that dies with it and touches nothing else."""
-    from labkit.boxes import cache_root
+    from labkit.cache import cache_root
     from labkit.sandbox import SandboxOptions, enter
 
     enter(command or [], options=SandboxOptions(cache=cache_root()))

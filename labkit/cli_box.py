@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from labkit.cache import cache_root
 from labkit.errors import OperationError
 
 box_app = typer.Typer(
@@ -33,7 +34,7 @@ def build(name: NameArgument, *, iso: IsoOption = None) -> None:
     from labkit.output import notice
 
     definition = boxes.find_box(name)
-    built = box_build.build(definition, boxes.cache_root(), progress=notice, own_iso=iso)
+    built = box_build.build(definition, cache_root(), progress=notice, own_iso=iso)
     notice(f"{name}: {built.box_file}")
 
 
@@ -60,7 +61,7 @@ def why(
     from labkit import boxes
 
     definition = boxes.find_box(name)
-    reason = boxes.reason_to_build(definition, boxes.cache_root())
+    reason = boxes.reason_to_build(definition, cache_root())
     if as_json:
         data = {
             "name": name,
@@ -89,7 +90,7 @@ def list_boxes(
     from labkit import boxes
     from labkit.output import print_table
 
-    found = [(item, boxes.cached(item, boxes.cache_root())) for item in boxes.known_boxes()]
+    found = [(item, boxes.cached(item, cache_root())) for item in boxes.known_boxes()]
     if as_json:
         data = [
             {
@@ -122,7 +123,7 @@ def verify(name: NameArgument) -> None:
     from labkit import boxes
     from labkit.output import notice
 
-    box = boxes.cached(boxes.find_box(name), boxes.cache_root())
+    box = boxes.cached(boxes.find_box(name), cache_root())
     if box is None:
         message = f"The box '{name}' is not built, so there is nothing to verify."
         raise OperationError(message, hint=f"Run 'labkit box build {name}'.")
@@ -145,10 +146,10 @@ def remove(name: NameArgument) -> None:
     from labkit.output import notice
 
     definition = boxes.find_box(name)
-    downloaded = kickstart_build.downloaded_iso(definition, boxes.cache_root())
+    downloaded = kickstart_build.downloaded_iso(definition, cache_root())
     for line in forget(definition):
         notice(line)
-    if not boxes.remove(name, boxes.cache_root()):
+    if not boxes.remove(name, cache_root()):
         notice(f"{name}: nothing was cached")
     else:
         notice(f"{name}: removed from the cache")

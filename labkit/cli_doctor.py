@@ -35,7 +35,7 @@ def doctor(
 
 
 def _host(lab: Path, box: str | None, *, as_json: bool) -> None:
-    from labkit.boxes import cache_root
+    from labkit.cache import cache_root
     from labkit.cli_session import looking
     from labkit.doctor import Level, examine
 

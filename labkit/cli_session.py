@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import threading
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from labkit.progress import Event
+    from labkit.progress import Event, Progress
 
 
 def _silent(_event: Event) -> None:
@@ -28,11 +29,27 @@ def looking(lab: Path, *, box: str | None = None) -> Session:
 def working(lab: Path, verb: str, *, box: str | None = None, changes: bool) -> Iterator[Session]:
     """Open a session whose progress is shown, and logged when the verb changes something."""
     from labkit import logfile
-    from labkit.output import shown_progress
 
     session = open_session(lab, _silent, box=box)
     if changes:
         session.directory.create()
         logfile.start(session.directory.logs, verb)
-    with shown_progress() as progress:
-        yield replace(session, progress=progress)
+    with ExitStack() as stack:
+        yield replace(session, progress=_Shown(stack))
+
+
+class _Shown:
+    """Shows progress from the first event on: what shows it takes long to load."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._lock = threading.Lock()
+        self._show: Progress | None = None
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if self._show is None:
+                from labkit.output import shown_progress
+
+                self._show = self._stack.enter_context(shown_progress())
+        self._show(event)

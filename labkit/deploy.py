@@ -16,6 +16,7 @@ from labkit.deploy_report import DeployReport
 from labkit.detached import RunSample, RunState
 from labkit.domain_xml import DomainState
 from labkit.errors import OperationError
+from labkit.host import libvirt
 from labkit.lablock import lab_lock
 from labkit.link import Link
 from labkit.packstack import answers, options, passwords, preparation
@@ -26,7 +27,6 @@ from labkit.packstack_failures import run_failed
 from labkit.packstack_run import PACKSTACK, RunOutcome, Watcher
 from labkit.preparing import prepare
 from labkit.progress import LAB, Event, Phase
-from labkit.session import libvirt
 from labkit.settling import settled
 from labkit.topology import Form, Repositories
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from labkit import boxes, kvm, process, vagrant
 from labkit.domain_xml import DomainState
 from labkit.errors import LabkitError
+from labkit.host import POOL, libvirt, look
 from labkit.libvirt_errors import NotFoundError
 from labkit.plan import Seen, plan_up
-from labkit.session import POOL, libvirt, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable

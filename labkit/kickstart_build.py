@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from labkit import __version__, download, hypervisor, kvm
 from labkit.box_file import KickstartBoxFile
-from labkit.boxes import BUILDER_VERSION, KICKSTART, cache_root
+from labkit.boxes import BUILDER_VERSION, KICKSTART
+from labkit.cache import cache_root
 from labkit.errors import UsageError
 from labkit.install import KICKSTART_LABEL, InstallJob, install
 from labkit.install_log import Source

@@ -11,12 +11,12 @@ from xml.etree import ElementTree as ET
 
 from labkit import report as reports
 from labkit import snapshots
-from labkit.bringup import up
 from labkit.deploy import SNAPSHOT, deploy
 from labkit.errors import LabkitError
 from labkit.settling import prove_deployed
 from labkit.teardown import destroy
 from labkit.teardown_when import Destroy
+from labkit.up import up
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,8 +6,7 @@ import logging
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from labkit import boxes, render, scenarios, seed
-from labkit.bringup import vagrant_settings
+from labkit import boxes, render, scenarios, seed, vagrantfile
 from labkit.errors import UsageError
 from labkit.packstack import answers, passwords
 
@@ -36,7 +35,7 @@ def write_preview(session: Session, directory: Path) -> int:
     Raises:
         UsageError: DIR exists and is not an empty directory, or cannot be written.
     """
-    settings = vagrant_settings(
+    settings = vagrantfile.settings_for(
         session,
         _box_name(session.lab.box),
         boxes.BOX_VERSION,

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labkit import boxes, snapshots, ssh, tunnel_proof
-from labkit.bringup import up
 from labkit.deploy import SNAPSHOT, deploy
 from labkit.errors import OperationError
 from labkit.report import summary
 from labkit.settling import settled
 from labkit.status import LabStatus, status
 from labkit.teardown import destroy
+from labkit.up import up
 
 if TYPE_CHECKING:
     from collections.abc import Callable

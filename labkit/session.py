@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from labkit import config, hostnet, ssh
+from labkit import config, ssh
 from labkit.errors import OperationError, UsageError
-from labkit.hypervisor import Hypervisor, connect
-from labkit.libvirt_errors import NotFoundError
-from labkit.plan import Seen
 from labkit.resolve import resolve
 from labkit.state import LabDirectory, LabState, lab_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from labkit.progress import Progress
     from labkit.topology import ResolvedLab, ResolvedNode
-
-POOL = "default"
-URI = "qemu:///system"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,37 +115,3 @@ def open_session(lab_file: Path, progress: Progress, *, box: str | None = None) 
     if override:
         lab = replace(lab, box=override)
     return Session(lab=lab, lab_file=lab_file, directory=directory, progress=progress)
-
-
-@contextmanager
-def libvirt() -> Iterator[Hypervisor]:
-    """Connect to the host's libvirt.
-
-    Raises:
-        HostError: libvirtd does not answer.
-    """
-    with connect(URI) as hypervisor:
-        yield hypervisor
-
-
-def look(hypervisor: Hypervisor, *, define_pool: bool = True) -> Seen:
-    """Return what the host has, as far as a lab can meet it.
-
-    Args:
-        hypervisor: The host's libvirt.
-        define_pool: Make the storage pool where it is missing; False changes nothing.
-    """
-    storage = hypervisor.storage
-    if define_pool:
-        storage.ensure_pool(POOL)
-    try:
-        storage.refresh(POOL)
-        volumes = storage.volumes(POOL)
-    except NotFoundError:
-        volumes = ()
-    return Seen(
-        domains=hypervisor.domains(),
-        networks=hypervisor.networks(),
-        volumes={volume.name: volume for volume in volumes},
-        links=hostnet.links(),
-    )

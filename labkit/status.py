@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from labkit.domain_xml import DomainInfo, DomainState
 from labkit.errors import LabkitError
-from labkit.session import Session, libvirt
+from labkit.host import libvirt
 
 if TYPE_CHECKING:
     from labkit.hypervisor import Hypervisor
+    from labkit.session import Session
     from labkit.topology import ResolvedNic, ResolvedNode
 
 NOT_CREATED = "not created"

@@ -8,21 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit import vagrant
-from labkit.boxes import cache_root
 from labkit.domain_xml import DomainState
 from labkit.errors import LabkitError, OperationError, UsageError
+from labkit.headstart import machines
+from labkit.host import POOL, libvirt, look
 from labkit.lablock import lab_lock
 from labkit.model_types import NAME_PATTERN
 from labkit.plan import Possessions, possessions
 from labkit.progress import LAB, stage
 from labkit.retry import Deadline, NotYet, WaitTimeout, stretched, wait_until
-from labkit.session import POOL, Session, libvirt, look
 from labkit.snapshots import forget
 
 if TYPE_CHECKING:
     from labkit.hypervisor import Hypervisor
     from labkit.progress import Progress
+    from labkit.session import Session
     from labkit.state import LabDirectory, LabState
     from labkit.topology import ResolvedLab, ResolvedNode
 
@@ -190,15 +190,11 @@ class _Remains:
         return claimed
 
     def _vagrant_destroy(self) -> str:
-        machines = self.directory.vagrant / ".vagrant" / "machines"
-        if not any(machines.glob("*/libvirt/id")):
+        known = self.directory.vagrant / ".vagrant" / "machines"
+        if not any(known.glob("*/libvirt/id")):
             return "knows no machine"
         try:
-            vagrant.Machines(
-                root=self.directory.vagrant,
-                log=self.directory.logs / "vagrant.log",
-                cache=cache_root(),
-            ).destroy()
+            machines(self.directory).destroy()
         except LabkitError as exc:
             log.warning("vagrant destroy failed: %s %s", exc.message, exc.details)
             return "failed; libvirt does it"

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
+from labkit.host import POOL
 from labkit.process import run
 from labkit.qcow2 import DamagedImageError, Image, examine
-from labkit.session import POOL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

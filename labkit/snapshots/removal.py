@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from labkit.domain_xml import DomainState
 from labkit.errors import HostError, LabkitError, UsageError
+from labkit.host import POOL, libvirt
 from labkit.plan import disk_volume
 from labkit.progress import LAB, stage
 from labkit.retry import Deadline, wait_until
-from labkit.session import POOL, Session, libvirt
 from labkit.snapshots import internal
 from labkit.snapshots.plan import reparented
 from labkit.snapshots.record import Journal, Shelf, SnapshotRecord
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from labkit.domain_xml import DomainInfo
     from labkit.hypervisor import Hypervisor
+    from labkit.session import Session
 
 log = logging.getLogger(__name__)
 

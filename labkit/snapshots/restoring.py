@@ -14,11 +14,11 @@ from xml.etree import ElementTree as ET
 from labkit import ssh
 from labkit.domain_xml import DomainInfo, DomainState, parse_domain
 from labkit.errors import LabkitError, OperationError
+from labkit.host import POOL, libvirt, look
 from labkit.lablock import lab_lock
 from labkit.progress import LAB, stage
 from labkit.qcow2 import DamagedImageError
 from labkit.retry import SSH_CONNECT, Deadline, stretched, wait_until
-from labkit.session import POOL, Session, libvirt, look
 from labkit.snapshots import guests, internal
 from labkit.snapshots.integrity import NodeFound, problems
 from labkit.snapshots.record import Journal, Kept, NodeRecord, Shelf, SnapshotRecord
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from labkit.hypervisor import Hypervisor
     from labkit.plan import Seen
+    from labkit.session import Session
     from labkit.topology import ResolvedNode
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from labkit import __version__
 from labkit.domain_xml import DomainState
 from labkit.errors import OperationError
+from labkit.host import POOL, libvirt, look
 from labkit.lablock import lab_lock
 from labkit.progress import LAB, stage
-from labkit.session import POOL, Session, libvirt, look
 from labkit.snapshots import guests, internal
 from labkit.snapshots.healing import heal
 from labkit.snapshots.plan import NodeSeen, TakePlan, check_note, plan_take, reparented
@@ -25,6 +25,7 @@ from labkit.snapshots.together import Fault, Member, no_fault, side_by_side
 
 if TYPE_CHECKING:
     from labkit.domain_xml import DomainInfo, VolumeInfo
+    from labkit.session import Session
     from labkit.topology import ResolvedNode
 
 log = logging.getLogger(__name__)

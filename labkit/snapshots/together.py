@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from labkit.errors import LabkitError, OperationError
-from labkit.session import libvirt
+from labkit.host import libvirt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

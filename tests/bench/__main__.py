@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from labkit.boxes import cache_root
+from labkit.cache import cache_root
 from labkit.output import print_table
 from labkit.process import environment, run
 from tests.bench.figures import Figure, judge

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from labkit import boxes
+from labkit.cache import cache_root
 from tests.e2e.bare_guest import bridge, measure
 
 NAMES = {"trimmed": "rehearsal", "untrimmed": "rehearsal-untrimmed"}
@@ -15,7 +16,7 @@ NAMES = {"trimmed": "rehearsal", "untrimmed": "rehearsal-untrimmed"}
 
 def main(report: Path, rounds: int) -> None:
     """Measure and write the samples: seconds from power-on to the SSH banner."""
-    found = [boxes.cached(boxes.find_box(name), boxes.cache_root()) for name in NAMES.values()]
+    found = [boxes.cached(boxes.find_box(name), cache_root()) for name in NAMES.values()]
     built = [box for box in found if box is not None]
     if len(built) != len(NAMES):
         sys.exit("build both boxes first: 'make bench' does")

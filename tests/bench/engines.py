@@ -19,7 +19,7 @@ from xml.etree import ElementTree as ET
 
 import libvirt  # noqa: TID251 -- a stop-watch around the bare calls, not product code
 
-from labkit.boxes import cache_root
+from labkit.cache import cache_root
 from labkit.libvirt_errors import silence_libvirt
 from labkit.output import print_table
 from labkit.process import environment, run

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from labkit import box_build, boxes, hypervisor, install, iso
+from labkit.cache import cache_root
 from labkit.install_xml import install_domain_xml
 from labkit.packaging import COROUTINES
 from labkit.process import run
@@ -40,7 +41,7 @@ def main(report: Path, rounds: int) -> None:
     """Measure and write the samples: seconds, and MiB of memory."""
     samples: dict[str, list[float]] = {}
     # On the disk a user's cache is on, not in the sandbox's memory.
-    with TemporaryDirectory(dir=boxes.cache_root(), prefix="bench-") as name:
+    with TemporaryDirectory(dir=cache_root(), prefix="bench-") as name:
         scratch = Path(name)
         image, disk = scratch / "mine.iso", scratch / "installed.qcow2"
         make_iso(image)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from labkit import box_build, boxes
 from labkit.box_file import DebianBoxFile
+from labkit.cache import cache_root
 from labkit.process import environment, run
 from tests.e2e.bare_guest import booted, bridge
 
@@ -107,7 +108,7 @@ def rows(
 
 def main(names: Sequence[str]) -> None:
     """Build outside, boot in a network namespace, print a Markdown table."""
-    with TemporaryDirectory(prefix="labkit-trims-", dir=boxes.cache_root()) as name:
+    with TemporaryDirectory(prefix="labkit-trims-", dir=cache_root()) as name:
         cache, report = Path(name), Path(name) / "report.json"
         found = built(cache, names)
         inside = ["unshare", "--net", sys.executable, "-m", "tests.bench.trims", "boot"]

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from labkit import boxes, bzimage
+from labkit.cache import cache_root
 from labkit.process import run
 
 if TYPE_CHECKING:
@@ -298,7 +299,7 @@ def look(box: CachedBox, directory: Path) -> dict[str, str]:
 def main() -> None:
     """Serve `look NAME` and `measure NAME NAME`: print what was found as JSON."""
     verb, *names = sys.argv[1:]
-    found = [boxes.cached(boxes.find_box(name), boxes.cache_root()) for name in names]
+    found = [boxes.cached(boxes.find_box(name), cache_root()) for name in names]
     with TemporaryDirectory(prefix="labkit-bare-") as directory, bridge():
         ready = [box for box in found if box is not None]
         if verb == "look":

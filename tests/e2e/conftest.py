@@ -12,7 +12,8 @@ import pytest
 
 import labkit
 from labkit import box_build, kvm, process, sandbox
-from labkit.boxes import cache_root, find_box
+from labkit.boxes import find_box
+from labkit.cache import cache_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

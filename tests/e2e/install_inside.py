@@ -20,6 +20,7 @@ import pytest
 
 from labkit import boxes, hypervisor
 from labkit.box_file import KickstartBoxFile
+from labkit.cache import cache_root
 from labkit.errors import HostError
 from labkit.install import InstallJob, install, owner_mark, remove_leftovers
 from labkit.process import CommandResult, environment, run
@@ -147,9 +148,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
         shutil.copytree(ROOT / name, data / name)
     for name in ("Vagrantfile.j2", "lab.yaml"):
         shutil.copy(ROOT / name, data / name)
-    rehearsal = boxes.cached(boxes.find_box("rehearsal"), boxes.cache_root())
+    rehearsal = boxes.cached(boxes.find_box("rehearsal"), cache_root())
     assert rehearsal is not None
-    boot = standin_iso.boot_files(rehearsal, boxes.cache_root())
+    boot = standin_iso.boot_files(rehearsal, cache_root())
     return Tree(path=path, cache=tmp_path_factory.mktemp("cache"), boot=boot)
 
 

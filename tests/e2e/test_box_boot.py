@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 
 from labkit import box_build, boxes
+from labkit.cache import cache_root
 from labkit.errors import HostError
 from labkit.process import run
 
@@ -29,7 +30,7 @@ def ready(*names: str) -> None:
         pytest.skip(f"not installed: {', '.join(missing)}; run 'make setup'")
     for name in names:
         try:
-            box_build.build(boxes.find_box(name), boxes.cache_root(), lambda _line: None)
+            box_build.build(boxes.find_box(name), cache_root(), lambda _line: None)
         except HostError as exc:
             pytest.skip(f"{exc.message} {exc.hint}")
 
@@ -71,7 +72,7 @@ def test_guest_has_no_host_key_but_the_seeds(seen: dict[str, str]) -> None:
     assert keys == ["ssh_host_ed25519_key"]
 
 
-def test_guest_runs_a_kernel_that_is_stored_unpacked(seen: dict[str, str]) -> None:
+def test_guest_runs_a_kernel_that_is_packed_with_lz4(seen: dict[str, str]) -> None:
     assert seen["packed_kernel"] == "0"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from labkit import kvm, process
-from labkit.boxes import cache_root
+from labkit.cache import cache_root
 from labkit.process import CommandResult
 from labkit.retry import Deadline, NotYet, wait_until
 

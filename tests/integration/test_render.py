@@ -114,7 +114,7 @@ def write_vagrantfile(lab: ResolvedLab, directory: Path) -> None:
     (directory / "Vagrantfile").write_text(text, encoding="utf-8")
 
 
-def vagrant(directory: Path, *argv: str | Path) -> CommandResult:
+def vagrant(directory: Path, *argv: str | Path, log: str = "") -> CommandResult:
     """Run Vagrant on libvirt's in-process test driver: no daemon, nothing of the host."""
     tool("vagrant")
     env = environment(
@@ -122,6 +122,7 @@ def vagrant(directory: Path, *argv: str | Path) -> CommandResult:
         VAGRANT_DEFAULT_PROVIDER="libvirt",
         VAGRANT_CHECKPOINT_DISABLE="1",
         LIBVIRT_DEFAULT_URI="test:///default",
+        VAGRANT_LOG=log,
     )
     return run(argv, cwd=directory, env=env, timeout=100, check=False)
 
@@ -156,6 +157,27 @@ def test_vagrantfile_example_lab_passes_vagrant_validate(name: str, tmp_path: Pa
     assert refused.returncode == 1
     first = lab.nodes[0].nics[0].network.bridge
     assert f"'{first}' which does not exist" in refused.stdout + refused.stderr
+
+
+@pytest.mark.parametrize("log", ["info", ""])
+def test_vagrantfile_silences_vagrants_log_only_where_nobody_asked_for_it(
+    log: str, tmp_path: Path
+) -> None:
+    logged = log != ""
+    write_vagrantfile(example("packstack"), tmp_path)
+    with (tmp_path / "Vagrantfile").open("a") as file:
+        file.write(
+            "one = Log4r::Logger.new('vagrant::labkit')\n"
+            "one.info('from the first')\n"
+            "two = Log4r::Logger.new('vagrant::labkit')\n"
+            "two.info('from the second')\n"
+            "puts one.equal?(two)\n"
+        )
+    result = vagrant(tmp_path, "vagrant", "status", log=log)
+    assert result.returncode == 0, result.tail()
+    assert result.stdout.splitlines()[0] == str(not logged).lower()
+    for line in ("from the first", "from the second"):
+        assert (line in result.stderr) == logged
 
 
 def test_vagrantfile_overrides_take_hold_in_vagrants_own_classes(tmp_path: Path) -> None:

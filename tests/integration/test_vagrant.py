@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,8 @@ from labkit.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+FIRST_VAGRANTFILE = Path(vagrant.__file__).with_name("ruby") / "first_vagrantfile.rb"
 
 pytestmark = [
     pytest.mark.integration,
@@ -66,6 +70,33 @@ def test_cancelled_up_leaves_no_vagrant_behind(machines: vagrant.Machines) -> No
     with pytest.raises(CommandError, match="cancelled"):
         machines.up(("one",), gate=machines.root / "gate", cancelled=mark.exists)
     assert not Path("/proc", mark.read_text()).exists()
+
+
+def test_first_vagrantfile_waits_for_the_labs_own(machines: vagrant.Machines) -> None:
+    vagrantfile, mark = machines.root / "Vagrantfile", machines.root / "mark"
+    vagrantfile.write_bytes(FIRST_VAGRANTFILE.read_bytes())
+    ended = threading.Event()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        made = pool.submit(
+            machines.up, ("one",), gate=machines.root / "gate", cancelled=ended.is_set
+        )
+        try:
+            with pytest.raises(TimeoutError):
+                made.result(timeout=4)
+            aside = machines.root / "aside"
+            aside.write_text(f"File.write({str(mark)!r}, __FILE__)\nexit 0\n")
+            aside.replace(vagrantfile)
+            made.result(timeout=60)
+        finally:
+            ended.set()
+    assert mark.read_text() == str(vagrantfile)
+
+
+def test_first_vagrantfile_does_not_keep_a_vagrant_run_by_hand(machines: vagrant.Machines) -> None:
+    (machines.root / "Vagrantfile").write_bytes(FIRST_VAGRANTFILE.read_bytes())
+    # It has nothing to destroy, and says so: it does not wait for a gate it knows nothing of.
+    machines.destroy()
+    assert "Domain is not created" in machines.log.read_text()
 
 
 def test_box_that_is_no_box_is_refused_with_vagrants_words(

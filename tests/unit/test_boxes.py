@@ -36,6 +36,7 @@ from labkit.boxes import (
     remove,
     verify,
 )
+from labkit.cache import cache_root
 from labkit.diskimage import BootEntry, master_boot_record, write_boot_loader, write_box
 from labkit.errors import CommandError, HostError, LabFileError, OperationError, UsageError
 
@@ -107,7 +108,7 @@ def test_known_boxes_are_valid_and_every_trim_does_something() -> None:
         scripts = {path for path in definition.sources if path.startswith("trims/")}
         trims = definition.file.trims if isinstance(definition.file, DebianBoxFile) else {}
         for name, trim in trims.items():
-            keys = (trim.kernel_args, trim.exclude_paths, trim.unpack_kernel)
+            keys = (trim.kernel_args, trim.exclude_paths, trim.lz4_kernel)
             assert f"trims/{name}" in scripts or any(keys), name
 
 
@@ -398,9 +399,9 @@ def test_cache_root_follows_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path))
-    assert boxes.cache_root() == tmp_path
+    assert cache_root() == tmp_path
     monkeypatch.delenv("LABKIT_CACHE_DIR")
-    assert boxes.cache_root().name == "labkit"
+    assert cache_root().name == "labkit"
 
 
 @pytest.fixture

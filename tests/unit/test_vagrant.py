@@ -6,34 +6,14 @@ import pytest
 
 from labkit import vagrant
 from labkit.errors import CommandError
-
-SCRIPT = """\
-#!/bin/sh
-# Stands in for vagrant: writes down how it was called, then does what the test asks.
-printf '%s\\n' "$@" > "$RECORD/arguments"
-env > "$RECORD/environment"
-pwd > "$RECORD/directory"
-echo "one line of output"
-echo "one line of error" >&2
-exec sh -c "$BEHAVE"
-"""
+from tests.fakes.vagrant import environment_in, install
 
 
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a script named vagrant first on PATH; return where it writes how it was called."""
-    (tmp_path / "bin").mkdir()
-    script = tmp_path / "bin" / "vagrant"
-    script.write_text(SCRIPT)
-    script.chmod(0o755)
-    found = tmp_path / "record"
-    found.mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setenv("RECORD", str(found))
-    monkeypatch.setenv("BEHAVE", "true")
     monkeypatch.setenv("VAGRANT_VAGRANTFILE", "Elsewhere")
     monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "qemu+ssh://elsewhere/system")
-    return found
+    return install(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -42,11 +22,6 @@ def machines(tmp_path: Path) -> vagrant.Machines:
     return vagrant.Machines(
         root=tmp_path / "root", log=tmp_path / "vagrant.log", cache=tmp_path / "cache"
     )
-
-
-def environment_in(record: Path) -> dict[str, str]:
-    lines = (record / "environment").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines)
 
 
 def test_up_is_one_process_for_all_machines_without_waiting(
