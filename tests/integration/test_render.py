@@ -114,7 +114,7 @@ def write_vagrantfile(lab: ResolvedLab, directory: Path) -> None:
     (directory / "Vagrantfile").write_text(text, encoding="utf-8")
 
 
-def vagrant(directory: Path, *argv: str | Path, log: str = "") -> CommandResult:
+def vagrant(directory: Path, *argv: str | Path, **variables: str) -> CommandResult:
     """Run Vagrant on libvirt's in-process test driver: no daemon, nothing of the host."""
     tool("vagrant")
     env = environment(
@@ -122,7 +122,7 @@ def vagrant(directory: Path, *argv: str | Path, log: str = "") -> CommandResult:
         VAGRANT_DEFAULT_PROVIDER="libvirt",
         VAGRANT_CHECKPOINT_DISABLE="1",
         LIBVIRT_DEFAULT_URI="test:///default",
-        VAGRANT_LOG=log,
+        **variables,
     )
     return run(argv, cwd=directory, env=env, timeout=100, check=False)
 
@@ -159,11 +159,10 @@ def test_vagrantfile_example_lab_passes_vagrant_validate(name: str, tmp_path: Pa
     assert f"'{first}' which does not exist" in refused.stdout + refused.stderr
 
 
-@pytest.mark.parametrize("log", ["info", ""])
-def test_vagrantfile_silences_vagrants_log_only_where_nobody_asked_for_it(
-    log: str, tmp_path: Path
+@pytest.mark.parametrize(("log", "waits"), [("info", "1"), ("", "1"), ("info", ""), ("", "")])
+def test_vagrantfile_silences_a_log_nobody_asked_for_and_for_labkit_alone(
+    log: str, waits: str, tmp_path: Path
 ) -> None:
-    logged = log != ""
     write_vagrantfile(example("packstack"), tmp_path)
     with (tmp_path / "Vagrantfile").open("a") as file:
         file.write(
@@ -173,11 +172,12 @@ def test_vagrantfile_silences_vagrants_log_only_where_nobody_asked_for_it(
             "two.info('from the second')\n"
             "puts one.equal?(two)\n"
         )
-    result = vagrant(tmp_path, "vagrant", "status", log=log)
+    result = vagrant(tmp_path, "vagrant", "status", VAGRANT_LOG=log, LABKIT_WAITS=waits)
     assert result.returncode == 0, result.tail()
-    assert result.stdout.splitlines()[0] == str(not logged).lower()
+    shared = bool(waits) and not log
+    assert result.stdout.splitlines()[0] == str(shared).lower()
     for line in ("from the first", "from the second"):
-        assert (line in result.stderr) == logged
+        assert (line in result.stderr) == bool(log)
 
 
 def test_vagrantfile_overrides_take_hold_in_vagrants_own_classes(tmp_path: Path) -> None:
