@@ -298,7 +298,7 @@ def _debian_image(
         kernel="/boot/vmlinuz",
         initrd="/boot/initrd.img",
         arguments=kernel_arguments(file),
-        lz4_kernel=any(trim.lz4_kernel for trim in file.trims.values()),
+        unpacked=any(trim.unpack_kernel for trim in file.trims.values()),
     )
     build_disk(tree, image, gib=file.disk_gib, entry=entry, root=root, progress=progress)
     return image

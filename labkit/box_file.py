@@ -29,7 +29,7 @@ class Trim(Edge):
     include_paths: tuple[str, ...] = Field(
         default=(), description="Exceptions from exclude_paths."
     )
-    lz4_kernel: bool = Field(default=False, description="The kernel is packed with LZ4.")
+    unpack_kernel: bool = Field(default=False, description="The kernel is stored uncompressed.")
 
 
 class DebianBoxFile(Edge):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from labkit.box_file import BoxFile
 
 # Raised by hand when box_build or diskimage makes something else of the same files.
-BUILDER_VERSION = 2
+BUILDER_VERSION = 1
 BOX_VERSION = "1.0.0"
 FIRSTBOOT_FILES = ("labkit-firstboot", "labkit-firstboot.service")
 KICKSTART = "ks.cfg"  # among the sources of a box that anaconda installs

@@ -1,13 +1,11 @@
-"""Stores a Linux kernel packed with LZ4: unpacking xz costs an emulated processor seconds.
+"""Stores a Linux kernel without compression: an emulated processor unpacks it for seconds.
 
-A bzImage is a header, a program that unpacks, and the packed kernel, an ELF file. `repacked` keeps
-the header, which tells the boot loader what to do, and replaces the rest by the kernel in LZ4 and
-a program that unpacks that. Stored as it is the kernel would need no unpacking, but GRUB reads it
-through the BIOS, some 16 KiB a call, and every call is slow in emulation. Sources: Linux,
-Documentation/arch/x86/boot.rst (the header, the 32-bit entry) and arch/x86/kernel/head_64.S (what
-the kernel's own entry expects: 64-bit mode, memory mapped to itself, RSI at the boot parameters);
-LZ4, doc/lz4_Block_format.md. Where the pieces belong is what arch/x86/boot/compressed/misc.c does
-after unpacking, for a kernel that stays at its own address.
+A bzImage is a header, a program that unpacks, and the packed kernel, an ELF file. `unpacked`
+keeps the header, which tells the boot loader what to do, and replaces the rest by the kernel as it
+is and a program that moves it into place. Sources: Linux, Documentation/arch/x86/boot.rst (the
+header, the 32-bit entry) and arch/x86/kernel/head_64.S (what the kernel's own entry expects: 64-bit
+mode, memory mapped to itself, RSI at the boot parameters). The moving is what
+arch/x86/boot/compressed/misc.c does after unpacking, for a kernel that stays at its own address.
 """
 
 from __future__ import annotations
@@ -16,8 +14,6 @@ import lzma
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
-
-import lz4.block
 
 from labkit.errors import OperationError
 
@@ -42,6 +38,7 @@ DEFAULT_SETUP_SECTORS: Final = 4
 LOADED_AT: Final = 0x100000
 # Offsets in what is loaded there.
 LONG_MODE_CODE: Final = 0x100
+MOVES: Final = 0x800
 GDT_POINTER: Final = 0xF00
 GDT: Final = 0xF20
 PAGE_TABLE_4: Final = 0x1000
@@ -52,8 +49,6 @@ PAGE: Final = 0x1000
 WORD: Final = 8
 # As far as the page tables reach.
 FOUR_GIB: Final = 1 << 32
-# Linux itself takes less than a quarter of it; what lies between its pieces is stored as zeros.
-LARGEST: Final = 256 << 20
 
 XZ: Final = b"\xfd7zXZ\0"
 ELF_HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -67,29 +62,22 @@ class KernelFormatError(OperationError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kernel:
-    """A kernel as it lies in memory.
+class Segment:
+    """A piece of the kernel and where it belongs.
 
     Attributes:
-        entry: Physical address at which it is entered.
-        address: Physical address of its first byte, a multiple of 8.
-        content: Its bytes, whole words, without the zeros at their end.
-        zeros: Words of zeros that follow.
+        address: Physical address, a multiple of 8.
+        content: Its bytes without the zeros at their end.
+        size: Bytes it takes in memory; what `content` does not fill is zero.
     """
 
-    entry: int
     address: int
     content: bytes
-    zeros: int
-
-    @property
-    def end(self) -> int:
-        """Return the address behind its last byte, a multiple of 8."""
-        return self.address + len(self.content) + self.zeros * WORD
+    size: int
 
 
-def repacked(image: bytes) -> bytes:
-    """Return a bzImage that boots the same kernel, packed with LZ4.
+def unpacked(image: bytes) -> bytes:
+    """Return a bzImage that boots the same kernel without unpacking it.
 
     The kernel then lies at its own address: it is never put at a random one (as with `nokaslr`).
 
@@ -105,20 +93,16 @@ def repacked(image: bytes) -> bytes:
     if version < OLDEST_VERSION:
         _refuse(f"its boot protocol is {version >> 8}.{version & 0xFF:02d}")
     setup = SECTOR * (1 + (image[SETUP_SECTORS] or DEFAULT_SETUP_SECTORS))
-    kernel = _loaded(_payload(image, setup))
-    packed = lz4.block.compress(
-        kernel.content, mode="high_compression", compression=12, store_size=False
-    )
-    program = _program(kernel, packed)
+    entry, segments = _segments(_payload(image, setup))
+    program = _program(entry, segments)
     (preferred,) = struct.unpack_from("<Q", image, PREFERRED_ADDRESS)
     (init_size,) = struct.unpack_from("<I", image, INIT_SIZE)
-    # What is packed is moved behind the kernel before it is unpacked.
-    end = max(preferred + init_size, kernel.end + _words(len(packed)) * WORD)
+    end = max(preferred + init_size, *(each.address + each.size for each in segments))
     if end > FOUR_GIB:
         _refuse(f"it asks for memory up to {end:#x}")
     header = bytearray(image[:setup])
     struct.pack_into("<I", header, SIZE_IN_PARAGRAPHS, len(program) // 16)
-    # It stays where it is put, has no 64-bit entry and nothing that a boot loader could unpack.
+    # It stays where it is put, has no 64-bit entry and nothing packed.
     struct.pack_into("<BxH", header, RELOCATABLE, 0, 0)
     struct.pack_into("<II", header, PAYLOAD, 0, 0)
     struct.pack_into("<QI", header, PREFERRED_ADDRESS, LOADED_AT, end - LOADED_AT)
@@ -126,7 +110,7 @@ def repacked(image: bytes) -> bytes:
 
 
 def _refuse(what: str, cause: Exception | None = None) -> NoReturn:
-    msg = f"The kernel cannot be stored in LZ4: {what}."
+    msg = f"The kernel cannot be stored unpacked: {what}."
     raise KernelFormatError(msg) from cause
 
 
@@ -145,58 +129,52 @@ def _payload(image: bytes, setup: int) -> bytes:
     return kernel
 
 
-def _loaded(elf: bytes) -> _Kernel:
-    """Return the kernel as it lies in memory."""
-    if not elf.startswith(ELF64_LITTLE) or len(elf) < ELF_HEADER.size:
+def _segments(kernel: bytes) -> tuple[int, tuple[Segment, ...]]:
+    """Return the address of the kernel's entry and its pieces, by address."""
+    if not kernel.startswith(ELF64_LITTLE) or len(kernel) < ELF_HEADER.size:
         _refuse("what is packed is no 64-bit ELF file")
-    fields = ELF_HEADER.unpack_from(elf)
+    fields = ELF_HEADER.unpack_from(kernel)
     entry, table, entry_bytes, count = fields[4], fields[5], fields[9], fields[10]
-    if entry_bytes != PROGRAM_HEADER.size or table + count * entry_bytes > len(elf):
+    if entry_bytes != PROGRAM_HEADER.size or table + count * entry_bytes > len(kernel):
         _refuse("its program headers cannot be read")
     found = []
     for index in range(count):
         kind, _, offset, _, address, length, memory, _ = PROGRAM_HEADER.unpack_from(
-            elf, table + index * entry_bytes
+            kernel, table + index * entry_bytes
         )
         if kind == LOAD:
-            if offset + length > len(elf):
+            if offset + length > len(kernel):
                 _refuse("a segment reaches beyond its file")
-            found.append((address, max(length, memory), elf[offset : offset + length]))
-    found.sort()
+            content = kernel[offset : offset + length].rstrip(b"\0")
+            found.append(Segment(address=address, content=content, size=max(length, memory)))
+    found.sort(key=lambda each: each.address)
     _check(entry, found)
-    start, end = found[0][0], found[-1][0] + found[-1][1]
-    content = bytearray(end - start)
-    for address, _, piece in found:
-        _place(content, address - start, piece)
-    kept = content.rstrip(b"\0")
-    kept += bytes(-len(kept) % WORD)
-    zeros = _words(end - start) - len(kept) // WORD
-    return _Kernel(entry=entry, address=start, content=bytes(kept), zeros=zeros)
+    return entry, tuple(found)
 
 
-def _check(entry: int, segments: list[tuple[int, int, bytes]]) -> None:
-    if not any(address <= entry < address + size for address, size, _ in segments):
+def _check(entry: int, segments: list[Segment]) -> None:
+    if not any(each.address <= entry < each.address + each.size for each in segments):
         _refuse(f"its entry {entry:#x} lies in none of its segments")
-    following = [address for address, _, _ in segments[1:]] + [FOUR_GIB]
-    for (address, size, _), limit in zip(segments, following, strict=True):
-        if address % WORD or address + size > limit:
+    place = LOADED_AT + CONTENT
+    for number, each in enumerate(segments):
+        following = segments[number + 1].address if number + 1 < len(segments) else FOUR_GIB
+        if each.address % WORD or each.address + each.size > following:
             _refuse("its segments overlap, lie above 4 GiB or are not aligned")
-    start, end = segments[0][0], segments[-1][0] + segments[-1][1]
-    if start < LOADED_AT + CONTENT:
-        _refuse(f"a segment belongs at {start:#x}, below where it is loaded")
-    if end - start > LARGEST:
-        _refuse(f"it takes {end - start} bytes of memory")
+        # Moved upwards and the last first, no piece is overwritten before it was moved.
+        if each.address < place:
+            _refuse(f"a segment belongs at {each.address:#x}, below where it is loaded")
+        place += _words(len(each.content)) * WORD
 
 
 def _words(length: int) -> int:
     return -(-length // WORD)
 
 
-def _program(kernel: _Kernel, packed: bytes) -> bytes:
+def _program(entry: int, segments: tuple[Segment, ...]) -> bytes:
     """Return what is loaded in place of the unpacking program, in whole paragraphs of 16 bytes."""
     start = bytearray(CONTENT)
     _place(start, 0, _protected_mode_code())
-    _place(start, LONG_MODE_CODE, _long_mode_code(kernel, len(packed)))
+    _place(start, LONG_MODE_CODE, _long_mode_code(entry))
     _place(start, GDT_POINTER, struct.pack("<HI", 4 * WORD - 1, LOADED_AT + GDT))
     # Two empty ones, code in 64-bit mode, data: the selectors the boot protocol uses too.
     _place(start, GDT, struct.pack("<4Q", 0, 0, 0x00AF_9A00_0000_FFFF, 0x00CF_9200_0000_FFFF))
@@ -205,11 +183,39 @@ def _program(kernel: _Kernel, packed: bytes) -> bytes:
     _place(start, PAGE_TABLE_3, struct.pack("<4Q", *tables))
     # The first 4 GiB as they are, 2 MiB an entry.
     _place(start, PAGE_TABLE_2, struct.pack("<2048Q", *((n << 21) + 0x83 for n in range(2048))))
-    return bytes(start) + packed + bytes(-len(packed) % 16)
+    moves, content = _moves(segments)
+    if len(moves) > GDT_POINTER - MOVES:
+        _refuse(f"it has {len(segments)} segments")
+    _place(start, MOVES, moves)
+    return bytes(start) + content
 
 
 def _place(target: bytearray, offset: int, content: bytes) -> None:
     target[offset : offset + len(content)] = content
+
+
+def _moves(segments: tuple[Segment, ...]) -> tuple[bytes, bytes]:
+    """Return the list of moves, the last segment first, and the content they are made from.
+
+    A move is (last word of the source or 0 for zeros, last word of the target, words, 0); a target
+    of 0 ends the list.
+    """
+    moves: list[bytes] = []
+    content = bytearray()
+    for each in segments:
+        words = _words(len(each.content))
+        zeros = _words(each.size) - words
+        source, target = LOADED_AT + CONTENT + len(content), each.address
+        moves.append(struct.pack("<4I", source + (words - 1) * WORD, *_last(target, words)))
+        if zeros:
+            moves.append(struct.pack("<4I", 0, *_last(target + words * WORD, zeros)))
+        content += each.content.ljust(words * WORD, b"\0")
+    content += bytes(-len(content) % 16)
+    return b"".join(reversed(moves)) + bytes(16), bytes(content)
+
+
+def _last(target: int, words: int) -> tuple[int, int, int]:
+    return target + (words - 1) * WORD, words, 0
 
 
 def _protected_mode_code() -> bytes:
@@ -229,48 +235,21 @@ def _protected_mode_code() -> bytes:
     )
 
 
-def _long_mode_code(kernel: _Kernel, packed: int) -> bytes:
-    """Return what unpacks the kernel and enters it.
-
-    Args:
-        kernel: Where everything belongs.
-        packed: Bytes of what is packed.
-    """
-    words = _words(packed)
-    last = (words - 1) * WORD
-    more = (
-        b"\xac\x0f\xb6\xc0"  # more: lodsb; movzx eax,al
-        b"\x01\xc1\x3c\xff\x74\xf6"  # add ecx,eax; cmp al,255; je more
-    )
-    fifteen = b"\x83\xf9\x0f\x75" + bytes((len(more),))  # cmp ecx,15; jne behind more
-    block = b"".join(
-        (
-            b"\xac\x0f\xb6\xd0\x89\xd1\xc1\xe9\x04",  # lodsb; movzx edx,al; mov ecx,edx; shr ecx,4
-            fifteen + more,
-            b"\xf3\xa4",  # rep movsb: literals
-            b"\x4c\x39\xc6\x73\x2c",  # cmp rsi,r8; jae done
-            b"\x66\xad\x0f\xb7\xc0\x48\x89\xfb\x48\x29\xc3",  # lodsw; movzx eax,ax; rbx = rdi - rax
-            b"\x89\xd1\x83\xe1\x0f",  # mov ecx,edx; and ecx,15
-            fifteen + more,
-            b"\x83\xc1\x04\x48\x87\xde\xf3\xa4\x48\x89\xde",  # add ecx,4; xchg rsi,rbx; rep movsb; mov rsi,rbx
-        )
-    )
-    block += b"\xeb" + struct.pack("<b", -len(block) - 2)  # jmp block
+def _long_mode_code(entry: int) -> bytes:
+    """Return what moves every piece into place and enters the kernel."""
     return b"".join(
         (
-            b"\x41\x89\xf7",  # mov r15d,esi: the boot parameters
+            b"\x89\xf3",  # mov ebx,esi: the boot parameters
             b"\xb8\x18\x00\x00\x00\x8e\xd8\x8e\xc0\x8e\xd0",  # mov eax,0x18; mov ds,es,ss,eax
-            b"\xfd\xbe" + struct.pack("<I", LOADED_AT + CONTENT + last),  # std; mov esi,last word
-            b"\xbf" + struct.pack("<I", kernel.end + last),  # mov edi,its place behind the kernel
-            b"\xb9"
-            + struct.pack("<I", words)
-            + b"\xf3\x48\xa5\xfc",  # mov ecx,words; rep movsq; cld
-            b"\xbe" + struct.pack("<I", kernel.end),  # mov esi,what is packed
-            b"\x41\xb8" + struct.pack("<I", kernel.end + packed),  # mov r8d,its end
-            b"\xbf" + struct.pack("<I", kernel.address),  # mov edi,the kernel
-            block,
-            b"\xb9" + struct.pack("<I", kernel.zeros),  # done: mov ecx,words of zeros
-            b"\x31\xc0\xf3\x48\xab\x44\x89\xfe",  # xor eax,eax; rep stosq; mov esi,r15d
-            b"\xb8" + struct.pack("<I", kernel.entry) + b"\xff\xe0",  # mov eax,entry; jmp rax
+            b"\xbd" + struct.pack("<I", LOADED_AT + MOVES),  # mov ebp,list of moves
+            b"\xfd",  # std: backwards, as source and target may overlap
+            b"\x8b\x75\x00\x8b\x7d\x04\x8b\x4d\x08",  # next: mov esi,[rbp]; edi,[rbp+4]; ecx,[rbp+8]
+            b"\x83\xc5\x10",  # add ebp,16
+            b"\x85\xff\x74\x10",  # test edi,edi; jz done
+            b"\x85\xf6\x74\x05",  # test esi,esi; jz zeros
+            b"\xf3\x48\xa5\xeb\xe7",  # rep movsq; jmp next
+            b"\x31\xc0\xf3\x48\xab\xeb\xe0",  # zeros: xor eax,eax; rep stosq; jmp next
+            b"\xfc\x89\xde",  # done: cld; mov esi,ebx
+            b"\xb8" + struct.pack("<I", entry) + b"\xff\xe0",  # mov eax,entry; jmp rax
         )
     )

@@ -49,13 +49,13 @@ class BootEntry:
         kernel: Path inside the root file system.
         initrd: Likewise.
         arguments: The kernel command line, `root=` included.
-        lz4_kernel: Whether the kernel is packed with LZ4 instead.
+        unpacked: Whether the kernel is stored without its compression.
     """
 
     kernel: str
     initrd: str
     arguments: tuple[str, ...]
-    lz4_kernel: bool = False
+    unpacked: bool = False
 
     def grub_script(self) -> str:
         """Return GRUB's embedded configuration: no menu, no waiting, one entry."""
@@ -109,8 +109,8 @@ def write_boot_loader(disk: Path, *, boot_image: bytes, core_image: bytes, secto
         stream.write(core_image)
 
 
-def repack_kernel(tree: Path, kernel: str, progress: Callable[[str], None]) -> None:
-    """Pack the kernel of a root file system with LZ4, where its kind is known.
+def unpack_kernel(tree: Path, kernel: str, progress: Callable[[str], None]) -> None:
+    """Store the kernel of a root file system without its compression, where its kind is known.
 
     Args:
         tree: The root file system.
@@ -128,7 +128,7 @@ def repack_kernel(tree: Path, kernel: str, progress: Callable[[str], None]) -> N
         msg = f"The root file system has no kernel '{kernel}'."
         raise OperationError(msg)
     try:
-        content = bzimage.repacked(path.read_bytes())
+        content = bzimage.unpacked(path.read_bytes())
     except bzimage.KernelFormatError as exc:
         progress(f"{exc.message} It boots as it is.")
     else:
@@ -174,8 +174,8 @@ def build_disk(
     unpack = ["tar", "--extract", "--numeric-owner", "--preserve-permissions"]
     _tool([*save, *unpack, "--file", str(tree_tar), "--directory", str(tree)], env)
     tree_tar.unlink()
-    if entry.lz4_kernel:
-        repack_kernel(tree, entry.kernel, progress)
+    if entry.unpacked:
+        unpack_kernel(tree, entry.kernel, progress)
     kib = gib * GIB // 1024 - PARTITION_START * SECTOR // 1024
     with raw.open("wb") as stream:
         stream.truncate(gib * GIB)

@@ -72,7 +72,7 @@ def test_guest_has_no_host_key_but_the_seeds(seen: dict[str, str]) -> None:
     assert keys == ["ssh_host_ed25519_key"]
 
 
-def test_guest_runs_a_kernel_that_is_packed_with_lz4(seen: dict[str, str]) -> None:
+def test_guest_runs_a_kernel_that_is_stored_unpacked(seen: dict[str, str]) -> None:
     assert seen["packed_kernel"] == "0"
 
 

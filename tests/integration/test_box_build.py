@@ -78,7 +78,7 @@ def test_disk_from_a_tree_is_ext4_behind_a_boot_record(tmp_path: Path, *, root: 
     assert "User:  1234" in run(argv, timeout=60, env=env).stdout
 
 
-def test_disk_with_an_lz4_kernel_enters_it_as_linux_wants_to_be_entered(
+def test_disk_with_an_unpacked_kernel_enters_it_as_linux_wants_to_be_entered(
     tmp_path: Path,
 ) -> None:
     need("mke2fs", "qemu-img", "qemu-system-x86_64", "grub-mkimage", "fakeroot")
@@ -89,7 +89,7 @@ def test_disk_with_an_lz4_kernel_enters_it_as_linux_wants_to_be_entered(
             member.size = len(content)
             archive.addfile(member, BytesIO(content))
     target, told = tmp_path / "box.img", list[str]()
-    entry = BootEntry(kernel="/vmlinuz", initrd="/initrd", arguments=("a",), lz4_kernel=True)
+    entry = BootEntry(kernel="/vmlinuz", initrd="/initrd", arguments=("a",), unpacked=True)
 
     build_disk(tree, target, gib=2, entry=entry, root=False, progress=told.append)
 

@@ -1,18 +1,17 @@
-"""A kernel packed with LZ4: the header that remains, and what is unpacked where."""
+"""A kernel stored without compression: the header that remains, and what is moved where."""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING
 
-import lz4.block
 import pytest
 
 from labkit import bzimage
-from labkit.bzimage import KernelFormatError, repacked
-from labkit.diskimage import repack_kernel
+from labkit.bzimage import KernelFormatError, unpacked
+from labkit.diskimage import unpack_kernel
 from labkit.errors import OperationError
-from tests.bzimages import ENTRY, Kernel, pieces
+from tests.bzimages import DATA, ENTRY, ZEROS, Kernel, pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,45 +19,42 @@ if TYPE_CHECKING:
 SETUP = 1024
 
 
-def unpacked(image: bytes) -> bytes:
-    """Return the memory from the kernel's first byte on, as LZ4 itself unpacks it.
-
-    QEMU shows in tests/integration/test_box_build.py that the image's own program does the same.
-    """
+def moved(image: bytes) -> bytearray:
+    """Return memory after the image's program moved what it lists, word by word, downwards."""
+    memory = bytearray(b"\xaa" * (2 << 20))
     program = image[SETUP:]
-    before = b"\x41\xb8"  # mov r8d,end of what is packed
-    at = program.index(before, bzimage.LONG_MODE_CODE)
-    (behind,) = struct.unpack_from("<I", program, at - 4)
-    (end,) = struct.unpack_from("<I", program, at + 2)
-    packed = program[bzimage.CONTENT : bzimage.CONTENT + end - behind]
-    content: bytes = lz4.block.decompress(packed, uncompressed_size=1 << 20)
-    return content
+    memory[bzimage.LOADED_AT : bzimage.LOADED_AT + len(program)] = program
+    for number in range(bzimage.GDT_POINTER):
+        entry = struct.unpack_from("<4I", program, bzimage.MOVES + 16 * number)
+        source, target, words, _ = entry
+        if target == 0:
+            break
+        for word in range(words):
+            at = target - 8 * word
+            taken = memory[source - 8 * word : source - 8 * word + 8] if source else bytes(8)
+            memory[at : at + 8] = taken
+    return memory
 
 
-def test_repacked_kernel_has_every_piece_in_its_place() -> None:
-    memory = unpacked(repacked(Kernel().image()))
+def test_unpacked_kernel_is_moved_into_place_whole() -> None:
+    memory = moved(unpacked(Kernel().image()))
     for address, content, size in pieces():
-        at = address - ENTRY
-        assert memory[at : at + len(content)] == content
-        assert not any(memory[at + len(content) : at + size])
+        assert memory[address : address + len(content)] == content
+        assert not any(memory[address + len(content) : address + size])
+    assert memory[ZEROS[1] : DATA] != bytes(DATA - ZEROS[1])  # the zeros end where they should
 
 
-def test_repacked_kernel_does_not_store_the_zeros_at_its_end() -> None:
-    (first, second) = pieces()
-    padded = (first, (second[0], second[1] + bytes(4096), second[2] + 4096))
-    image = repacked(Kernel(segments=padded).image())
-    assert unpacked(image) == unpacked(repacked(Kernel().image()))
-    assert (
-        b"\xb9" + struct.pack("<I", 512) + b"\x31\xc0\xf3\x48\xab" in image
-    )  # 512 words of zeros
+def test_unpacked_kernel_with_zeros_at_its_end_does_not_store_them() -> None:
+    padded = tuple((at, content + bytes(4096), size + 4096) for at, content, size in pieces())
+    padded = (padded[0][0], padded[0][1], padded[0][2]), (DATA + 0x2000, *padded[1][1:])
+    image = unpacked(Kernel(segments=padded).image())
+    assert len(image) == len(unpacked(Kernel().image()))
+    at, content, size = padded[1]
+    assert moved(image)[at : at + size] == content
 
 
-def test_repacked_kernel_is_smaller_than_it_runs() -> None:
-    assert len(repacked(Kernel().image())) < sum(size for _, _, size in pieces())
-
-
-def test_repacked_kernel_keeps_the_header_and_cannot_be_relocated() -> None:
-    before, after = Kernel().image(), repacked(Kernel().image())
+def test_unpacked_kernel_keeps_the_header_and_cannot_be_relocated() -> None:
+    before, after = Kernel().image(), unpacked(Kernel().image())
     changed = {at for at in range(SETUP) if before[at] != after[at]}
     assert changed <= {
         *range(0x1F4, 0x1F8),
@@ -74,18 +70,15 @@ def test_repacked_kernel_keeps_the_header_and_cannot_be_relocated() -> None:
     assert paragraphs * 16 == len(after) - SETUP
 
 
-def test_repacked_kernel_larger_than_it_said_gets_the_room_it_needs() -> None:
+def test_unpacked_kernel_larger_than_it_said_gets_the_room_it_needs() -> None:
     large = (*pieces(), (0x2000000, b"x", 0x100000))
-    image = repacked(Kernel(segments=large).image())
-    preferred, room = struct.unpack_from("<QI", image, 0x258)
-    # What is packed waits behind the kernel until it is unpacked.
-    packed = len(image) - SETUP - bzimage.CONTENT
-    assert abs(preferred + room - 0x2100000 - packed) < 16
+    preferred, room = struct.unpack_from("<QI", unpacked(Kernel(segments=large).image()), 0x258)
+    assert preferred + room == 0x2100000
 
 
-def test_repacked_kernel_is_entered_at_its_entry() -> None:
-    program = repacked(Kernel().image())[SETUP:]
-    assert b"\xb8" + struct.pack("<I", ENTRY) + b"\xff\xe0" in program[: bzimage.GDT_POINTER]
+def test_unpacked_kernel_is_entered_at_its_entry() -> None:
+    program = unpacked(Kernel().image())[SETUP:]
+    assert b"\xb8" + struct.pack("<I", ENTRY) + b"\xff\xe0" in program[: bzimage.MOVES]
 
 
 @pytest.mark.parametrize(
@@ -106,12 +99,12 @@ def test_repacked_kernel_is_entered_at_its_entry() -> None:
             Kernel(segments=((ENTRY, b"x" * 0x4000, 0x4000), (ENTRY + 0x4000, b"x", 8)), entry=0),
             "none of its segments",
         ),
-        (Kernel(segments=((ENTRY, b"x", 8), (ENTRY + (256 << 20), b"x", 8))), "268435464 bytes"),
+        (Kernel(segments=tuple((ENTRY + 16 * n, b"x", 8) for n in range(200))), "200 segments"),
     ],
 )
-def test_repacked_kernel_of_another_kind_is_refused(kernel: Kernel, reason: str) -> None:
+def test_unpacked_kernel_of_another_kind_is_refused(kernel: Kernel, reason: str) -> None:
     with pytest.raises(KernelFormatError, match=reason):
-        repacked(kernel.image())
+        unpacked(kernel.image())
 
 
 @pytest.mark.parametrize(
@@ -122,19 +115,19 @@ def test_repacked_kernel_of_another_kind_is_refused(kernel: Kernel, reason: str)
         (b"\xfd7zXZ\0" + b"broken" * 9, "its xz stream is broken"),
     ],
 )
-def test_repacked_kernel_packed_otherwise_is_refused(packed: bytes, reason: str) -> None:
+def test_unpacked_kernel_packed_otherwise_is_refused(packed: bytes, reason: str) -> None:
     with pytest.raises(KernelFormatError, match=reason):
-        repacked(Kernel().image(packed=packed))
+        unpacked(Kernel().image(packed=packed))
 
 
-def test_repacked_kernel_cut_short_is_refused() -> None:
+def test_unpacked_kernel_cut_short_is_refused() -> None:
     whole = Kernel().image()
     for length in (0, 100, 0x264, 1024, len(whole) - 1):
         with pytest.raises(KernelFormatError):
-            repacked(whole[:length])
+            unpacked(whole[:length])
 
 
-def test_repack_kernel_behind_a_link_changes_the_file_in_place(tmp_path: Path) -> None:
+def test_unpack_kernel_behind_a_link_changes_the_file_in_place(tmp_path: Path) -> None:
     (tmp_path / "boot").mkdir()
     real = tmp_path / "boot/vmlinuz-6.1"
     real.write_bytes(Kernel().image())
@@ -142,34 +135,34 @@ def test_repack_kernel_behind_a_link_changes_the_file_in_place(tmp_path: Path) -
     (tmp_path / "boot/vmlinuz").symlink_to("vmlinuz-6.1")
     told: list[str] = []
 
-    repack_kernel(tmp_path, "/boot/vmlinuz", told.append)
+    unpack_kernel(tmp_path, "/boot/vmlinuz", told.append)
 
-    assert (real.read_bytes(), told) == (repacked(Kernel().image()), [])
+    assert (real.read_bytes(), told) == (unpacked(Kernel().image()), [])
     assert real.stat().st_ino == inode
 
 
-def test_repack_kernel_of_an_unknown_kind_leaves_it_and_says_so(tmp_path: Path) -> None:
+def test_unpack_kernel_of_an_unknown_kind_leaves_it_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "vmlinuz").write_bytes(b"something else")
     told: list[str] = []
 
-    repack_kernel(tmp_path, "/vmlinuz", told.append)
+    unpack_kernel(tmp_path, "/vmlinuz", told.append)
 
     assert (tmp_path / "vmlinuz").read_bytes() == b"something else"
-    assert told == ["The kernel cannot be stored in LZ4: it is no bzImage. It boots as it is."]
+    assert told == ["The kernel cannot be stored unpacked: it is no bzImage. It boots as it is."]
 
 
-def test_repack_kernel_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_unpack_kernel_that_is_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vmlinuz").symlink_to("vmlinuz-gone")
     with pytest.raises(OperationError, match="has no kernel '/vmlinuz'"):
-        repack_kernel(tmp_path, "/vmlinuz", print)
+        unpack_kernel(tmp_path, "/vmlinuz", print)
 
 
-def test_repack_kernel_behind_a_link_out_of_the_tree_is_refused(tmp_path: Path) -> None:
+def test_unpack_kernel_behind_a_link_out_of_the_tree_is_refused(tmp_path: Path) -> None:
     outside = tmp_path / "host"
     outside.write_bytes(Kernel().image())
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "vmlinuz").symlink_to(outside)
     with pytest.raises(OperationError, match="leads out of the root file system"):
-        repack_kernel(tree, "/vmlinuz", print)
+        unpack_kernel(tree, "/vmlinuz", print)
     assert outside.read_bytes() == Kernel().image()
