@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from labkit.headstart import started
@@ -30,7 +31,10 @@ def up(session: Session, *, dry_run: bool = False) -> UpReport:
         session.directory.create()
         early = started(session, pool)
         try:
-            # Loading this is a third of labkit's own start, and Vagrant need not wait for it.
+            # Loading this is a third of labkit's own start, and Vagrant need not wait for it. On a
+            # thread, because an interrupt amid the making of a class can end Python by SIGINT
+            # instead of by what catches it (CPython, pythonrun.c, run_eval_code_obj).
+            pool.submit(import_module, "labkit.bringup").result()
             from labkit import bringup  # noqa: PLC0415
 
             return bringup.bring_up(session, pool, early)
