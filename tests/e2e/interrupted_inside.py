@@ -167,6 +167,7 @@ def undo_what_vagrant_made(domain: str) -> None:
 def test_up_that_is_refused_ends_the_vagrant_it_had_started(lab: Lab, before: Inventory) -> None:
     refused = lab.up("--box", "rehearsl", code=2)
     assert "Did you mean 'rehearsal'?" in refused.stderr
+    assert (lab.directory / "logs" / "vagrant.log").exists(), "it had started none"
     assert not processes("vagrant")
     lab.run("destroy")
     assert inventory() == before
