@@ -87,7 +87,7 @@ def main() -> NoReturn:
 
 def add_verbs() -> None:
     """Give the command line the verbs that live in modules of their own; once is enough."""
-    from labkit import cli_run
+    from labkit import cli_files, cli_run
     from labkit.cli_box import box_app
     from labkit.cli_doctor import doctor
     from labkit.cli_snapshots import snapshots_app
@@ -95,6 +95,10 @@ def add_verbs() -> None:
 
     if any(group.name == "box" for group in app.registered_groups):
         return
+    app.command()(cli_files.validate)
+    app.command()(cli_files.render)
+    app.command()(cli_files.graph)
+    app.command()(cli_files.schema)
     app.command()(doctor)
     app.command()(cli_run.scenarios)
     app.command(cls=cli_run.RunCommand)(cli_run.run)
@@ -116,10 +120,6 @@ def _log_path() -> str:
         if isinstance(handler, logging.FileHandler):
             return handler.baseFilename
     return ""
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
@@ -330,40 +330,6 @@ def _destroy_by(name: str, lab: Path, dry_run: bool) -> Possessions:  # noqa: FB
     directory = lab_directory(lab, name, os.environ)
     with shown_progress() as progress:
         return destroy_by_name(name, directory, progress, dry_run=dry_run)
-
-
-@app.command()
-def validate(*, lab: LabOption = LAB_FILE) -> None:
-    """Check the lab file and print every problem with its line and column."""
-    from labkit import config
-    from labkit.output import notice
-
-    checked = config.load(lab)
-    notice(f"{lab}: valid; lab '{checked.name}' with {_count(len(checked.nodes), 'node')}")
-
-
-@app.command()
-def render(
-    directory: Annotated[Path, typer.Argument(help="Where the files go.", metavar="DIR")],
-    *,
-    lab: LabOption = LAB_FILE,
-    box: BoxOption = None,
-) -> None:
-    """Write every file that 'up' and Packstack would use into DIR, and change nothing else."""
-    from labkit.cli_session import looking
-    from labkit.output import notice
-    from labkit.preview import write_preview
-
-    count = write_preview(looking(lab, box=box), directory)
-    notice(f"wrote {_count(count, 'file')} to '{directory}'")
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON schema of the lab file."""
-    from labkit import config
-
-    print_json(config.schema())
 
 
 @app.command(context_settings=COMMAND_FOLLOWS)

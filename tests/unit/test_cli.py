@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERBS = (
-    "up", "status", "verify", "ssh", "console", "halt", "destroy", "box", "render", "validate", "schema",
+    "up", "status", "verify", "ssh", "console", "halt", "destroy", "box", "render", "graph", "validate", "schema",
     "sandbox", "rehearsal", "doctor", "scenarios", "deploy", "add-compute", "logs",
     "snapshot", "snapshots", "restore",
 )  # fmt: skip
@@ -136,7 +136,9 @@ def test_hostile_lab_file_is_reported_whole_with_lines_and_columns(run: Run) -> 
     assert "hint: " in ended.err
 
 
-@pytest.mark.parametrize("verb", [["up"], ["status"], ["halt"], ["destroy"], ["render", "out"]])
+@pytest.mark.parametrize(
+    "verb", [["up"], ["status"], ["halt"], ["destroy"], ["render", "out"], ["graph"]]
+)
 def test_broken_lab_file_stops_every_verb_before_it_does_anything(
     run: Run, verb: list[str]
 ) -> None:
@@ -236,6 +238,17 @@ def test_scenarios_fit_80_columns(run: Run) -> None:
     assert (ended.code, ended.err) == (0, "")
     assert "external-network" in ended.out
     assert max(map(len, ended.out.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("document")
+def test_graph_prints_mermaid_or_an_image_and_leaves_nothing(run: Run) -> None:
+    before = sorted(Path().iterdir())
+    text, image = run("graph"), run("graph", "--svg")
+
+    assert (text.code, text.err) == (image.code, image.err) == (0, "")
+    assert text.out.startswith("flowchart TB\n")
+    assert image.out.startswith("<svg ")
+    assert sorted(Path().iterdir()) == before
 
 
 def test_schema_is_json_on_standard_output(run: Run) -> None:
