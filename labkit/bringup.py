@@ -148,6 +148,8 @@ class _Bringup:
         try:
             if self.plan.changes:
                 state = self._claim(state)
+            self.session.registry.enter(self.lab, self.session.directory, state)
+            if self.plan.changes:
                 self._clear(self.plan.of(Action.RECREATE))
             self._box(creating)
             # Vagrant loads for most of a second; the rest is prepared meanwhile.

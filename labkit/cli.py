@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 -- typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -60,6 +61,8 @@ def main() -> NoReturn:
     failed, 130 interrupted.
     """
     add_verbs()
+    # What has no log to go to is not for the terminal: errors reach it by another way.
+    logging.getLogger("labkit").addHandler(logging.NullHandler())
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
@@ -220,7 +223,7 @@ def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
 
 
 def _print_status(found: LabStatus) -> None:
-    from labkit.output import print_table
+    from labkit.output import notice, print_table
 
     rows = [
         (
@@ -235,6 +238,9 @@ def _print_status(found: LabStatus) -> None:
         for node in found.nodes
     ]
     print_table(("node", "state", "cpus", "memory", "nic", "pci", "address"), rows)
+    if found.expires:
+        when = _utc(datetime.fromisoformat(found.expires))
+        notice(f"expires {when}; 'labkit up' renews it, 'labkit sweep' removes it then")
 
 
 @app.command(context_settings=COMMAND_FOLLOWS)
@@ -324,12 +330,57 @@ def _destroy(lab: Path, *, dry_run: bool) -> tuple[str, Possessions]:
 
 def _destroy_by(name: str, lab: Path, dry_run: bool) -> Possessions:  # noqa: FBT001 -- its one caller names it
     from labkit.output import shown_progress
+    from labkit.registry import user_registry
     from labkit.state import lab_directory
     from labkit.teardown import destroy_by_name
 
     directory = lab_directory(lab, name, os.environ)
     with shown_progress() as progress:
-        return destroy_by_name(name, directory, progress, dry_run=dry_run)
+        return destroy_by_name(
+            name, directory, progress, registry=user_registry(), dry_run=dry_run
+        )
+
+
+@app.command()
+def sweep(
+    *,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Also remove labs whose directory is gone.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the labs of yours whose time is over; 'expires' in a lab file sets it."""
+    from labkit.output import notice, print_table, shown_progress
+    from labkit.registry import user_registry
+    from labkit.sweep import sweep as remove
+
+    registry = user_registry()
+    with shown_progress() as progress:
+        labs = remove(registry, progress, orphans=orphans, dry_run=dry_run)
+    if as_json:
+        print_json([each.as_json() for each in labs])
+    elif labs:
+        rows = [
+            (
+                each.lab,
+                str(each.directory),
+                _utc(each.expires) if each.expires else "never",
+                each.result,
+            )
+            for each in labs
+        ]
+        print_table(("lab", "directory", "expires", "result"), rows)
+    else:
+        notice("no lab is on record")
+    for file in registry.records()[1]:
+        notice(f"'{file}' cannot be read; remove it, and 'labkit up' of its lab writes it anew")
+    if any(each.failed for each in labs):
+        raise typer.Exit(LabkitError.exit_code)
+
+
+def _utc(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 @app.command(context_settings=COMMAND_FOLLOWS)

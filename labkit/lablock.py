@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from labkit.state import LabDirectory
 
 
+class LabInUseError(OperationError):
+    """Another labkit is working on the lab."""
+
+
 @contextmanager
 def lab_lock(directory: LabDirectory, verb: str) -> Iterator[None]:
     """Hold the lab for one changing verb; the kernel frees it when the process dies.
 
     Raises:
         HostError: The lab's directory cannot be made.
-        OperationError: Another labkit holds it; names its verb, pid and start time.
+        LabInUseError: Another labkit holds it; names its verb, pid and start time.
     """
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
@@ -38,7 +42,7 @@ def lab_lock(directory: LabDirectory, verb: str) -> Iterator[None]:
         lock.acquire()
     except Timeout as exc:
         msg = f"Another labkit is working on the lab '{directory.path.name}'."
-        raise OperationError(
+        raise LabInUseError(
             msg,
             details=(_describe_holder(holder),),
             hint="Wait until it is done, or end it, and run this command again.",

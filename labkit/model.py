@@ -21,6 +21,7 @@ from labkit.model_types import (
     FormName,
     IfcfgKey,
     IfcfgValue,
+    Lifetime,
     Mac,
     MemoryMib,
     Minutes,
@@ -193,3 +194,10 @@ class Lab(Edge):
         ),
     )
     repos: Repos = Field(default=Repos(), description="Where the nodes get their packages.")
+    expires: Lifetime | None = Field(
+        default=None,
+        description=(
+            "How long after its last 'labkit up' the lab may be removed by 'labkit sweep', such as "
+            "'12h' or '3d'; never when left out."
+        ),
+    )

@@ -37,6 +37,8 @@ PHYSICAL_NETWORK_PATTERN = r"^[a-z][a-z0-9_-]{0,30}$"
 RELEASE_PATTERN = r"^7\.[0-9]\.[0-9]{4}$"
 URL_PATTERN = r"^https?://[A-Za-z0-9._~:@\[\]-]+(/[A-Za-z0-9._~%/+-]*)?$"
 MAX_HUNG_MINUTES = 24 * 60
+LIFETIME_PATTERN = r"^[1-9][0-9]{0,3}(m|h|d)$"
+SECONDS_PER_UNIT = {"m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 # Both kept after CentOS 7's end of life on 2024-06-30; see docs/how-to/repositories.md.
 VAULTS = ("https://vault.centos.org", "https://archive.kernel.org/centos-vault")
 
@@ -167,6 +169,12 @@ def _minutes(value: object) -> int:
     return value
 
 
+def _lifetime(value: object) -> int:
+    if not isinstance(value, str) or not re.fullmatch(LIFETIME_PATTERN, value):
+        raise unexpected(expected="minutes, hours or days, such as '90m', '12h' or '3d'")
+    return int(value[:-1]) * SECONDS_PER_UNIT[value[-1]]
+
+
 def _choice(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
     names = [f"'{member}'" for member in kind]
 
@@ -226,6 +234,13 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Cpus = Annotated[int, Field(ge=1, le=MAX_CPUS), BeforeValidator(_cpus)]
 MemoryMib = Annotated[int, PlainValidator(_memory), WithJsonSchema(_SIZE_SCHEMA)]
 DiskGib = Annotated[int, PlainValidator(_disk), WithJsonSchema(_SIZE_SCHEMA)]
+Lifetime = Annotated[
+    int,
+    PlainValidator(_lifetime),
+    WithJsonSchema(
+        {"type": "string", "pattern": LIFETIME_PATTERN, "examples": ["90m", "12h", "3d"]}
+    ),
+]
 IfcfgValue = Annotated[
     str, BeforeValidator(_ifcfg_value), WithJsonSchema({"type": ["string", "integer"]})
 ]

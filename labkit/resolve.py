@@ -65,6 +65,7 @@ def resolve(lab: Lab, *, lab_id: UUID) -> ResolvedLab:
             ),
             proxy=lab.repos.proxy,
         ),
+        lifetime_seconds=lab.expires,
     )
 
 

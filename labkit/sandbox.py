@@ -187,6 +187,8 @@ def inner_environment(outer: Mapping[str, str], *, cache: Path | None) -> dict[s
     kept.setdefault("LABKIT_STATE_DIR", str(PRIVATE / "state"))
     if cache is not None:
         kept["LABKIT_CACHE_DIR"] = str(cache.absolute())
+    # Labs inside die with the sandbox, and so does the record of them.
+    kept["XDG_STATE_HOME"] = str(PRIVATE / "xdg-state")
     kept["VAGRANT_HOME"] = str(PRIVATE / "vagrant.d")
     kept["TMPDIR"] = str(PRIVATE / "tmp")
     kept[VARIABLE] = "1"

@@ -65,11 +65,20 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabStatus:
-    """The lab."""
+    """The lab.
+
+    Attributes:
+        lab: Its name.
+        box: The box its nodes are created from.
+        directory: Its directory.
+        expires: When `sweep` may remove it, ISO 8601 in UTC; None for never.
+        nodes: Its nodes in file order.
+    """
 
     lab: str
     box: str
     directory: str
+    expires: str | None
     nodes: tuple[NodeStatus, ...]
 
     def as_json(self) -> dict[str, object]:
@@ -84,12 +93,15 @@ def status(session: Session) -> LabStatus:
         HostError: libvirtd does not answer.
     """
     nodes = session.lab.nodes
+    record = session.registry.find(session.lab.lab_id)
+    end = record.expires if record else None
     with libvirt() as hypervisor, ThreadPoolExecutor(max_workers=len(nodes)) as pool:
         found = list(pool.map(lambda node: _node_status(hypervisor, node), nodes))
     return LabStatus(
         lab=session.lab.name,
         box=session.lab.box,
         directory=str(session.directory.path),
+        expires=end.isoformat(timespec="seconds") if end else None,
         nodes=tuple(found),
     )
 

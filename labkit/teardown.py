@@ -20,8 +20,11 @@ from labkit.retry import Deadline, NotYet, WaitTimeout, stretched, wait_until
 from labkit.snapshots import forget
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from labkit.hypervisor import Hypervisor
     from labkit.progress import Progress
+    from labkit.registry import Registry
     from labkit.session import Session
     from labkit.state import LabDirectory, LabState
     from labkit.topology import ResolvedLab, ResolvedNode
@@ -114,13 +117,20 @@ def destroy(session: Session, *, dry_run: bool = False) -> Possessions:
         name=session.lab.name,
         lab=session.lab,
         directory=session.directory,
+        registry=session.registry,
         progress=session.progress,
     )
     return remains.look() if dry_run else remains.remove()
 
 
 def destroy_by_name(
-    name: str, directory: LabDirectory, progress: Progress, *, dry_run: bool = False
+    name: str,
+    directory: LabDirectory,
+    progress: Progress,
+    *,
+    registry: Registry,
+    dry_run: bool = False,
+    once_held: Callable[[], None] = lambda: None,
 ) -> Possessions:
     """Remove a lab whose lab file is gone, by what its directory has on record.
 
@@ -128,7 +138,12 @@ def destroy_by_name(
         name: Its name, as somebody typed it.
         directory: The lab's directory, `.labkit/<lab>` where its lab file was.
         progress: Told of every stage.
+        registry: Where its record is.
         dry_run: Only say what would be removed.
+        once_held: Called before anything is removed; what it raises leaves the lab as it is.
+
+    Returns:
+        What was removed; for a dry run what would be.
 
     Raises:
         UsageError: There is no such directory; names the labs there are.
@@ -139,7 +154,14 @@ def destroy_by_name(
         known = ", ".join(f"'{each}'" for each in found) or "none"
         message = f"No lab '{name}' is on record in '{directory.path.parent}'; found {known}."
         raise UsageError(message, hint="Name the directory of the lab file with '--lab'.")
-    remains = _Remains(name=name, lab=None, directory=directory, progress=progress)
+    remains = _Remains(
+        name=name,
+        lab=None,
+        directory=directory,
+        registry=registry,
+        progress=progress,
+        once_held=once_held,
+    )
     return remains.look() if dry_run else remains.remove()
 
 
@@ -150,7 +172,9 @@ class _Remains:
     name: str
     lab: ResolvedLab | None
     directory: LabDirectory
+    registry: Registry
     progress: Progress
+    once_held: Callable[[], None] = lambda: None
 
     def look(self) -> Possessions:
         with libvirt() as hypervisor:
@@ -159,6 +183,7 @@ class _Remains:
 
     def remove(self) -> Possessions:
         with lab_lock(self.directory, "destroy"):
+            self.once_held()
             with libvirt() as hypervisor:
                 state = self.directory.load(self.name)
                 owned = possessions(self.lab, state, look(hypervisor))
@@ -177,6 +202,7 @@ class _Remains:
                     details=(*left.describe(), *problems),
                     hint="Run 'labkit destroy' again; what is listed above is what still exists.",
                 )
+            self.registry.forget(state.lab_id)
             self.directory.remove()
             return owned
 

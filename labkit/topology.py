@@ -158,6 +158,7 @@ class ResolvedLab:
         dns_domain: The domain of the nodes' host names.
         deployment: What Packstack is asked to install.
         repositories: Where the guests get their packages.
+        lifetime_seconds: How long after the last `up` the lab expires; None for never.
     """
 
     name: str
@@ -169,6 +170,7 @@ class ResolvedLab:
     dns_domain: str
     deployment: Deployment
     repositories: Repositories
+    lifetime_seconds: int | None
 
     def node(self, name: str) -> ResolvedNode | None:
         """Return the node of that name, or None."""

@@ -74,6 +74,9 @@ NOT_RUN = {
     "labkit run --box rehearsal --junit lab.xml --json lab.json --timeout 2h --destroy": "the same",
     "labkit run --from pre-packstack --junit lab.xml": "the same",
     "labkit destroy --name packstack": "the walk's lab files are there; tests/e2e/neighbours_inside.py removes one",
+    "labkit sweep": "removes what it finds expired; tests/e2e/sweep_inside.py runs it",
+    "labkit sweep --dry-run": "the same",
+    "labkit sweep --orphans": "the same",
     "exit": "ends the shell",
 }
 

@@ -71,6 +71,7 @@ def lab(*names: str, plugged: ResolvedNetwork | None = None) -> ResolvedLab:
         repositories=Repositories(
             release="7.9.2009", bases=("https://vault.centos.org",), proxy=None
         ),
+        lifetime_seconds=None,
     )
 
 

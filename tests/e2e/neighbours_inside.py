@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.process import run
+from labkit.registry import user_registry
 from tests.e2e.driver import (
     UP_SECONDS,
     Inventory,
@@ -116,3 +117,4 @@ def test_lost_state_lab_file_and_vagrant_data_do_not_hinder_destroy(
     pair.run("destroy", "--name", "pair")
     pair.file.write_text(text)
     assert inventory() == before
+    assert user_registry().records() == ((), ()), "a lab that was destroyed is still on record"

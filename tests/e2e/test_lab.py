@@ -21,3 +21,9 @@ def test_document_lab_from_up_to_destroy_is_as_the_lab_file_says(
 
 def test_two_labs_at_once_leave_each_other_alone(passes_inside: Callable[[str], None]) -> None:
     passes_inside("neighbours_inside.py")
+
+
+def test_labs_on_record_are_swept_when_their_time_is_over(
+    passes_inside: Callable[[str], None],
+) -> None:
+    passes_inside("sweep_inside.py")

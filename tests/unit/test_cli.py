@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERBS = (
-    "up", "status", "verify", "ssh", "console", "halt", "destroy", "box", "render", "graph", "validate", "schema",
+    "up", "status", "verify", "ssh", "console", "halt", "destroy", "sweep", "box", "render", "graph", "validate", "schema",
     "sandbox", "rehearsal", "doctor", "scenarios", "deploy", "add-compute", "logs",
     "snapshot", "snapshots", "restore",
 )  # fmt: skip
@@ -68,6 +68,7 @@ def run(
     for name in ("LABKIT_LAB", "LABKIT_STATE_DIR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     terminate = signal.getsignal(signal.SIGTERM)
     logger = logging.getLogger("labkit")
 

@@ -175,6 +175,22 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
             "    disk: 5000 MiB\n    nics:",
             "11:11: nodes.one.disk: expected whole GiB, from 4 GiB to 16384 GiB, found '5000 MiB'",
         ),
+        *(
+            (
+                "name: demo",
+                f"name: demo\nexpires: {wrong}",
+                f"2:10: expires: expected minutes, hours or days, such as '90m', '12h' or '3d', found {found}",
+            )
+            for wrong, found in (
+                ("12", "'12'"),
+                ("0h", "'0h'"),
+                ("1w", "'1w'"),
+                ("1h30m", "'1h30m'"),
+                ("-1h", "'-1h'"),
+                ("10000d", "'10000d'"),
+                ("2026-12-01", "'2026-12-01'"),
+            )
+        ),
         (
             "address: 10.0.0.3",
             "address: 10.0.0.3/24",
@@ -211,7 +227,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
             "boxx: rehearsal",
             (
                 "1:1: box: expected the key 'box', found no such key",
-                "2:1: boxx: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', found the unknown key 'boxx' (did you mean 'box'?)",
+                "2:1: boxx: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'boxx' (did you mean 'box'?)",
             ),
         ),
         (
@@ -222,7 +238,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "box: rehearsal\nzebra: 1",
-            "3:1: zebra: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', found the unknown key 'zebra'",
+            "3:1: zebra: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'zebra'",
         ),
         (
             CARD,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.errors import OperationError
-from labkit.lablock import lab_lock
+from labkit.lablock import LabInUseError, lab_lock
 from labkit.state import LabDirectory
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ def test_lock_when_held_names_the_holder(tmp_path: Path) -> None:
     directory = LabDirectory(tmp_path / "demo")
     with (
         lab_lock(directory, "up"),
-        pytest.raises(OperationError) as caught,
+        pytest.raises(LabInUseError) as caught,
         lab_lock(directory, "destroy"),
     ):
         pass
@@ -30,7 +29,7 @@ def test_lock_when_its_holder_file_is_damaged_still_refuses(tmp_path: Path) -> N
     directory = LabDirectory(tmp_path / "demo")
     with lab_lock(directory, "up"):
         (directory.path / "lock.holder").write_text(json.dumps([1]), encoding="utf-8")
-        with pytest.raises(OperationError) as caught, lab_lock(directory, "up"):
+        with pytest.raises(LabInUseError) as caught, lab_lock(directory, "up"):
             pass
     assert str(directory.path / "lock") in caught.value.details[0]
 

@@ -27,6 +27,7 @@ def test_inner_environment_separates_vagrant_temporary_files_and_state() -> None
         "PATH": "/bin:/usr/local/sbin:/usr/sbin:/sbin",
         "LABKIT_STATE_DIR": "/run/labkit/state",
         "LABKIT_CACHE_DIR": "/c",
+        "XDG_STATE_HOME": "/run/labkit/xdg-state",
         "VAGRANT_HOME": "/run/labkit/vagrant.d",
         "TMPDIR": "/run/labkit/tmp",
         "LABKIT_SANDBOX": "1",

@@ -74,9 +74,11 @@ def test_status_as_json_is_plain_data(tmp_path: Path) -> None:
     with connect(f"test://{tmp_path / 'host.xml'}") as hypervisor:
         node = _node_status(hypervisor, NODE)
     data = json.loads(
-        json.dumps(LabStatus(lab="demo", box="x", directory="/d", nodes=(node,)).as_json())
+        json.dumps(
+            LabStatus(lab="demo", box="x", directory="/d", expires=None, nodes=(node,)).as_json()
+        )
     )
-    assert set(data) == {"lab", "box", "directory", "nodes"}
+    assert set(data) == {"lab", "box", "directory", "expires", "nodes"}
     wanted = {"name", "state", "vcpus", "memory_mib", "accelerator", "nics", "ssh"}
     assert wanted <= set(data["nodes"][0])
     for nic in data["nodes"][0]["nics"]:

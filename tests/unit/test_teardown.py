@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.errors import UsageError
+from labkit.registry import Registry
 from labkit.state import LabDirectory, LabState, path_lab_id
 from labkit.teardown import destroy_by_name
 
@@ -17,7 +18,12 @@ def test_destroy_by_an_unknown_name_says_which_labs_are_on_record(tmp_path: Path
     known.create()
     known.save(LabState(lab="packstack", lab_id=path_lab_id(known.path)))
     with pytest.raises(UsageError, match=r"No lab 'other' is on record in .*; found 'packstack'"):
-        destroy_by_name("other", LabDirectory(tmp_path / "other"), lambda _event: None)
+        destroy_by_name(
+            "other",
+            LabDirectory(tmp_path / "other"),
+            lambda _event: None,
+            registry=Registry(tmp_path / "records"),
+        )
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "Big", ""])
@@ -28,5 +34,5 @@ def test_destroy_by_a_name_no_lab_can_have_touches_nothing(tmp_path: Path, name:
     inside.path.mkdir(parents=True, exist_ok=True)
     inside.state_file.write_text("{}")
     with pytest.raises(UsageError):
-        destroy_by_name(name, inside, lambda _event: None)
+        destroy_by_name(name, inside, lambda _event: None, registry=Registry(tmp_path / "records"))
     assert inside.state_file.exists()

@@ -1,0 +1,220 @@
+"""`sweep`: remove the labs whose time is over and, when asked, those whose directory is gone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from labkit.errors import LabkitError
+from labkit.host import libvirt, look
+from labkit.lablock import LabInUseError
+from labkit.plan import possessions
+from labkit.progress import LAB, Event, Phase
+from labkit.state import LabDirectory
+from labkit.teardown import destroy_by_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labkit.plan import Possessions
+    from labkit.progress import Progress
+    from labkit.registry import Record, Registry
+
+log = logging.getLogger(__name__)
+
+ORPHAN_HINT = "its directory is gone; 'labkit sweep --orphans' removes it"
+
+
+class Verdict(StrEnum):
+    """What is to be said of a lab on record."""
+
+    KEPT = "kept"  # its time is not over, or it has no end
+    EXPIRED = "expired"
+    ORPHANED = "orphaned"  # its directory is gone, what it has on the host is not
+    VANISHED = "vanished"  # nothing of it is left but its record
+
+
+class _RenewedError(LabkitError):
+    """An `up` renewed the lab after it had been judged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """A lab on record, and what became of it.
+
+    Attributes:
+        lab: Its name.
+        directory: Its directory.
+        expires: When its time is over; None for never.
+        verdict: What was found.
+        removed: Whether it was removed; for a dry run whether it would be.
+        failed: Whether it should have been removed and could not.
+        result: The same in words.
+    """
+
+    lab: str
+    directory: Path
+    expires: datetime | None
+    verdict: Verdict
+    removed: bool
+    failed: bool
+    result: str
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as plain data for `json.dumps`."""
+        return {
+            "lab": self.lab,
+            "directory": str(self.directory),
+            "expires": self.expires.isoformat(timespec="seconds") if self.expires else None,
+            "verdict": self.verdict.value,
+            "removed": self.removed,
+            "failed": self.failed,
+            "result": self.result,
+        }
+
+
+def judge(record: Record, *, now: datetime, here: bool, things: int) -> Verdict:
+    """Decide about a lab.
+
+    Args:
+        record: What is on record of it.
+        now: The present.
+        here: Whether its directory still has the lab of the record.
+        things: How many domains, networks and volumes it has on the host.
+    """
+    if not here:
+        return Verdict.ORPHANED if things else Verdict.VANISHED
+    if record.expires is not None and record.expires <= now:
+        return Verdict.EXPIRED
+    return Verdict.KEPT
+
+
+def sweep(
+    registry: Registry, progress: Progress, *, orphans: bool = False, dry_run: bool = False
+) -> tuple[Swept, ...]:
+    """Judge every lab on record, one after another, and remove what is to go.
+
+    A lab that cannot be removed keeps no other from being removed.
+
+    Args:
+        registry: Which labs there are.
+        progress: Told of every stage of a removal.
+        orphans: Also remove labs whose directory is gone. It may only have been moved, or be on a
+            disk that is not mounted, so this is not done unasked.
+        dry_run: Only say what would be done.
+
+    Raises:
+        HostError: libvirtd does not answer.
+    """
+    records, _ = registry.records()
+    found = []
+    for record in records:
+        things = _things(record)
+        verdict = judge(record, now=datetime.now(UTC), here=is_here(record), things=len(things))
+        work = Sweeping(
+            registry=registry, progress=progress, record=record, verdict=verdict, things=things
+        )
+        found.append(work.run(orphans=orphans, dry_run=dry_run))
+    return tuple(found)
+
+
+def is_here(record: Record) -> bool:
+    """Return whether the lab's directory has this very lab; a damaged state file is its own."""
+    directory = LabDirectory(record.directory)
+    if not directory.state_file.exists():
+        return False
+    try:
+        return directory.load(record.state.lab).lab_id == record.state.lab_id
+    except LabkitError as exc:
+        log.warning("%s", exc.message)
+        return True
+
+
+def _things(record: Record) -> tuple[str, ...]:
+    with libvirt() as hypervisor:
+        owned = possessions(None, record.state, look(hypervisor, define_pool=False))
+    return owned.describe()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweeping:
+    """What is done about one lab.
+
+    Attributes:
+        registry: Where it is on record.
+        progress: Told of every stage.
+        record: What is on record of it.
+        verdict: What was found.
+        things: What it has on the host, one line each.
+    """
+
+    registry: Registry
+    progress: Progress
+    record: Record
+    verdict: Verdict
+    things: tuple[str, ...]
+
+    def run(self, *, orphans: bool, dry_run: bool) -> Swept:
+        """Remove it if it is to go, and say what became of it; nothing is raised."""
+        spared = {Verdict.KEPT: "kept", Verdict.ORPHANED: "" if orphans else ORPHAN_HINT}
+        reason = spared.get(self.verdict)
+        if reason:
+            return self._said(reason)
+        if dry_run:
+            return self._said(f"would remove {_count(self.things)}", removed=True)
+        if self.verdict is Verdict.VANISHED:
+            self.registry.forget(self.record.state.lab_id)
+            return self._said(f"removed {_count(())}", removed=True)
+        return self._removed()
+
+    def _removed(self) -> Swept:
+        try:
+            owned = self._remove()
+        except LabInUseError as exc:
+            return self._said(f"left alone: {' '.join(exc.details)} is working on it")
+        except _RenewedError as exc:
+            return self._said(exc.message)
+        except LabkitError as exc:
+            log.warning("%s %s", exc.message, exc.details)
+            return self._said(" ".join((exc.message, *exc.details)), failed=True)
+        return self._said(f"removed {_count(owned.describe())}", removed=True)
+
+    def _remove(self) -> Possessions:
+        name = self.record.state.lab
+        self.progress(Event(node=LAB, stage=f"sweeping '{name}'", phase=Phase.STARTED))
+        if self.verdict is Verdict.EXPIRED:
+            directory = LabDirectory(self.record.directory)
+        else:
+            directory = self.registry.stand_in_directory(self.record)
+        return destroy_by_name(
+            name,
+            directory,
+            self.progress,
+            registry=self.registry,
+            once_held=self._require_unchanged,
+        )
+
+    def _require_unchanged(self) -> None:
+        if self.registry.find(self.record.state.lab_id) != self.record:
+            message = "renewed meanwhile"
+            raise _RenewedError(message)
+
+    def _said(self, result: str, *, removed: bool = False, failed: bool = False) -> Swept:
+        return Swept(
+            lab=self.record.state.lab,
+            directory=self.record.directory,
+            expires=self.record.expires,
+            verdict=self.verdict,
+            removed=removed,
+            failed=failed,
+            result=result,
+        )
+
+
+def _count(things: tuple[str, ...]) -> str:
+    if not things:
+        return "its record; nothing else was left"
+    return f"{len(things)} thing{'' if len(things) == 1 else 's'}"

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit.lablock import lab_lock
+from labkit.registry import Record, Registry
+from labkit.state import LabDirectory, LabState, path_lab_id
+from labkit.sweep import Sweeping, Swept, Verdict, is_here, judge
+from tests import labs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def record(directory: Path, *, expires: datetime | None = None) -> Record:
+    state = LabState(lab="demo", lab_id=path_lab_id(directory))
+    return Record(directory=directory, expires=expires, state=state)
+
+
+@pytest.mark.parametrize(
+    ("expires", "here", "things", "verdict"),
+    [
+        (None, True, 5, Verdict.KEPT),
+        (NOW + SECOND, True, 5, Verdict.KEPT),
+        (NOW, True, 5, Verdict.EXPIRED),
+        (NOW - SECOND, True, 5, Verdict.EXPIRED),
+        (NOW - SECOND, True, 0, Verdict.EXPIRED),
+        (None, True, 0, Verdict.KEPT),
+        (NOW + SECOND, False, 1, Verdict.ORPHANED),
+        # Expired as it is, only its owner can say whether its directory comes back.
+        (NOW - SECOND, False, 1, Verdict.ORPHANED),
+        (None, False, 0, Verdict.VANISHED),
+    ],
+)
+def test_judge_a_lab_by_its_time_its_directory_and_what_it_has(
+    tmp_path: Path,
+    expires: datetime | None,
+    here: bool,  # noqa: FBT001 -- a parameter of the table above
+    things: int,
+    verdict: Verdict,
+) -> None:
+    assert judge(record(tmp_path, expires=expires), now=NOW, here=here, things=things) is verdict
+
+
+def test_lab_is_here_while_its_directory_has_it(tmp_path: Path) -> None:
+    directory = LabDirectory(tmp_path / "demo")
+    known = record(directory.path)
+    assert not is_here(known)
+
+    directory.create()
+    assert not is_here(known), "an empty directory has no lab"
+
+    directory.save(known.state)
+    assert is_here(known)
+
+
+def test_lab_is_not_here_when_another_one_took_its_directory(tmp_path: Path) -> None:
+    directory = LabDirectory(tmp_path / "demo")
+    directory.create()
+    directory.save(LabState(lab="demo", lab_id=path_lab_id(tmp_path / "elsewhere")))
+
+    assert not is_here(record(directory.path))
+
+
+def test_lab_whose_state_file_is_damaged_is_here(tmp_path: Path) -> None:
+    directory = LabDirectory(tmp_path / "demo")
+    directory.create()
+    directory.state_file.write_text("{", encoding="utf-8")
+
+    assert is_here(record(directory.path))
+
+
+@pytest.fixture
+def expired(tmp_path: Path) -> Sweeping:
+    """Return an expired lab whose directory and record are there."""
+    registry = Registry(tmp_path / "records")
+    directory = LabDirectory(tmp_path / "demo")
+    directory.create()
+    state = LabState(lab="demo", lab_id=labs.LAB_ID)
+    directory.save(state)
+    registry.enter(replace(labs.lab("controller"), lifetime_seconds=1), directory, state)
+    (known,) = registry.records()[0]
+    return Sweeping(
+        registry=registry,
+        progress=lambda _event: None,
+        record=known,
+        verdict=Verdict.EXPIRED,
+        things=("domain demo_controller",),
+    )
+
+
+def test_expired_lab_renewed_before_it_is_held_is_left_alone(expired: Sweeping) -> None:
+    directory = LabDirectory(expired.record.directory)
+    expired.registry.enter(labs.lab("controller"), directory, expired.record.state)
+
+    said = expired.run(orphans=True, dry_run=False)
+
+    assert (said.removed, said.failed, said.result) == (False, False, "renewed meanwhile")
+    assert directory.state_file.exists()
+
+
+def test_expired_lab_in_use_is_left_alone_and_says_by_whom(expired: Sweeping) -> None:
+    with lab_lock(LabDirectory(expired.record.directory), "deploy"):
+        said = expired.run(orphans=True, dry_run=False)
+
+    assert (said.removed, said.failed) == (False, False)
+    assert re.fullmatch(r"left alone: 'labkit deploy', process .* is working on it", said.result)
+
+
+def test_expired_lab_that_cannot_be_removed_fails_and_says_why(expired: Sweeping) -> None:
+    LabDirectory(expired.record.directory).state_file.unlink()
+
+    said = expired.run(orphans=True, dry_run=False)
+
+    assert (said.removed, said.failed) == (False, True)
+    assert said.result.startswith("No lab 'demo' is on record in ")
+
+
+def test_vanished_lab_loses_its_record_unless_only_asked(expired: Sweeping) -> None:
+    vanished = replace(expired, verdict=Verdict.VANISHED, things=())
+
+    asked = vanished.run(orphans=False, dry_run=True)
+    assert expired.registry.records() == ((expired.record,), ())
+    done = vanished.run(orphans=False, dry_run=False)
+
+    assert expired.registry.records() == ((), ())
+    assert asked.result == "would remove its record; nothing else was left"
+    assert done.result == "removed its record; nothing else was left"
+
+
+def test_orphaned_lab_is_left_alone_unless_orphans_are_asked_for(expired: Sweeping) -> None:
+    orphaned = replace(expired, verdict=Verdict.ORPHANED)
+
+    unasked = orphaned.run(orphans=False, dry_run=False)
+    asked = orphaned.run(orphans=True, dry_run=True)
+
+    assert (unasked.removed, asked.removed) == (False, True)
+    assert "'labkit sweep --orphans' removes it" in unasked.result
+    assert asked.result == "would remove 1 thing"
+    assert not (expired.registry.path / "orphans").exists()
+
+
+def test_swept_as_json_is_plain_data(tmp_path: Path) -> None:
+    swept = Swept(
+        lab="demo",
+        directory=tmp_path,
+        expires=NOW,
+        verdict=Verdict.EXPIRED,
+        removed=True,
+        failed=False,
+        result="removed 7 things",
+    )
+
+    assert json.loads(json.dumps(swept.as_json())) == {
+        "lab": "demo",
+        "directory": str(tmp_path),
+        "expires": "2026-11-26T12:00:00+00:00",
+        "verdict": "expired",
+        "removed": True,
+        "failed": False,
+        "result": "removed 7 things",
+    }
