@@ -7,6 +7,7 @@ import math
 import os
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from labkit import boxes, boxstore, kvm, render, retry, sandbox, seed, vagrantfile
@@ -26,6 +27,7 @@ from labkit.plan import (
 )
 from labkit.progress import LAB, Event, Phase, stage
 from labkit.readiness import Ready, Waiting, wait_ready
+from labkit.registry import user_registry
 from labkit.snapshots import heal
 from labkit.state import LabState, NodeState
 
@@ -146,9 +148,10 @@ class _Bringup:
         if self.early is not None and self.early.names != _names(creating):
             self._drop_early()
         try:
+            state = self._renew(state)
             if self.plan.changes:
                 state = self._claim(state)
-            self.session.registry.enter(self.lab, self.session.directory, state)
+            user_registry().enter(self.session.directory, state)
             if self.plan.changes:
                 self._clear(self.plan.of(Action.RECREATE))
             self._box(creating)
@@ -171,6 +174,16 @@ class _Bringup:
         if self.early is not None:
             self.early.drop()
             self.early = None
+
+    def _renew(self, state: LabState) -> LabState:
+        """Count the lab's time, if it has one, from now."""
+        lifetime = self.lab.lifetime_seconds
+        end = None if lifetime is None else datetime.now(UTC) + timedelta(seconds=lifetime)
+        if end == state.expires:
+            return state
+        renewed = state.model_copy(update={"expires": end})
+        self.session.directory.save(renewed)
+        return renewed
 
     def _claim(self, state: LabState) -> LabState:
         """Write down what is about to be made, before it is made."""

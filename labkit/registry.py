@@ -5,18 +5,14 @@ from __future__ import annotations
 import logging
 import platform
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from uuid import UUID  # noqa: TC003 -- pydantic reads the annotations
 
 from platformdirs import user_state_path
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labkit.state import LabDirectory, LabState, write_atomically
-
-if TYPE_CHECKING:
-    from labkit.topology import ResolvedLab
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +23,13 @@ class Record(BaseModel):
     Attributes:
         version: Format of this file.
         directory: The lab's directory.
-        expires: When `sweep` may remove the lab; None for never.
-        state: What the lab had claimed when it was last brought up.
+        state: Its state when it was last brought up: what it has claimed, and its end.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     directory: Path
-    expires: AwareDatetime | None
     state: LabState
 
 
@@ -48,12 +42,9 @@ class Registry:
 
     path: Path
 
-    def enter(self, lab: ResolvedLab, directory: LabDirectory, state: LabState) -> None:
-        """Write a lab down, or anew: its time counts from now."""
-        expires = None
-        if lab.lifetime_seconds is not None:
-            expires = datetime.now(UTC) + timedelta(seconds=lab.lifetime_seconds)
-        record = Record(directory=directory.path, expires=expires, state=state)
+    def enter(self, directory: LabDirectory, state: LabState) -> None:
+        """Write a lab down, or anew."""
+        record = Record(directory=directory.path, state=state)
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_atomically(self._file(state.lab_id), record.model_dump_json(indent=2) + "\n")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from labkit import config, ssh
 from labkit.errors import OperationError, UsageError
-from labkit.registry import Registry, user_registry
 from labkit.resolve import resolve
 from labkit.state import LabDirectory, LabState, lab_directory
 
@@ -28,7 +27,6 @@ class Session:
         lab: The resolved lab.
         lab_file: Where it was read from.
         directory: Its directory on disk.
-        registry: Where labs are on record outside their directories.
         progress: Told of every stage.
         cancelled: Set when the user interrupts; every wait asks it.
     """
@@ -37,7 +35,6 @@ class Session:
     lab_file: Path
     directory: LabDirectory
     progress: Progress
-    registry: Registry = field(default_factory=user_registry)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def node(self, name: str) -> ResolvedNode:

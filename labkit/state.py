@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from labkit.errors import HostError, OperationError
 
@@ -68,6 +68,7 @@ class LabState(BaseModel):
         networks: Names, as in lab.yaml, of the networks the lab has claimed.
         volumes: Names in the storage pool the lab has claimed, written before they are made.
         deployment: What is known of its deployment.
+        expires: When `sweep` may remove the lab; None for never.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +81,7 @@ class LabState(BaseModel):
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     deployment: DeploymentState = DeploymentState()
+    expires: AwareDatetime | None = None
 
     @property
     def stage(self) -> str:

@@ -93,8 +93,7 @@ def status(session: Session) -> LabStatus:
         HostError: libvirtd does not answer.
     """
     nodes = session.lab.nodes
-    record = session.registry.find(session.lab.lab_id)
-    end = record.expires if record else None
+    end = session.state().expires
     with libvirt() as hypervisor, ThreadPoolExecutor(max_workers=len(nodes)) as pool:
         found = list(pool.map(lambda node: _node_status(hypervisor, node), nodes))
     return LabStatus(

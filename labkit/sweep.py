@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from labkit.plan import Possessions
     from labkit.progress import Progress
     from labkit.registry import Record, Registry
+    from labkit.state import LabState
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ class Verdict(StrEnum):
     VANISHED = "vanished"  # nothing of it is left but its record
 
 
-class _RenewedError(LabkitError):
-    """An `up` renewed the lab after it had been judged."""
+class _ChangedError(LabkitError):
+    """The lab is no longer what it was when it was judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +77,18 @@ class Swept:
         }
 
 
-def judge(record: Record, *, now: datetime, here: bool, things: int) -> Verdict:
+def judge(state: LabState, *, now: datetime, here: bool, things: int) -> Verdict:
     """Decide about a lab.
 
     Args:
-        record: What is on record of it.
+        state: The lab's state.
         now: The present.
-        here: Whether its directory still has the lab of the record.
+        here: Whether the lab still has its directory.
         things: How many domains, networks and volumes it has on the host.
     """
     if not here:
         return Verdict.ORPHANED if things else Verdict.VANISHED
-    if record.expires is not None and record.expires <= now:
+    if state.expires is not None and state.expires <= now:
         return Verdict.EXPIRED
     return Verdict.KEPT
 
@@ -112,30 +113,40 @@ def sweep(
     records, _ = registry.records()
     found = []
     for record in records:
-        things = _things(record)
-        verdict = judge(record, now=datetime.now(UTC), here=is_here(record), things=len(things))
+        here = state_in_directory(record)
+        state = here or record.state
+        things = _things(state)
         work = Sweeping(
-            registry=registry, progress=progress, record=record, verdict=verdict, things=things
+            registry=registry,
+            progress=progress,
+            record=record,
+            state=state,
+            verdict=judge(state, now=datetime.now(UTC), here=here is not None, things=len(things)),
+            things=things,
         )
         found.append(work.run(orphans=orphans, dry_run=dry_run))
     return tuple(found)
 
 
-def is_here(record: Record) -> bool:
-    """Return whether the lab's directory has this very lab; a damaged state file is its own."""
+def state_in_directory(record: Record) -> LabState | None:
+    """Return the lab's state in its directory; None when this very lab is not there.
+
+    Where the file is damaged the lab is there all the same, as it is on record.
+    """
     directory = LabDirectory(record.directory)
     if not directory.state_file.exists():
-        return False
+        return None
     try:
-        return directory.load(record.state.lab).lab_id == record.state.lab_id
+        state = directory.load(record.state.lab)
     except LabkitError as exc:
         log.warning("%s", exc.message)
-        return True
+        return record.state
+    return state if state.lab_id == record.state.lab_id else None
 
 
-def _things(record: Record) -> tuple[str, ...]:
+def _things(state: LabState) -> tuple[str, ...]:
     with libvirt() as hypervisor:
-        owned = possessions(None, record.state, look(hypervisor, define_pool=False))
+        owned = possessions(None, state, look(hypervisor, define_pool=False))
     return owned.describe()
 
 
@@ -147,6 +158,7 @@ class Sweeping:
         registry: Where it is on record.
         progress: Told of every stage.
         record: What is on record of it.
+        state: Its state, by which it was judged.
         verdict: What was found.
         things: What it has on the host, one line each.
     """
@@ -154,6 +166,7 @@ class Sweeping:
     registry: Registry
     progress: Progress
     record: Record
+    state: LabState
     verdict: Verdict
     things: tuple[str, ...]
 
@@ -166,7 +179,7 @@ class Sweeping:
         if dry_run:
             return self._said(f"would remove {_count(self.things)}", removed=True)
         if self.verdict is Verdict.VANISHED:
-            self.registry.forget(self.record.state.lab_id)
+            self.registry.forget(self.state.lab_id)
             return self._said(f"removed {_count(())}", removed=True)
         return self._removed()
 
@@ -175,7 +188,7 @@ class Sweeping:
             owned = self._remove()
         except LabInUseError as exc:
             return self._said(f"left alone: {' '.join(exc.details)} is working on it")
-        except _RenewedError as exc:
+        except _ChangedError as exc:
             return self._said(exc.message)
         except LabkitError as exc:
             log.warning("%s %s", exc.message, exc.details)
@@ -183,7 +196,7 @@ class Sweeping:
         return self._said(f"removed {_count(owned.describe())}", removed=True)
 
     def _remove(self) -> Possessions:
-        name = self.record.state.lab
+        name = self.state.lab
         self.progress(Event(node=LAB, stage=f"sweeping '{name}'", phase=Phase.STARTED))
         if self.verdict is Verdict.EXPIRED:
             directory = LabDirectory(self.record.directory)
@@ -198,15 +211,19 @@ class Sweeping:
         )
 
     def _require_unchanged(self) -> None:
-        if self.registry.find(self.record.state.lab_id) != self.record:
-            message = "renewed meanwhile"
-            raise _RenewedError(message)
+        if self.verdict is Verdict.EXPIRED:
+            same = state_in_directory(self.record) == self.state
+        else:
+            same = self.registry.find(self.state.lab_id) == self.record
+        if not same:
+            message = "left alone: it changed meanwhile"
+            raise _ChangedError(message)
 
     def _said(self, result: str, *, removed: bool = False, failed: bool = False) -> Swept:
         return Swept(
-            lab=self.record.state.lab,
+            lab=self.state.lab,
             directory=self.record.directory,
-            expires=self.record.expires,
+            expires=self.state.expires,
             verdict=self.verdict,
             removed=removed,
             failed=failed,

@@ -16,6 +16,7 @@ from labkit.lablock import lab_lock
 from labkit.model_types import NAME_PATTERN
 from labkit.plan import Possessions, possessions
 from labkit.progress import LAB, stage
+from labkit.registry import Registry, user_registry
 from labkit.retry import Deadline, NotYet, WaitTimeout, stretched, wait_until
 from labkit.snapshots import forget
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from labkit.hypervisor import Hypervisor
     from labkit.progress import Progress
-    from labkit.registry import Registry
     from labkit.session import Session
     from labkit.state import LabDirectory, LabState
     from labkit.topology import ResolvedLab, ResolvedNode
@@ -117,7 +117,7 @@ def destroy(session: Session, *, dry_run: bool = False) -> Possessions:
         name=session.lab.name,
         lab=session.lab,
         directory=session.directory,
-        registry=session.registry,
+        registry=user_registry(),
         progress=session.progress,
     )
     return remains.look() if dry_run else remains.remove()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from labkit.lablock import lab_lock
-from labkit.registry import Record, user_registry
+from labkit.registry import user_registry
 from labkit.state import LabDirectory
 from tests.e2e.driver import (
     UP_SECONDS,
@@ -56,16 +56,11 @@ def swept(lab: Lab, *options: str, code: int = 0) -> dict[str, dict[str, Any]]:
     return {each["lab"]: each for each in said}
 
 
-def record_of(lab: Lab) -> Record:
-    (found,) = (each for each in user_registry().records()[0] if each.state.lab == lab.name)
-    return found
-
-
 def let_time_pass(lab: Lab) -> None:
     """Set the end of the lab's time into the past."""
-    record = record_of(lab).model_copy(update={"expires": datetime.now(UTC)})
-    file = user_registry().path / f"{record.state.lab_id}.json"
-    file.write_text(record.model_dump_json())
+    directory = LabDirectory(lab.directory)
+    state = directory.load(lab.name)
+    directory.save(state.model_copy(update={"expires": datetime.now(UTC)}))
 
 
 def test_labs_whose_time_is_not_over_are_kept(labs: tuple[Lab, Lab]) -> None:
@@ -91,9 +86,21 @@ def test_second_up_counts_the_time_anew(labs: tuple[Lab, Lab]) -> None:
 
     timed.up()
 
-    expires = record_of(timed).expires
-    assert expires is not None
-    assert expires > datetime.now(UTC) + timedelta(hours=1)
+    said = swept(timed)["timed"]
+    assert said["verdict"] == "kept"
+    assert datetime.fromisoformat(said["expires"]) > datetime.now(UTC) + timedelta(hours=1)
+
+
+def test_up_of_a_lab_that_no_longer_expires_takes_its_end_away(labs: tuple[Lab, Lab]) -> None:
+    timed, _ = labs
+    text = timed.file.read_text()
+    let_time_pass(timed)
+    timed.file.write_text(text.replace("expires: 2h\n", ""))
+
+    timed.up()
+
+    assert swept(timed)["timed"]["expires"] is None
+    timed.file.write_text(text)
 
 
 def test_expired_lab_that_another_labkit_works_on_is_left_alone(labs: tuple[Lab, Lab]) -> None:

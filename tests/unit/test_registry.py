@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,13 +10,12 @@ import pytest
 
 from labkit.registry import Record, Registry, user_registry
 from labkit.state import LabDirectory, LabState, NodeState
-from tests import labs
+from tests.labs import LAB_ID
 
-LAB = replace(labs.lab("controller"), lifetime_seconds=3600)
 DIRECTORY = LabDirectory(Path("/srv/labs/.labkit/demo"))
 STATE = LabState(
     lab="demo",
-    lab_id=LAB.lab_id,
+    lab_id=LAB_ID,
     nodes={"controller": NodeState()},
     networks=("lan",),
     volumes=("demo_controller.img",),
@@ -27,51 +25,33 @@ STATE = LabState(
 def test_registry_entered_lab_is_found_with_all_it_has_claimed(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "state" / "labs")
 
-    registry.enter(LAB, DIRECTORY, STATE)
+    registry.enter(DIRECTORY, STATE)
 
-    found = registry.find(LAB.lab_id)
+    found = registry.find(LAB_ID)
     assert found is not None
     assert (found.directory, found.state) == (DIRECTORY.path, STATE)
     assert registry.records() == ((found,), ())
     assert registry.path.stat().st_mode & 0o777 == 0o700
 
 
-def test_registry_lab_expires_its_lifetime_after_it_was_last_entered(tmp_path: Path) -> None:
+def test_registry_lab_entered_again_has_its_latest_state(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
-    before = datetime.now(UTC)
+    renewed = STATE.model_copy(update={"expires": datetime(2027, 1, 1, tzinfo=UTC)})
+    registry.enter(DIRECTORY, STATE)
 
-    registry.enter(LAB, DIRECTORY, STATE)
-    first = registry.find(LAB.lab_id)
-    registry.enter(LAB, DIRECTORY, STATE)
-    second = registry.find(LAB.lab_id)
+    registry.enter(DIRECTORY, renewed)
 
-    assert first is not None
-    assert second is not None
-    assert first.expires is not None
-    assert second.expires is not None
-    assert before + timedelta(hours=1) <= first.expires < second.expires
-    assert second.expires <= datetime.now(UTC) + timedelta(hours=1)
-
-
-def test_registry_lab_that_no_longer_expires_is_entered_without_an_end(tmp_path: Path) -> None:
-    registry = Registry(tmp_path)
-    registry.enter(LAB, DIRECTORY, STATE)
-
-    registry.enter(replace(LAB, lifetime_seconds=None), DIRECTORY, STATE)
-
-    found = registry.find(LAB.lab_id)
-    assert found is not None
-    assert found.expires is None
+    assert [each.state for each in registry.records()[0]] == [renewed]
 
 
 def test_registry_forgotten_lab_is_gone_and_forgetting_again_does_no_harm(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
-    registry.enter(LAB, DIRECTORY, STATE)
+    registry.enter(DIRECTORY, STATE)
     other = STATE.model_copy(update={"lab_id": uuid4()})
-    registry.enter(LAB, DIRECTORY, other)
+    registry.enter(DIRECTORY, other)
 
-    registry.forget(LAB.lab_id)
-    registry.forget(LAB.lab_id)
+    registry.forget(LAB_ID)
+    registry.forget(LAB_ID)
 
     assert [each.state for each in registry.records()[0]] == [other]
 
@@ -86,7 +66,7 @@ def test_registry_never_used_has_no_records(tmp_path: Path) -> None:
 )
 def test_registry_damaged_record_is_named_and_hides_no_other(tmp_path: Path, text: str) -> None:
     registry = Registry(tmp_path)
-    registry.enter(LAB, DIRECTORY, STATE)
+    registry.enter(DIRECTORY, STATE)
     damaged = tmp_path / f"{uuid4()}.json"
     damaged.write_text(text, encoding="utf-8")
 
@@ -104,15 +84,15 @@ def test_registry_that_cannot_be_written_is_logged_and_stops_nothing(
     registry = Registry(blocked / "labs")
 
     with caplog.at_level(logging.WARNING, logger="labkit"):
-        registry.enter(LAB, DIRECTORY, STATE)
-        registry.forget(LAB.lab_id)
+        registry.enter(DIRECTORY, STATE)
+        registry.forget(LAB_ID)
 
     assert "is not on record" in caplog.text
     assert registry.records() == ((), ())
 
 
 def test_registry_lends_a_lab_without_directory_one_with_its_state(tmp_path: Path) -> None:
-    record = Record(directory=Path("/gone/demo"), expires=None, state=STATE)
+    record = Record(directory=Path("/gone/demo"), state=STATE)
 
     lent = Registry(tmp_path).stand_in_directory(record)
 

@@ -4,26 +4,22 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from labkit.lablock import lab_lock
 from labkit.registry import Record, Registry
 from labkit.state import LabDirectory, LabState, path_lab_id
-from labkit.sweep import Sweeping, Swept, Verdict, is_here, judge
-from tests import labs
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from labkit.sweep import Sweeping, Swept, Verdict, judge, state_in_directory
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
 def record(directory: Path, *, expires: datetime | None = None) -> Record:
-    state = LabState(lab="demo", lab_id=path_lab_id(directory))
-    return Record(directory=directory, expires=expires, state=state)
+    state = LabState(lab="demo", lab_id=path_lab_id(directory), expires=expires)
+    return Record(directory=directory, state=state)
 
 
 @pytest.mark.parametrize(
@@ -48,19 +44,22 @@ def test_judge_a_lab_by_its_time_its_directory_and_what_it_has(
     things: int,
     verdict: Verdict,
 ) -> None:
-    assert judge(record(tmp_path, expires=expires), now=NOW, here=here, things=things) is verdict
+    state = record(tmp_path, expires=expires).state
+
+    assert judge(state, now=NOW, here=here, things=things) is verdict
 
 
 def test_lab_is_here_while_its_directory_has_it(tmp_path: Path) -> None:
     directory = LabDirectory(tmp_path / "demo")
     known = record(directory.path)
-    assert not is_here(known)
+    renewed = known.state.model_copy(update={"expires": NOW})
+    assert state_in_directory(known) is None
 
     directory.create()
-    assert not is_here(known), "an empty directory has no lab"
+    assert state_in_directory(known) is None, "an empty directory has no lab"
 
-    directory.save(known.state)
-    assert is_here(known)
+    directory.save(renewed)
+    assert state_in_directory(known) == renewed
 
 
 def test_lab_is_not_here_when_another_one_took_its_directory(tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_lab_is_not_here_when_another_one_took_its_directory(tmp_path: Path) -> 
     directory.create()
     directory.save(LabState(lab="demo", lab_id=path_lab_id(tmp_path / "elsewhere")))
 
-    assert not is_here(record(directory.path))
+    assert state_in_directory(record(directory.path)) is None
 
 
 def test_lab_whose_state_file_is_damaged_is_here(tmp_path: Path) -> None:
@@ -76,7 +75,8 @@ def test_lab_whose_state_file_is_damaged_is_here(tmp_path: Path) -> None:
     directory.create()
     directory.state_file.write_text("{", encoding="utf-8")
 
-    assert is_here(record(directory.path))
+    known = record(directory.path)
+    assert state_in_directory(known) == known.state
 
 
 @pytest.fixture
@@ -85,14 +85,15 @@ def expired(tmp_path: Path) -> Sweeping:
     registry = Registry(tmp_path / "records")
     directory = LabDirectory(tmp_path / "demo")
     directory.create()
-    state = LabState(lab="demo", lab_id=labs.LAB_ID)
+    state = LabState(lab="demo", lab_id=path_lab_id(directory.path), expires=NOW)
     directory.save(state)
-    registry.enter(replace(labs.lab("controller"), lifetime_seconds=1), directory, state)
+    registry.enter(directory, state)
     (known,) = registry.records()[0]
     return Sweeping(
         registry=registry,
         progress=lambda _event: None,
         record=known,
+        state=state,
         verdict=Verdict.EXPIRED,
         things=("domain demo_controller",),
     )
@@ -100,12 +101,24 @@ def expired(tmp_path: Path) -> Sweeping:
 
 def test_expired_lab_renewed_before_it_is_held_is_left_alone(expired: Sweeping) -> None:
     directory = LabDirectory(expired.record.directory)
-    expired.registry.enter(labs.lab("controller"), directory, expired.record.state)
+    renewed = expired.state.model_copy(update={"expires": NOW + SECOND})
+    directory.save(renewed)
 
     said = expired.run(orphans=True, dry_run=False)
 
-    assert (said.removed, said.failed, said.result) == (False, False, "renewed meanwhile")
-    assert directory.state_file.exists()
+    assert (said.removed, said.failed) == (False, False)
+    assert said.result == "left alone: it changed meanwhile"
+    assert directory.load("demo") == renewed
+
+
+def test_orphaned_lab_entered_anew_before_it_is_held_is_left_alone(expired: Sweeping) -> None:
+    orphaned = replace(expired, verdict=Verdict.ORPHANED)
+    expired.registry.enter(LabDirectory(Path("/elsewhere/demo")), expired.state)
+
+    said = orphaned.run(orphans=True, dry_run=False)
+
+    assert (said.removed, said.failed) == (False, False)
+    assert said.result == "left alone: it changed meanwhile"
 
 
 def test_expired_lab_in_use_is_left_alone_and_says_by_whom(expired: Sweeping) -> None:
@@ -117,12 +130,12 @@ def test_expired_lab_in_use_is_left_alone_and_says_by_whom(expired: Sweeping) ->
 
 
 def test_expired_lab_that_cannot_be_removed_fails_and_says_why(expired: Sweeping) -> None:
-    LabDirectory(expired.record.directory).state_file.unlink()
+    LabDirectory(expired.record.directory).state_file.write_text("{", encoding="utf-8")
 
     said = expired.run(orphans=True, dry_run=False)
 
     assert (said.removed, said.failed) == (False, True)
-    assert said.result.startswith("No lab 'demo' is on record in ")
+    assert "state.json' cannot be read" in said.result
 
 
 def test_vanished_lab_loses_its_record_unless_only_asked(expired: Sweeping) -> None:
