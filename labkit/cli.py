@@ -39,6 +39,9 @@ gc.set_threshold(50_000, 20, 20)
 # At exit Python collects once more, everything at once, for a tenth of a short verb's time; what
 # is frozen is left out and goes back to the system with the process.
 atexit.register(gc.freeze)
+# Nothing installed beside labkit has a say in how it reads its files, and looking for pydantic's
+# plugins costs a thirtieth of a short verb's time (pydantic, plugin/_loader.py).
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 app = typer.Typer(
     name="labkit",

@@ -27,6 +27,9 @@ POOL = Path("/var/lib/libvirt/images")
 NODES = ("controller", "compute")
 PREFIX = "packstack_"
 POLL_SECONDS = 0.2
+# The bound of up / floor lies close to the ratio, and one boot of two emulated guests differs from
+# the next by a second or two of chance: sets of eight pairs, one day, one code, said 1.00 to 1.12.
+PAIRS = 2
 LIMIT_SECONDS = 600.0
 
 
@@ -64,10 +67,12 @@ def main(report: Path, rounds: int) -> None:
     kept = keep(state)
     labkit("destroy")
     for _ in range(rounds):
-        bench.take("floor", lambda: floor(kept))
-        bench.take("up", lambda: labkit_up(bench))
-        while_up(bench, state)
-        labkit("destroy")
+        for pair in range(PAIRS):
+            bench.take("floor", lambda: floor(kept))
+            bench.take("up", lambda: labkit_up(bench))
+            if pair == 0:
+                while_up(bench, state)
+            labkit("destroy")
         bench.take("vagrant up", lambda: bare_vagrant(kept))
     report.write_text(json.dumps(bench.samples), encoding="utf-8")
 
