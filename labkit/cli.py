@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path  # noqa: TC003 -- typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -23,6 +23,7 @@ from labkit.cli_options import (
     JsonOption,
     LabOption,
     print_json,
+    utc,
 )
 from labkit.errors import LabkitError
 
@@ -97,10 +98,12 @@ def add_verbs() -> None:
     from labkit.cli_box import box_app
     from labkit.cli_doctor import doctor
     from labkit.cli_snapshots import snapshots_app
+    from labkit.cli_sweep import sweep
     from labkit.cli_verify import verify
 
     if any(group.name == "box" for group in app.registered_groups):
         return
+    app.command()(sweep)
     app.command()(cli_files.validate)
     app.command()(cli_files.render)
     app.command()(cli_files.graph)
@@ -242,7 +245,7 @@ def _print_status(found: LabStatus) -> None:
     ]
     print_table(("node", "state", "cpus", "memory", "nic", "pci", "address"), rows)
     if found.expires:
-        when = _utc(datetime.fromisoformat(found.expires))
+        when = utc(datetime.fromisoformat(found.expires))
         notice(f"expires {when}; 'labkit up' renews it, 'labkit sweep' removes it then")
 
 
@@ -304,7 +307,9 @@ def destroy(
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", help="A lab whose file is gone, by its name; its directory is beside --lab."
+            "--name",
+            metavar="LAB",
+            help="A lab whose file is gone, by its name; its directory is beside --lab.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
@@ -342,48 +347,6 @@ def _destroy_by(name: str, lab: Path, dry_run: bool) -> Possessions:  # noqa: FB
         return destroy_by_name(
             name, directory, progress, registry=user_registry(), dry_run=dry_run
         )
-
-
-@app.command()
-def sweep(
-    *,
-    orphans: Annotated[
-        bool, typer.Option("--orphans", help="Also remove labs whose directory is gone.")
-    ] = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Remove the labs of yours whose time is over; 'expires' in a lab file sets it."""
-    from labkit.output import notice, print_table, shown_progress
-    from labkit.registry import user_registry
-    from labkit.sweep import sweep as remove
-
-    registry = user_registry()
-    with shown_progress() as progress:
-        labs = remove(registry, progress, orphans=orphans, dry_run=dry_run)
-    if as_json:
-        print_json([each.as_json() for each in labs])
-    elif labs:
-        rows = [
-            (
-                each.lab,
-                str(each.directory),
-                _utc(each.expires) if each.expires else "never",
-                each.result,
-            )
-            for each in labs
-        ]
-        print_table(("lab", "directory", "expires", "result"), rows)
-    else:
-        notice("no lab is on record")
-    for file in registry.records()[1]:
-        notice(f"'{file}' cannot be read; remove it, and 'labkit up' of its lab writes it anew")
-    if any(each.failed for each in labs):
-        raise typer.Exit(LabkitError.exit_code)
-
-
-def _utc(when: datetime) -> str:
-    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 @app.command(context_settings=COMMAND_FOLLOWS)

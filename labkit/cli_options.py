@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -25,3 +26,8 @@ LAB_FILE = Path("lab.yaml")
 def print_json(data: object) -> None:
     """Print data for machines to standard output."""
     sys.stdout.write(json.dumps(data, indent=2) + "\n")
+
+
+def utc(when: datetime) -> str:
+    """Return a moment for people, to the minute."""
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

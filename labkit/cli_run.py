@@ -208,11 +208,13 @@ def _print_run(result: LabRun) -> None:
 
 
 def _seconds(text: str) -> int:
+    from labkit.model_types import SECONDS_PER_UNIT
+
     found = re.fullmatch(r"([1-9][0-9]{0,5})(s|m|h)?", text)
     if found is None:
         message = f"'{text}' is no time; expected seconds, or such as '90m' or '2h'."
         raise UsageError(message)
-    return int(found[1]) * {"h": 3600, "m": 60}.get(found[2] or "s", 1)
+    return int(found[1]) * SECONDS_PER_UNIT[found[2] or "s"]
 
 
 def logs(

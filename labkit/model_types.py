@@ -38,7 +38,7 @@ RELEASE_PATTERN = r"^7\.[0-9]\.[0-9]{4}$"
 URL_PATTERN = r"^https?://[A-Za-z0-9._~:@\[\]-]+(/[A-Za-z0-9._~%/+-]*)?$"
 MAX_HUNG_MINUTES = 24 * 60
 LIFETIME_PATTERN = r"^[1-9][0-9]{0,3}(m|h|d)$"
-SECONDS_PER_UNIT = {"m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 # Both kept after CentOS 7's end of life on 2024-06-30; see docs/how-to/repositories.md.
 VAULTS = ("https://vault.centos.org", "https://archive.kernel.org/centos-vault")
 

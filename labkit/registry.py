@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,7 +53,8 @@ class Registry:
             log.warning("the lab is not on record in '%s': %s", self.path, exc)
 
     def forget(self, lab_id: UUID) -> None:
-        """Remove a lab's record, if there is one."""
+        """Remove a lab's record, and what a killed removal may have left of a lent directory."""
+        shutil.rmtree(self._lent(lab_id), ignore_errors=True)
         try:
             self._file(lab_id).unlink(missing_ok=True)
         except OSError as exc:
@@ -72,13 +74,16 @@ class Registry:
 
     def stand_in_directory(self, record: Record) -> LabDirectory:
         """Make a directory for a lab that has lost its own, so that it can be removed."""
-        directory = LabDirectory(self.path / "orphans" / str(record.state.lab_id))
+        directory = LabDirectory(self._lent(record.state.lab_id))
         directory.create()
         directory.save(record.state)
         return directory
 
     def _file(self, lab_id: UUID) -> Path:
         return self.path / f"{lab_id}.json"
+
+    def _lent(self, lab_id: UUID) -> Path:
+        return self.path / "orphans" / str(lab_id)
 
     def _read(self, file: Path) -> Record | None:
         try:

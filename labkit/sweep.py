@@ -131,13 +131,17 @@ def sweep(
 def state_in_directory(record: Record) -> LabState | None:
     """Return the lab's state in its directory; None when this very lab is not there.
 
-    Where the file is damaged the lab is there all the same, as it is on record.
+    Where the file is damaged the lab is there all the same, as it is on record; a directory that
+    cannot be reached counts as gone, because then nothing is removed unasked.
     """
     directory = LabDirectory(record.directory)
-    if not directory.state_file.exists():
-        return None
     try:
+        if not directory.state_file.exists():
+            return None
         state = directory.load(record.state.lab)
+    except OSError as exc:
+        log.warning("'%s' cannot be reached: %s", directory.path, exc)
+        return None
     except LabkitError as exc:
         log.warning("%s", exc.message)
         return record.state
@@ -193,6 +197,9 @@ class Sweeping:
         except LabkitError as exc:
             log.warning("%s %s", exc.message, exc.details)
             return self._said(" ".join((exc.message, *exc.details)), failed=True)
+        except OSError as exc:
+            log.warning("not swept", exc_info=True)
+            return self._said(f"failed: {exc}", failed=True)
         return self._said(f"removed {_count(owned.describe())}", removed=True)
 
     def _remove(self) -> Possessions:

@@ -202,8 +202,9 @@ class _Remains:
                     details=(*left.describe(), *problems),
                     hint="Run 'labkit destroy' again; what is listed above is what still exists.",
                 )
-            self.registry.forget(state.lab_id)
             self.directory.remove()
+            # Last: whatever is killed before leaves a record that 'sweep' clears away.
+            self.registry.forget(state.lab_id)
             return owned
 
     def _claim(self, state: LabState, owned: Possessions) -> LabState:

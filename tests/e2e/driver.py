@@ -234,6 +234,15 @@ def write_lab(
     return Lab(file=file, name=name, environment=variables)
 
 
+def up_at_once(*labs: Lab) -> None:
+    """Bring labs up side by side."""
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(lab.started("up")) for lab in labs]
+        for lab, each in zip(labs, running, strict=True):
+            output = each.child.communicate(timeout=UP_SECONDS)[0]
+            assert each.child.returncode == 0, f"{lab.name}: {output}"
+
+
 def require_sandbox() -> None:
     """Refuse to run on a real host: these tests kill daemons and fill pools."""
     assert sandbox.inside(os.environ), "run these through tests/e2e/test_lab.py or test_faults.py"

@@ -16,6 +16,7 @@ from tests.e2e.driver import (
     Lab,
     inventory,
     require_sandbox,
+    up_at_once,
     write_lab,
 )
 
@@ -60,10 +61,7 @@ def labs(before: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     bridged = write_lab(directory, "small", 2, network=network)
     pair = Lab(file=directory / "pair.yaml", name="pair")
     pair.file.write_text(TWO_NETWORKS)
-    with bridged.started("up") as first, pair.started("up", "--json") as second:
-        for lab, running in ((bridged, first), (pair, second)):
-            output = running.child.communicate(timeout=UP_SECONDS)[0]
-            assert running.child.returncode == 0, f"{lab.name}: {output}"
+    up_at_once(bridged, pair)
     yield bridged, pair
     for lab in (bridged, pair):
         lab.run("destroy")

@@ -19,6 +19,7 @@ from tests.e2e.driver import (
     domain_state,
     inventory,
     require_sandbox,
+    up_at_once,
     write_lab,
 )
 
@@ -41,10 +42,7 @@ def labs(before: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     timed, lasting = write_lab(directory, "timed", 21), write_lab(directory, "lasting", 22)
     text = timed.file.read_text().replace("box: rehearsal", "box: rehearsal\nexpires: 2h")
     timed.file.write_text(text)
-    with timed.started("up") as first, lasting.started("up") as second:
-        for lab, running in ((timed, first), (lasting, second)):
-            output = running.child.communicate(timeout=UP_SECONDS)[0]
-            assert running.child.returncode == 0, f"{lab.name}: {output}"
+    up_at_once(timed, lasting)
     yield timed, lasting
     for lab in (timed, lasting):
         lab.run("destroy")

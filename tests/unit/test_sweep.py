@@ -79,6 +79,13 @@ def test_lab_whose_state_file_is_damaged_is_here(tmp_path: Path) -> None:
     assert state_in_directory(known) == known.state
 
 
+def test_lab_whose_directory_cannot_be_reached_counts_as_gone(tmp_path: Path) -> None:
+    # Longer than the kernel takes: like a dead disk, an error that is not "no such file".
+    known = record(tmp_path / "demo").model_copy(update={"directory": tmp_path / ("x" * 300)})
+
+    assert state_in_directory(known) is None
+
+
 @pytest.fixture
 def expired(tmp_path: Path) -> Sweeping:
     """Return an expired lab whose directory and record are there."""
@@ -136,6 +143,27 @@ def test_expired_lab_that_cannot_be_removed_fails_and_says_why(expired: Sweeping
 
     assert (said.removed, said.failed) == (False, True)
     assert "state.json' cannot be read" in said.result
+
+
+def test_orphaned_lab_that_cannot_be_lent_a_directory_fails_and_says_why(
+    expired: Sweeping,
+) -> None:
+    orphaned = replace(expired, verdict=Verdict.ORPHANED)
+    lent = expired.registry.path / "orphans" / str(expired.state.lab_id)
+    (lent / "state.json").mkdir(parents=True)
+
+    said = orphaned.run(orphans=True, dry_run=False)
+
+    assert (said.removed, said.failed) == (False, True)
+    assert "state.json" in said.result
+
+
+def test_vanished_lab_takes_what_a_killed_removal_left_with_it(expired: Sweeping) -> None:
+    expired.registry.stand_in_directory(expired.record)
+
+    replace(expired, verdict=Verdict.VANISHED, things=()).run(orphans=False, dry_run=False)
+
+    assert [each for each in expired.registry.path.rglob("*") if each.name == "state.json"] == []
 
 
 def test_vanished_lab_loses_its_record_unless_only_asked(expired: Sweeping) -> None:
