@@ -48,7 +48,7 @@ format: setup ## Let ruff rewrite what it can
 	.venv/bin/ruff format .
 
 unit: setup ## Unit tests: no network, no tool, no root; under 30 s
-	$(PYTHON) -m pytest tests/unit $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal tests/unit $(PYTEST_ARGS)
 
 integration: setup ## Tests with the host's real tools, without guests
 	$(PYTHON) -m pytest -m integration tests $(PYTEST_ARGS)

@@ -10,6 +10,7 @@ from labkit.hypervisor import connect
 from labkit.process import run
 from labkit.status import LabStatus, _nic_status, _node_status
 from tests import labs
+from tests.examples import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +92,20 @@ def test_status_loads_nothing_that_only_changing_verbs_need() -> None:
     assert "libvirt" in loaded
     changing = {"paramiko", "jinja2", "tenacity", "filelock", "vagrant", "pycdlib", "httpx2"}
     assert not loaded & {*changing, "rich"}
+
+
+def test_memory_is_not_searched_for_garbage_while_status_loads() -> None:
+    # 'validate' reads the lab file as 'status' does, and asks no libvirt.
+    code = (
+        "import atexit, gc, sys; from labkit import cli;"
+        "done = lambda: sum(each['collections'] for each in gc.get_stats()); before = done();"
+        "atexit.register(lambda: print(done() - before, len(gc.get_objects())));"
+        "import labkit.cli_session, labkit.status; sys.argv[1:] = ['validate']; cli.main()"
+    )
+    ended = run([sys.executable, "-c", code], timeout=30, cwd=ROOT)
+    collections, objects = map(int, ended.stdout.split()[-2:])
+    assert collections == 0
+    assert objects > 50_000, "so little is loaded that this shows nothing"
 
 
 def test_memory_is_not_searched_for_garbage_at_exit() -> None:
