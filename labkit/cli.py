@@ -42,7 +42,9 @@ gc.set_threshold(100_000, 20, 20)
 atexit.register(gc.freeze)
 # Nothing installed beside labkit has a say in how it reads its files, and looking for pydantic's
 # plugins costs a thirtieth of a short verb's time (pydantic, plugin/_loader.py).
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+NO_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
+NO_PLUGINS_FROM_CALLER = NO_PLUGINS in os.environ
+os.environ.setdefault(NO_PLUGINS, "1")
 
 app = typer.Typer(
     name="labkit",
@@ -359,4 +361,6 @@ def sandbox(
     from labkit.cache import cache_root
     from labkit.sandbox import SandboxOptions, enter
 
+    if not NO_PLUGINS_FROM_CALLER:
+        os.environ.pop(NO_PLUGINS, None)  # the command is the caller's, and may use pydantic
     enter(command or [], options=SandboxOptions(cache=cache_root()))

@@ -316,6 +316,22 @@ def test_sandbox_passes_standard_streams_and_directory(
     assert done.stderr.splitlines() == ["problem"]
 
 
+@pytest.mark.usefixtures("sandbox_argv")  # skips where no sandbox can be
+@pytest.mark.parametrize(
+    ("chosen", "seen"), [({}, []), ({"PYDANTIC_DISABLE_PLUGINS": "x"}, ["x"])]
+)
+def test_sandbox_command_gets_the_callers_pydantic_setting_and_not_labkits(
+    chosen: dict[str, str], seen: list[str]
+) -> None:
+    callers = {
+        name: value for name, value in process.environment().items() if "PYDANTIC" not in name
+    }
+    argv = [sys.executable, "-m", "labkit", "sandbox", "--", "env"]
+    done = process.run(argv, timeout=60, env={**callers, **chosen})
+    assert "LABKIT_SANDBOX=1" in done.stdout.splitlines()
+    assert re.findall(r"(?m)^PYDANTIC\w+=(.*)$", done.stdout) == seen
+
+
 def test_sandbox_unknown_command_says_so_and_ends_with_127(in_sandbox: InSandbox) -> None:
     done = in_sandbox("no-such-command", check=False)
     assert done.returncode == 127
