@@ -19,6 +19,7 @@ from labkit.libvirt_errors import (
     system_errno,
     translated,
 )
+from labkit.pool_refresh import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +82,7 @@ class Storage:
             NotFoundError: There is no such pool.
         """
         handle = self._pool(name)
-        _refresh(handle)
+        refresh(handle)
         with translated(f"read the storage pool '{name}'"):
             # libvirt-python annotates int and returns [state, capacity, allocation, available].
             figures = cast("list[int]", handle.info())
@@ -95,7 +96,7 @@ class Storage:
 
     def refresh(self, pool: str) -> None:
         """Let libvirt look at the pool's directory again: files come and go behind its back."""
-        _refresh(self._pool(pool))
+        refresh(self._pool(pool))
 
     def volumes(self, pool: str) -> tuple[VolumeInfo, ...]:
         """Return the pool's volumes, as of its last refresh, by name."""
@@ -310,11 +311,6 @@ def _described(volume: libvirt.virStorageVol, pool: str) -> VolumeInfo | None:
             return parse_volume(volume.XMLDesc(0), pool=pool)
     except NotFoundError:
         return None
-
-
-def _refresh(pool: libvirt.virStoragePool) -> None:
-    with translated(f"refresh the storage pool '{pool.name()}'"):
-        pool.refresh(0)
 
 
 def _abort(stream: libvirt.virStream) -> None:

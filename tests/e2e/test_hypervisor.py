@@ -13,17 +13,24 @@ from labkit.process import run
 
 pytestmark = pytest.mark.e2e
 
-INSIDE = Path(__file__).with_name("hypervisor_inside.py")
-
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the sandbox needs root: run 'sudo make test'")
 @pytest.mark.skipif(
     shutil.which("libvirtd") is None, reason="libvirtd is missing: run 'make setup'"
 )
-def test_hypervisor_on_a_real_libvirtd_passes_every_case() -> None:
+@pytest.mark.parametrize("name", ["hypervisor_inside.py", "pool_inside.py"])
+def test_hypervisor_on_a_real_libvirtd_passes_every_case(name: str) -> None:
     pytest_inside = [sys.executable, "-m", "pytest", "-m", "e2e", "-p", "no:cacheprovider"]
     result = run(
-        [sys.executable, "-m", "labkit", "sandbox", "--", *pytest_inside, INSIDE],
+        [
+            sys.executable,
+            "-m",
+            "labkit",
+            "sandbox",
+            "--",
+            *pytest_inside,
+            Path(__file__).with_name(name),
+        ],
         cwd=Path(__file__).parents[2],
         timeout=110,
         check=False,
