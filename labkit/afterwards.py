@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from labkit import detached
+from labkit.cache import write_atomically
 from labkit.checks.registry import Verdict
 from labkit.detached import Job, RunState
 from labkit.errors import LabkitError, OperationError
@@ -19,7 +20,6 @@ from labkit.packstack.gather import gather_script, unpack
 from labkit.packstack.mend import MENDABLE, mend_script
 from labkit.packstack.scenario import ANSWER_FILE
 from labkit.progress import stage
-from labkit.state import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -25,9 +25,9 @@ from labkit.boxes import (
     cache_directory,
     cached,
     catalog_text,
-    file_sha256,
     key_inputs,
 )
+from labkit.cache import file_sha256
 from labkit.diskimage import GIB, BootEntry, build_disk, tool_environment, write_box
 from labkit.errors import CommandError, HostError, OperationError, UsageError
 from labkit.kickstart_build import Packed

@@ -18,6 +18,7 @@ from ruamel.yaml.error import YAMLError
 
 from labkit import resources
 from labkit.box_file import DebianBoxFile, Edge, KickstartBoxFile, parse_box_file, problems
+from labkit.cache import file_sha256
 from labkit.errors import HostError, LabFileError, OperationError, UsageError
 from labkit.kickstart import render_kickstart
 
@@ -314,12 +315,6 @@ def box_lock(name: str, cache: Path) -> FileLock:
         msg = f"The cache directory '{cache}' cannot be used: {exc.strerror}."
         raise HostError(msg, hint="Set LABKIT_CACHE_DIR to a directory of yours.") from exc
     return FileLock(locks / f"box-{name}.lock")
-
-
-def file_sha256(path: Path) -> str:
-    """Return a file's sha256 in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _root(root: Path | None) -> Path:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from labkit import boxes, vagrant
 from labkit.cache import cache_root
 from labkit.errors import HostError, OperationError
-from labkit.host import POOL, libvirt
+from labkit.host import POOL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from labkit.hypervisor import Hypervisor
@@ -55,7 +56,9 @@ def ensure(hypervisor: Hypervisor, box: boxes.CachedBox, *, overlays: int, log_f
     return "in the pool" if intact else "uploaded"
 
 
-def forget(definition: boxes.BoxDefinition) -> tuple[str, ...]:
+def forget(
+    definition: boxes.BoxDefinition, *, connect: Callable[[], Hypervisor]
+) -> tuple[str, ...]:
     """Remove a box's volumes from the pool and from Vagrant's list; say what was removed.
 
     Raises:
@@ -64,7 +67,7 @@ def forget(definition: boxes.BoxDefinition) -> tuple[str, ...]:
     removed: list[str] = []
     prefix = f"labkit-{definition.name}-"
     try:
-        with libvirt() as hypervisor:
+        with connect() as hypervisor:
             hypervisor.storage.ensure_pool(POOL)
             hypervisor.storage.refresh(POOL)
             volumes = hypervisor.storage.volumes(POOL)

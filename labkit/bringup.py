@@ -14,15 +14,12 @@ from labkit import boxes, boxstore, kvm, render, retry, sandbox, seed, vagrantfi
 from labkit.cache import cache_root
 from labkit.errors import HostError, LabkitError, UsageError, joined
 from labkit.guestfiles import compose_seeds, have_keys, make_keys
-from labkit.headstart import HeadStart, machines
-from labkit.host import POOL, libvirt, look
+from labkit.host import POOL, look
 from labkit.plan import (
     Action,
     NodePlan,
     UpPlan,
-    disk_volume,
     plan_up,
-    seed_volume,
     spec_digest,
 )
 from labkit.progress import LAB, Event, Phase, stage
@@ -34,6 +31,7 @@ from labkit.state import LabState, NodeState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from labkit.headstart import HeadStart
     from labkit.hypervisor import Hypervisor
     from labkit.session import Session
     from labkit.topology import ResolvedNode
@@ -75,7 +73,7 @@ def bring_up(session: Session, pool: Executor, early: HeadStart | None) -> UpRep
         boxes.find_box(session.lab.box)
     seeds = compose_seeds(session) if have_keys(session) else {}
     ids = {name: item.seed_id for name, item in seeds.items()}
-    with libvirt() as hypervisor:
+    with session.tools.connect() as hypervisor:
         plan = plan_up(session.lab, state, look(hypervisor), seeds=ids)
         bringup = _Bringup(session, hypervisor, pool, seeds=seeds, plan=plan, early=early)
         ready = bringup.run(state)
@@ -92,7 +90,7 @@ def dry_run(session: Session) -> UpReport:
     boxes.find_box(session.lab.box)
     state = session.state()
     recorded = {name: node.seed for name, node in state.nodes.items()}
-    with libvirt() as hypervisor:
+    with session.tools.connect() as hypervisor:
         plan = plan_up(
             session.lab,
             state,
@@ -190,7 +188,7 @@ class _Bringup:
         fresh = self.plan.of(Action.CREATE, Action.RECREATE)
         volumes = {*state.volumes}
         for node in fresh:
-            volumes |= {disk_volume(node), seed_volume(node)}
+            volumes |= {node.disk_volume, node.seed_volume}
             state = state.with_node(node.name, NodeState())
         claimed = state.model_copy(
             update={
@@ -284,8 +282,8 @@ class _Bringup:
     def _seed_node(self, node: ResolvedNode) -> None:
         image = self.session.directory.seeds / f"{node.name}.iso"
         seed.write_image(self.seeds[node.name], image)
-        self.hypervisor.storage.delete_volume(POOL, seed_volume(node))
-        self.hypervisor.storage.upload_volume(POOL, seed_volume(node), image, mode=0o600)
+        self.hypervisor.storage.delete_volume(POOL, node.seed_volume)
+        self.hypervisor.storage.upload_volume(POOL, node.seed_volume, image, mode=0o600)
         for path in (
             self.session.directory.console_log(node.name),
             self.session.directory.firstboot_log(node.name),
@@ -301,7 +299,7 @@ class _Bringup:
             if self.early is not None:
                 self.early.made.result()
                 return
-            machines(self.session.directory).up(
+            self.session.tools.machines(self.session.directory).up(
                 _names(creating),
                 gate=self.session.directory.gate,
                 cancelled=self.session.cancelled.is_set,
@@ -319,7 +317,7 @@ class _Bringup:
         seed_id = (
             "" if item.action in {Action.KEEP, Action.RESUME} else self.seeds[node.name].seed_id
         )
-        with libvirt() as hypervisor:
+        with self.session.tools.connect() as hypervisor:
             return wait_ready(
                 Waiting(
                     endpoint=self.session.endpoint(node),
@@ -331,6 +329,7 @@ class _Bringup:
                     deadline=retry.Deadline.after(self.boot_budget),
                     cancelled=self.session.cancelled.is_set,
                     progress=self.session.progress,
+                    connect=self.session.tools.ssh,
                 )
             )
 

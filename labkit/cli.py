@@ -343,11 +343,17 @@ def _destroy_by(name: str, lab: Path, dry_run: bool) -> Possessions:  # noqa: FB
     from labkit.registry import user_registry
     from labkit.state import lab_directory
     from labkit.teardown import destroy_by_name
+    from labkit.tools import real_tools
 
     directory = lab_directory(lab, name, os.environ)
     with shown_progress() as progress:
         return destroy_by_name(
-            name, directory, progress, registry=user_registry(), dry_run=dry_run
+            name,
+            directory,
+            progress,
+            registry=user_registry(),
+            tools=real_tools(),
+            dry_run=dry_run,
         )
 
 

@@ -144,10 +144,11 @@ def remove(name: NameArgument) -> None:
     from labkit import boxes, kickstart_build
     from labkit.boxstore import forget
     from labkit.output import notice
+    from labkit.tools import real_tools
 
     definition = boxes.find_box(name)
     downloaded = kickstart_build.downloaded_iso(definition, cache_root())
-    for line in forget(definition):
+    for line in forget(definition, connect=real_tools().connect):
         notice(line)
     if not boxes.remove(name, cache_root()):
         notice(f"{name}: nothing was cached")

@@ -22,10 +22,11 @@ def sweep(
     from labkit.output import notice, print_table, shown_progress
     from labkit.registry import user_registry
     from labkit.sweep import sweep as remove
+    from labkit.tools import real_tools
 
     registry = user_registry()
     with shown_progress() as progress:
-        labs = remove(registry, progress, orphans=orphans, dry_run=dry_run)
+        labs = remove(registry, progress, tools=real_tools(), orphans=orphans, dry_run=dry_run)
     if as_json:
         print_json([each.as_json() for each in labs])
     elif labs:

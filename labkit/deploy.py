@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,7 +15,6 @@ from labkit.deploy_report import DeployReport
 from labkit.detached import RunSample, RunState
 from labkit.domain_xml import DomainState
 from labkit.errors import OperationError
-from labkit.host import libvirt
 from labkit.lablock import lab_lock
 from labkit.link import Link
 from labkit.packstack import answers, options, passwords, preparation
@@ -139,7 +137,7 @@ def _require_possible(session: Session) -> None:
 
 
 def _require_up(session: Session) -> None:
-    with libvirt() as hypervisor:
+    with session.tools.connect() as hypervisor:
         states = {
             node.name: hypervisor.domain_state(node.uuid)
             for node in deployment.deployed_nodes(session.lab)
@@ -156,7 +154,11 @@ def _links(session: Session) -> Iterator[Mapping[str, Link]]:
     with ExitStack() as stack:
         yield {
             node.name: stack.enter_context(
-                Link(session.endpoint(node), cancelled=session.cancelled.is_set)
+                Link(
+                    session.endpoint(node),
+                    cancelled=session.cancelled.is_set,
+                    connect=session.tools.ssh,
+                )
             )
             for node in deployment.deployed_nodes(session.lab)
         }
@@ -176,7 +178,7 @@ class _Deploying:
         self.found = ""
         self.lost_before = 0
         self.report = DeployReport(scenario=self.lab.deployment.scenario)
-        self._stage_at = time.monotonic()
+        self._stage_at = self.session.tools.clock()
 
     def find(self) -> None:
         """Look whether a run is under way, or ended unseen."""
@@ -350,7 +352,7 @@ class _Deploying:
         self.session.progress(Event(node=LAB, stage=line, phase=Phase.STARTED))
 
     def _took(self, name: str) -> None:
-        now = time.monotonic()
+        now = self.session.tools.clock()
         taken = (name, now - self._stage_at)
         self._stage_at = now
         self.report = replace(self.report, seconds=(*self.report.seconds, taken))

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from labkit import boxes, kvm, process, vagrant
 from labkit.domain_xml import DomainState
 from labkit.errors import LabkitError
-from labkit.host import POOL, libvirt, look
+from labkit.host import POOL, Seen, look
 from labkit.libvirt_errors import NotFoundError
-from labkit.plan import Seen, plan_up
+from labkit.plan import plan_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +117,7 @@ def problem(name: str, error: LabkitError) -> Finding:
 def _host(session: Session, cache: Path) -> Host:
     probe = kvm.probe(cache=cache)
     try:
-        with libvirt() as hypervisor:
+        with session.tools.connect() as hypervisor:
             seen = look(hypervisor, define_pool=False)
             try:
                 free = hypervisor.storage.pool_free_bytes(POOL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
@@ -136,7 +135,6 @@ class NetworkInfo:
         autostart: Whether libvirtd starts it by itself.
         forward: `nat`, `route`, `bridge` and so on; None for an isolated network.
         addresses: The host's own addresses on the bridge, prefix included.
-        lab_id: The lab named in its metadata; None when labkit did not make it.
     """
 
     name: str
@@ -146,7 +144,6 @@ class NetworkInfo:
     autostart: bool
     forward: str | None
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
-    lab_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,15 +235,13 @@ def parse_domain(
     )
 
 
-def parse_network(text: str, *, active: bool, autostart: bool, namespace: str) -> NetworkInfo:
+def parse_network(text: str, *, active: bool, autostart: bool) -> NetworkInfo:
     """Return the record of a network.
 
     Args:
         text: Its XML.
         active: Whether it runs, which the XML does not hold.
         autostart: Whether libvirtd starts it, which the XML does not hold either.
-        namespace: The XML namespace of labkit's metadata; the lab's id is the `id` attribute
-            of an element in it.
     """
     root = _parse(text)
     forward = root.find("forward")
@@ -259,7 +254,6 @@ def parse_network(text: str, *, active: bool, autostart: bool, namespace: str) -
         autostart=autostart,
         forward=None if forward is None else forward.get("mode", "nat"),
         addresses=tuple(_address(item) for item in root.iterfind("ip[@address]")),
-        lab_id=_lab_id(root, namespace),
     )
 
 
@@ -389,10 +383,3 @@ def _address(node: ET.Element) -> IPv4Interface | IPv6Interface:
     suffix = node.get("prefix") or node.get("netmask")
     address = node.get("address", "")
     return ip_interface(f"{address}/{suffix}" if suffix else address)
-
-
-def _lab_id(root: ET.Element, namespace: str) -> UUID | None:
-    for mark in root.iterfind(f"metadata/{{{namespace}}}*"):
-        with suppress(ValueError):
-            return UUID(mark.get("id", ""))
-    return None

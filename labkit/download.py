@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx2  # noqa: TID251 -- this module is the one allowed to
 from filelock import FileLock, Timeout
 
-from labkit.boxes import file_sha256
+from labkit.cache import file_sha256
 from labkit.errors import HostError, OperationError
 from labkit.retry import DOWNLOAD, Deadline, NotYet, Policy, wait_until
 

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.cache import cache_root
-from labkit.vagrant import Machines
-
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     from labkit.session import Session
-    from labkit.state import LabDirectory
 
 # Waits until the lab's own takes its place.
 _FIRST = Path(__file__).with_name("ruby") / "first_vagrantfile.rb"
@@ -41,11 +37,6 @@ class HeadStart:
         wait([self.made])
 
 
-def machines(directory: LabDirectory) -> Machines:
-    """Return a lab's machines as Vagrant knows them."""
-    return Machines(root=directory.vagrant, log=directory.logs / "vagrant.log", cache=cache_root())
-
-
 def started(session: Session, pool: Executor) -> HeadStart | None:
     """Start Vagrant for every node of a lab that has none yet; None for any other lab.
 
@@ -68,7 +59,7 @@ def started(session: Session, pool: Executor) -> HeadStart | None:
         return None
     names, unwanted = tuple(node.name for node in session.lab.nodes), threading.Event()
     made = pool.submit(
-        machines(directory).up,
+        session.tools.machines(directory).up,
         names,
         gate=directory.gate,
         cancelled=lambda: unwanted.is_set() or session.cancelled.is_set(),

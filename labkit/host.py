@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit import hostnet
-from labkit.hypervisor import Hypervisor, connect
 from labkit.libvirt_errors import NotFoundError
-from labkit.plan import Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
+    from ipaddress import IPv4Interface
+
+    from labkit.domain_xml import DomainInfo, NetworkInfo, VolumeInfo
+    from labkit.hypervisor import Hypervisor
 
 POOL = "default"
 URI = "qemu:///system"
 
 
-@contextmanager
-def libvirt() -> Iterator[Hypervisor]:
-    """Connect to the host's libvirt.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the host has, as far as a lab can meet it.
 
-    Raises:
-        HostError: libvirtd does not answer.
+    Attributes:
+        domains: Every libvirt domain.
+        networks: Every libvirt network.
+        volumes: Every volume of the storage pool, by name.
+        links: Every network device of the host with its addresses.
     """
-    with connect(URI) as hypervisor:
-        yield hypervisor
+
+    domains: tuple[DomainInfo, ...]
+    networks: tuple[NetworkInfo, ...]
+    volumes: Mapping[str, VolumeInfo]
+    links: Mapping[str, tuple[IPv4Interface, ...]]
 
 
 def look(hypervisor: Hypervisor, *, define_pool: bool = True) -> Seen:

@@ -34,7 +34,7 @@ class Link:
         *,
         cancelled: Callable[[], bool],
         lost_seconds: float = LOST_SECONDS,
-        connect: Callable[[ssh.Endpoint], ssh.Connection] = ssh.connect,
+        connect: Callable[[ssh.Endpoint], ssh.Connection],
     ) -> None:
         self.node = endpoint.node
         self.outages = 0

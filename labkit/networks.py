@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from labkit.domain_xml import NetworkInfo, parse_network
 from labkit.errors import OperationError
 from labkit.libvirt_errors import ConflictError, NotFoundError, translated
-from labkit.topology import LAB_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +25,7 @@ def listed(connection: libvirt.virConnect) -> tuple[NetworkInfo, ...]:
 
 def ensure(connection: libvirt.virConnect, xml: str) -> NetworkInfo:
     """Do what `Hypervisor.define_and_start_network` promises."""
-    wanted = parse_network(xml, active=True, autostart=True, namespace=LAB_NAMESPACE)
+    wanted = parse_network(xml, active=True, autostart=True)
     present = network_present(wanted, listed(connection))
     with translated(f"define the network '{wanted.name}'"):
         if present is not None and _same(wanted, present):
@@ -118,7 +117,6 @@ def _record(network: libvirt.virNetwork) -> NetworkInfo | None:
                 network.XMLDesc(0),
                 active=bool(network.isActive()),
                 autostart=bool(network.autostart()) if network.isPersistent() else False,
-                namespace=LAB_NAMESPACE,
             )
     except NotFoundError:
         return None

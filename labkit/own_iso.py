@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from labkit.boxes import file_sha256
+from labkit.cache import file_sha256
 from labkit.download import read_record, write_record
 from labkit.errors import HostError, UsageError
 

@@ -7,16 +7,16 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid5
 
-from labkit.domain_xml import DomainInfo, DomainState, NetworkInfo, VolumeInfo
+from labkit.domain_xml import DomainInfo, DomainState, NetworkInfo
 from labkit.errors import HostError, OperationError
-from labkit.topology import NetworkMode, ResolvedLab, ResolvedNode
+from labkit.topology import NetworkMode, ResolvedLab, ResolvedNode, network_uuid, node_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from ipaddress import IPv4Interface
+    from uuid import UUID
 
+    from labkit.host import Seen
     from labkit.state import LabState
 
 
@@ -28,23 +28,6 @@ class Action(StrEnum):
     RECREATE = "recreate"  # left half-made by an interrupted run: removed, then made
     START = "start"  # it is off
     RESUME = "resume"  # it is paused
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What the host has, as far as a lab can meet it.
-
-    Attributes:
-        domains: Every libvirt domain.
-        networks: Every libvirt network.
-        volumes: Every volume of the storage pool, by name.
-        links: Every network device of the host with its addresses.
-    """
-
-    domains: tuple[DomainInfo, ...]
-    networks: tuple[NetworkInfo, ...]
-    volumes: Mapping[str, VolumeInfo]
-    links: Mapping[str, tuple[IPv4Interface, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,26 +73,6 @@ class UpPlan:
         )
 
 
-def disk_volume(node: ResolvedNode) -> str:
-    """Return the name vagrant-libvirt gives a node's disk."""
-    return f"{node.domain}.img"
-
-
-def seed_volume(node: ResolvedNode) -> str:
-    """Return the name of the pool volume that holds a node's seed."""
-    return f"{node.domain}_seed.iso"
-
-
-def node_uuid(lab_id: UUID, name: str) -> UUID:
-    """Return the domain UUID a node of this lab has, now or in an earlier lab.yaml."""
-    return uuid5(lab_id, f"node/{name}")
-
-
-def network_uuid(lab_id: UUID, name: str) -> UUID:
-    """Return the libvirt network UUID a network of this lab has."""
-    return uuid5(lab_id, f"network/{name}")
-
-
 def spec_digest(node: ResolvedNode, box: str) -> str:
     """Return a digest of everything that is fixed when a domain is created.
 
@@ -149,7 +112,7 @@ def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str
         name
         for item in nodes
         if item.action in {Action.CREATE, Action.RECREATE}
-        for name in (disk_volume(item.node), seed_volume(item.node))
+        for name in (item.node.disk_volume, item.node.seed_volume)
     }
     return UpPlan(
         networks=tuple(
@@ -215,7 +178,7 @@ def _node_conflicts(node: ResolvedNode, state: LabState, seen: Seen, box: str) -
             )
     recorded = state.nodes.get(node.name)
     if mine is None:
-        for name in (disk_volume(node), seed_volume(node)):
+        for name in (node.disk_volume, node.seed_volume):
             if name in seen.volumes and name not in state.volumes:
                 yield (
                     f"node '{node.name}': the volume '{seen.volumes[name].path}' exists and is "

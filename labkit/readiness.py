@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from labkit.tools import Connect
+
 GREETING_SECONDS = 1.0
 CONSOLE_LINES = 15
 # One remote loop instead of many SSH commands: each would make the guest start a process.
@@ -66,6 +68,7 @@ class Waiting:
         deadline: When to give up.
         cancelled: True gives up at once.
         progress: Told of every layer.
+        connect: Opens an SSH session.
         report_seconds: How long its own report is waited for before it is asked.
     """
 
@@ -78,6 +81,7 @@ class Waiting:
     deadline: Deadline
     cancelled: Callable[[], bool]
     progress: Progress
+    connect: Connect
     report_seconds: float = REPORT_SECONDS
 
 
@@ -234,7 +238,7 @@ def _settled(waiting: Waiting, greeted: list[ssh.Greeting], settled: list[Ready]
     def check() -> str:
         # Good for one try: what is refused on it is tried again on a connection of its own.
         first = greeted.pop() if greeted else None
-        with ssh.connect(
+        with waiting.connect(
             waiting.endpoint, timeout=ssh.CONNECT_SECONDS * 4, greeted=first
         ) as session:
             boot_id, units = _told(waiting, session) or _asked(session)

@@ -13,7 +13,8 @@ from uuid import UUID  # noqa: TC003 -- pydantic reads the annotations
 from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from labkit.state import LabDirectory, LabState, write_atomically
+from labkit.cache import write_atomically
+from labkit.state import LabDirectory, LabState
 
 log = logging.getLogger(__name__)
 

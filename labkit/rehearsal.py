@@ -197,7 +197,7 @@ def _restore(session: Session) -> str:
 
 
 def _run(session: Session, node: ResolvedNode, command: str) -> str:
-    with ssh.connect(session.endpoint(node), timeout=ssh.CONNECT_SECONDS * 4) as connection:
+    with session.tools.ssh(session.endpoint(node), timeout=ssh.CONNECT_SECONDS * 4) as connection:
         result = connection.run(command, timeout=COMMAND_SECONDS)
     if result.returncode != 0:
         message = f"'{command}' failed on node '{node.name}' with {result.returncode}."

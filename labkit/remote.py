@@ -6,9 +6,9 @@ import shlex
 from typing import TYPE_CHECKING
 
 from labkit import ssh
+from labkit.cache import write_atomically
 from labkit.errors import OperationError
 from labkit.session import has_host_key
-from labkit.state import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

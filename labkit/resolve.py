@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid5
 
 from labkit import model, scenarios
 from labkit.model_types import Role
@@ -17,11 +16,14 @@ from labkit.topology import (
     ResolvedNetwork,
     ResolvedNic,
     ResolvedNode,
+    network_uuid,
     nic_slot,
+    node_uuid,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
     from labkit.model import Lab, Network, Nic, Node
 
@@ -102,7 +104,7 @@ def _network(lab: Lab, name: str, network: Network, *, lab_id: UUID) -> Resolved
         mode=network.mode,
         bridge=network.bridge or derived_bridge(lab.name, name),
         libvirt_name=f"{lab.name}_{name}" if ours else None,
-        uuid=uuid5(lab_id, f"network/{name}"),
+        uuid=network_uuid(lab_id, name),
         cidr=network.cidr,
         gateway=network.gateway,
     )
@@ -149,7 +151,7 @@ def _node(
         name=name,
         fqdn=f"{name}.{lab.dns.domain}",
         domain=f"{lab.name}_{name}",
-        uuid=uuid5(lab_id, f"node/{name}"),
+        uuid=node_uuid(lab_id, name),
         roles=tuple(str(role) for role in node.roles),
         cpus=node.cpus,
         memory_mib=node.memory,

@@ -47,7 +47,10 @@ def print_log(
     """
     chosen = session.node(node) if node else deployment.controller(session.lab)
     with Link(
-        session.endpoint(chosen), cancelled=session.cancelled.is_set, lost_seconds=LOST_SECONDS
+        session.endpoint(chosen),
+        cancelled=session.cancelled.is_set,
+        lost_seconds=LOST_SECONDS,
+        connect=session.tools.ssh,
     ) as link:
         first = link.ask(partial(detached.sample, job=job, offset=0))
         if first.state is RunState.NONE:

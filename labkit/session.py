@@ -11,11 +11,13 @@ from labkit import config, ssh
 from labkit.errors import OperationError, UsageError
 from labkit.resolve import resolve
 from labkit.state import LabDirectory, LabState, lab_directory
+from labkit.tools import real_tools
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from labkit.progress import Progress
+    from labkit.tools import Tools
     from labkit.topology import ResolvedLab, ResolvedNode
 
 
@@ -28,6 +30,7 @@ class Session:
         lab_file: Where it was read from.
         directory: Its directory on disk.
         progress: Told of every stage.
+        tools: libvirt, Vagrant, SSH and the clock.
         cancelled: Set when the user interrupts; every wait asks it.
     """
 
@@ -35,6 +38,7 @@ class Session:
     lab_file: Path
     directory: LabDirectory
     progress: Progress
+    tools: Tools
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def node(self, name: str) -> ResolvedNode:
@@ -96,13 +100,16 @@ def has_host_key(directory: LabDirectory, node: str) -> bool:
     return private.with_name(f"{private.name}.pub").exists()
 
 
-def open_session(lab_file: Path, progress: Progress, *, box: str | None = None) -> Session:
+def open_session(
+    lab_file: Path, progress: Progress, *, box: str | None = None, tools: Tools | None = None
+) -> Session:
     """Read the lab file and bring it together with what is recorded.
 
     Args:
         lab_file: The lab file.
         progress: Told of every stage.
         box: A box to use instead of lab.yaml's; remembered while the lab exists.
+        tools: What to use of the world; this host's own when None.
 
     Raises:
         LabFileError: The file has problems; all of them are in the details.
@@ -114,4 +121,10 @@ def open_session(lab_file: Path, progress: Progress, *, box: str | None = None) 
     override = box or state.box
     if override:
         lab = replace(lab, box=override)
-    return Session(lab=lab, lab_file=lab_file, directory=directory, progress=progress)
+    return Session(
+        lab=lab,
+        lab_file=lab_file,
+        directory=directory,
+        progress=progress,
+        tools=tools or real_tools(),
+    )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from labkit.cache import write_atomically
 from labkit.errors import HostError, OperationError
 
 STATE_DIR_VARIABLE = "LABKIT_STATE_DIR"
@@ -222,26 +221,6 @@ def lab_directory(lab_file: Path, lab: str, environment: Mapping[str, str]) -> L
 def path_lab_id(directory: Path) -> UUID:
     """Return the id a lab has by the place of its directory."""
     return uuid5(NAMESPACE_URL, f"labkit:{directory}")
-
-
-def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Write a file aside, flush it to disk and rename it into place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def unwritable(path: Path, cause: OSError) -> HostError:

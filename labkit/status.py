@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from labkit.domain_xml import DomainInfo, DomainState
 from labkit.errors import LabkitError
-from labkit.host import libvirt
 
 if TYPE_CHECKING:
     from labkit.hypervisor import Hypervisor
@@ -94,7 +93,7 @@ def status(session: Session) -> LabStatus:
     """
     nodes = session.lab.nodes
     end = session.state().expires
-    with libvirt() as hypervisor, ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+    with session.tools.connect() as hypervisor, ThreadPoolExecutor(max_workers=len(nodes)) as pool:
         found = list(pool.map(lambda node: _node_status(hypervisor, node), nodes))
     return LabStatus(
         lab=session.lab.name,

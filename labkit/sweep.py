@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError
-from labkit.host import libvirt, look
+from labkit.host import look
 from labkit.lablock import LabInUseError
 from labkit.plan import possessions
 from labkit.progress import LAB, Event, Phase
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from labkit.progress import Progress
     from labkit.registry import Record, Registry
     from labkit.state import LabState
+    from labkit.tools import Tools
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,12 @@ def judge(state: LabState, *, now: datetime, here: bool, things: int) -> Verdict
 
 
 def sweep(
-    registry: Registry, progress: Progress, *, orphans: bool = False, dry_run: bool = False
+    registry: Registry,
+    progress: Progress,
+    *,
+    tools: Tools,
+    orphans: bool = False,
+    dry_run: bool = False,
 ) -> tuple[Swept, ...]:
     """Judge every lab on record, one after another, and remove what is to go.
 
@@ -103,6 +109,7 @@ def sweep(
     Args:
         registry: Which labs there are.
         progress: Told of every stage of a removal.
+        tools: libvirt and Vagrant.
         orphans: Also remove labs whose directory is gone. It may only have been moved, or be on a
             disk that is not mounted, so this is not done unasked.
         dry_run: Only say what would be done.
@@ -115,7 +122,7 @@ def sweep(
     for record in records:
         here = state_in_directory(record)
         state = here or record.state
-        things = _things(state)
+        things = _things(state, tools)
         work = Sweeping(
             registry=registry,
             progress=progress,
@@ -123,6 +130,7 @@ def sweep(
             state=state,
             verdict=judge(state, now=datetime.now(UTC), here=here is not None, things=len(things)),
             things=things,
+            tools=tools,
         )
         found.append(work.run(orphans=orphans, dry_run=dry_run))
     return tuple(found)
@@ -148,8 +156,8 @@ def state_in_directory(record: Record) -> LabState | None:
     return state if state.lab_id == record.state.lab_id else None
 
 
-def _things(state: LabState) -> tuple[str, ...]:
-    with libvirt() as hypervisor:
+def _things(state: LabState, tools: Tools) -> tuple[str, ...]:
+    with tools.connect() as hypervisor:
         owned = possessions(None, state, look(hypervisor, define_pool=False))
     return owned.describe()
 
@@ -165,6 +173,7 @@ class Sweeping:
         state: Its state, by which it was judged.
         verdict: What was found.
         things: What it has on the host, one line each.
+        tools: libvirt and Vagrant.
     """
 
     registry: Registry
@@ -173,6 +182,7 @@ class Sweeping:
     state: LabState
     verdict: Verdict
     things: tuple[str, ...]
+    tools: Tools
 
     def run(self, *, orphans: bool, dry_run: bool) -> Swept:
         """Remove it if it is to go, and say what became of it; nothing is raised."""
@@ -214,6 +224,7 @@ class Sweeping:
             directory,
             self.progress,
             registry=self.registry,
+            tools=self.tools,
             once_held=self._require_unchanged,
         )
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from labkit.domain_xml import DomainState
 from labkit.errors import LabkitError, OperationError, UsageError
-from labkit.headstart import machines
-from labkit.host import POOL, libvirt, look
+from labkit.host import POOL, look
 from labkit.lablock import lab_lock
 from labkit.model_types import NAME_PATTERN
 from labkit.plan import Possessions, possessions
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from labkit.progress import Progress
     from labkit.session import Session
     from labkit.state import LabDirectory, LabState
+    from labkit.tools import Tools
     from labkit.topology import ResolvedLab, ResolvedNode
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> Hal
     nodes = session.lab.nodes
     names = [node.name for node in nodes]
     if dry_run:
-        with libvirt() as hypervisor:
+        with session.tools.connect() as hypervisor:
             states = [hypervisor.domain_state(node.uuid) for node in nodes]
         todo = ["is off" if state in OFF else "would be shut down" for state in states]
         return HaltReport(nodes=tuple(zip(names, todo, strict=True)))
@@ -66,7 +66,7 @@ def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> Hal
 
 
 def _halt_node(session: Session, node: ResolvedNode, *, force: bool) -> str:
-    with libvirt() as hypervisor:
+    with session.tools.connect() as hypervisor:
         state = hypervisor.domain_state(node.uuid)
         if state in OFF:
             return "was off"
@@ -119,6 +119,7 @@ def destroy(session: Session, *, dry_run: bool = False) -> Possessions:
         directory=session.directory,
         registry=user_registry(),
         progress=session.progress,
+        tools=session.tools,
     )
     return remains.look() if dry_run else remains.remove()
 
@@ -129,6 +130,7 @@ def destroy_by_name(
     progress: Progress,
     *,
     registry: Registry,
+    tools: Tools,
     dry_run: bool = False,
     once_held: Callable[[], None] = lambda: None,
 ) -> Possessions:
@@ -139,6 +141,7 @@ def destroy_by_name(
         directory: The lab's directory, `.labkit/<lab>` where its lab file was.
         progress: Told of every stage.
         registry: Where its record is.
+        tools: libvirt and Vagrant.
         dry_run: Only say what would be removed.
         once_held: Called before anything is removed; what it raises leaves the lab as it is.
 
@@ -160,6 +163,7 @@ def destroy_by_name(
         directory=directory,
         registry=registry,
         progress=progress,
+        tools=tools,
         once_held=once_held,
     )
     return remains.look() if dry_run else remains.remove()
@@ -174,17 +178,18 @@ class _Remains:
     directory: LabDirectory
     registry: Registry
     progress: Progress
+    tools: Tools
     once_held: Callable[[], None] = lambda: None
 
     def look(self) -> Possessions:
-        with libvirt() as hypervisor:
+        with self.tools.connect() as hypervisor:
             state = self.directory.load(self.name)
             return possessions(self.lab, state, look(hypervisor, define_pool=False))
 
     def remove(self) -> Possessions:
         with lab_lock(self.directory, "destroy"):
             self.once_held()
-            with libvirt() as hypervisor:
+            with self.tools.connect() as hypervisor:
                 state = self.directory.load(self.name)
                 owned = possessions(self.lab, state, look(hypervisor))
                 state = self._claim(state, owned)
@@ -221,7 +226,7 @@ class _Remains:
         if not any(known.glob("*/libvirt/id")):
             return "knows no machine"
         try:
-            machines(self.directory).destroy()
+            self.tools.machines(self.directory).destroy()
         except LabkitError as exc:
             log.warning("vagrant destroy failed: %s %s", exc.message, exc.details)
             return "failed; libvirt does it"

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-    from uuid import UUID
 
 
 # The XML namespace of the mark labkit leaves in what it defines in libvirt.
@@ -94,6 +94,16 @@ class ResolvedNode:
     disk_gib: int
     nics: tuple[ResolvedNic, ...]
 
+    @property
+    def disk_volume(self) -> str:
+        """Return the name vagrant-libvirt gives the node's disk in the storage pool."""
+        return f"{self.domain}.img"
+
+    @property
+    def seed_volume(self) -> str:
+        """Return the name of the pool volume that holds the node's seed."""
+        return f"{self.domain}_seed.iso"
+
 
 class Form(StrEnum):
     """How Packstack is told what to install."""
@@ -175,6 +185,16 @@ class ResolvedLab:
     def node(self, name: str) -> ResolvedNode | None:
         """Return the node of that name, or None."""
         return next((node for node in self.nodes if node.name == name), None)
+
+
+def node_uuid(lab_id: UUID, name: str) -> UUID:
+    """Return the domain UUID a node of this lab has, now or in an earlier lab.yaml."""
+    return uuid5(lab_id, f"node/{name}")
+
+
+def network_uuid(lab_id: UUID, name: str) -> UUID:
+    """Return the libvirt network UUID a network of this lab has."""
+    return uuid5(lab_id, f"network/{name}")
 
 
 def nic_slot(name: str) -> int | None:

@@ -69,7 +69,7 @@ def _sent(session: Session, node: ResolvedNode, port: str) -> int:
 
 
 def _root(session: Session, node: ResolvedNode, script: str) -> str:
-    with ssh.connect(session.endpoint(node), timeout=ssh.CONNECT_SECONDS * 4) as connection:
+    with session.tools.ssh(session.endpoint(node), timeout=ssh.CONNECT_SECONDS * 4) as connection:
         result = connection.run_script(
             f"set -e\n{script}", what="prove the tunnels", timeout=COMMAND_SECONDS
         )

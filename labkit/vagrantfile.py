@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit import render
+from labkit.cache import write_atomically
 from labkit.errors import HostError
-from labkit.host import POOL, libvirt
-from labkit.plan import seed_volume
+from labkit.host import POOL
 from labkit.session import user_key
-from labkit.state import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 def write(session: Session, box: CachedBox, *, accelerated: bool) -> None:
     """Write the Vagrantfile where Vagrant runs, and every rendered file for reading."""
-    with libvirt() as hypervisor:
+    with session.tools.connect() as hypervisor:
         pool_path = hypervisor.storage.pool(POOL).path
     settings = settings_for(
         session, box.vagrant_name, box.vagrant_version, accelerated=accelerated, pool=pool_path
@@ -56,7 +55,7 @@ def settings_for(
         box_version=box_version,
         domain_type="kvm" if accelerated else "qemu",
         storage_pool=POOL,
-        seed_paths={node.name: pool / seed_volume(node) for node in nodes},
+        seed_paths={node.name: pool / node.seed_volume for node in nodes},
         console_paths={node.name: session.directory.console_log(node.name) for node in nodes},
         firstboot_paths={node.name: session.directory.firstboot_log(node.name) for node in nodes},
         private_key_path=user_key(session.directory),

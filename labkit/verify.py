@@ -92,7 +92,9 @@ def verify(session: Session) -> Report:
     Raises:
         OperationError: The lab was never brought up.
     """
-    collected = collect(session.lab, session.endpoint, progress=session.progress)
+    collected = collect(
+        session.lab, session.endpoint, connect=session.tools.ssh, progress=session.progress
+    )
     return judge_collected(session.lab, collected)
 
 
@@ -102,13 +104,18 @@ def judge_collected(lab: ResolvedLab, collected: Collected) -> Report:
 
 
 def collect(
-    lab: ResolvedLab, endpoint: Callable[[ResolvedNode], ssh.Endpoint], *, progress: Progress
+    lab: ResolvedLab,
+    endpoint: Callable[[ResolvedNode], ssh.Endpoint],
+    *,
+    connect: Callable[[ssh.Endpoint], ssh.Connection],
+    progress: Progress,
 ) -> Collected:
     """Run every node's commands, one SSH command per node, all nodes side by side.
 
     Args:
         lab: The lab.
         endpoint: How to reach a node.
+        connect: Opens an SSH session.
         progress: Told of every node.
 
     Raises:
@@ -118,7 +125,11 @@ def collect(
     ends = [endpoint(node) for node in nodes]
     with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
         answers = list(
-            pool.map(lambda node, end: _ask(lab, node, end, progress=progress), nodes, ends)
+            pool.map(
+                lambda node, end: _ask(lab, node, end, connect=connect, progress=progress),
+                nodes,
+                ends,
+            )
         )
     pairs = list(zip((node.name for node in nodes), answers, strict=True))
     return Collected(
@@ -128,11 +139,16 @@ def collect(
 
 
 def _ask(
-    lab: ResolvedLab, node: ResolvedNode, end: ssh.Endpoint, *, progress: Progress
+    lab: ResolvedLab,
+    node: ResolvedNode,
+    end: ssh.Endpoint,
+    *,
+    connect: Callable[[ssh.Endpoint], ssh.Connection],
+    progress: Progress,
 ) -> Mapping[str, Output] | str:
     """Return a node's outputs, or why there are none."""
     try:
-        with stage(progress, node.name, "asking"), ssh.connect(end) as connection:
+        with stage(progress, node.name, "asking"), connect(end) as connection:
             result = connection.run_script(
                 script(lab, node), what="collect outputs", timeout=COMMAND_SECONDS * 2
             )

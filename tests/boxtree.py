@@ -6,7 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
-from labkit.boxes import BoxDefinition, file_sha256, find_box
+from labkit.boxes import BoxDefinition, find_box
+from labkit.cache import file_sha256
 
 CHECKOUT = Path(__file__).parents[1]
 

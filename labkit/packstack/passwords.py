@@ -8,6 +8,7 @@ import secrets
 import string
 from typing import TYPE_CHECKING
 
+from labkit.cache import write_atomically
 from labkit.errors import HostError, OperationError
 from labkit.packstack.options import (
     DEFAULT_PASSWORD,
@@ -16,7 +17,6 @@ from labkit.packstack.options import (
     Random,
     options,
 )
-from labkit.state import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from labkit.snapshots.together import Member
+    from labkit.tools import Connect, Tools
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Proof:
     clock_by: str
 
 
-def mark(member: Member, endpoint: ssh.Endpoint) -> str:
+def mark(member: Member, endpoint: ssh.Endpoint, connect: Connect) -> str:
     """Flush the guest's file systems, leave a nonce in its memory, and return its SHA-256.
 
     The guest agent does it where it may: an SSH session costs an emulated guest seconds.
@@ -80,12 +81,12 @@ def mark(member: Member, endpoint: ssh.Endpoint) -> str:
     by_agent = snapshots.agent_write(uuid, AGENT_NONCE, f"{nonce}\n", timeout=AGENT_SECONDS)
     if by_agent and snapshots.agent_flush(uuid, timeout=AGENT_SECONDS):
         return digest(nonce)
-    return _mark_by_ssh(endpoint)
+    return _mark_by_ssh(endpoint, connect)
 
 
-def _mark_by_ssh(endpoint: ssh.Endpoint) -> str:
+def _mark_by_ssh(endpoint: ssh.Endpoint, connect: Connect) -> str:
     try:
-        with ssh.connect(endpoint) as session:
+        with connect(endpoint) as session:
             result = session.run(_MARK, timeout=FLUSH_SECONDS)
     except ssh.NotReachableError as exc:
         log.warning("'%s' could not be flushed: %s %s", endpoint.node, exc, exc.details)
@@ -102,12 +103,15 @@ def digest(nonce: str) -> str:
     return hashlib.sha256(nonce.encode()).hexdigest()
 
 
-def prove(endpoint: ssh.Endpoint, nonce: str, *, agent_done: Callable[[], bool]) -> Proof:
+def prove(
+    endpoint: ssh.Endpoint, nonce: str, *, tools: Tools, agent_done: Callable[[], bool]
+) -> Proof:
     """Log in, see that the guest is the one that was kept, and that its clock is right.
 
     Args:
         endpoint: How to reach it.
         nonce: Digest of its nonce; empty when none was left.
+        tools: SSH and the clock.
         agent_done: Waits for the guest agent and returns whether it has set the clock.
 
     Raises:
@@ -115,8 +119,8 @@ def prove(endpoint: ssh.Endpoint, nonce: str, *, agent_done: Callable[[], bool])
         WrongHostKeyError: Something else answers at its address.
         OperationError: It lost its memory, or its clock cannot be set.
     """
-    with ssh.connect(endpoint) as session:
-        connected = time.monotonic()
+    with tools.ssh(endpoint) as session:
+        connected = tools.clock()
         answer, by = _right_time(session, agent_done)
         address = str(session.address)
     if answer.off > CLOCK_SECONDS:

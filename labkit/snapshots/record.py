@@ -12,8 +12,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from labkit.cache import write_atomically
 from labkit.errors import OperationError
-from labkit.state import DeploymentState, write_atomically
+from labkit.state import DeploymentState
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from labkit.domain_xml import DomainState
 from labkit.errors import HostError, LabkitError, UsageError
-from labkit.host import POOL, libvirt
-from labkit.plan import disk_volume
+from labkit.host import POOL
 from labkit.progress import LAB, stage
 from labkit.retry import Deadline, wait_until
 from labkit.snapshots import internal
@@ -87,13 +86,13 @@ def drop_everywhere(session: Session, keys: Sequence[str]) -> None:
 
     def drop(member: Member) -> None:
         for key in keys:
-            internal.drop(member, key, disk_volume(member.node))
+            internal.drop(member, key, member.node.disk_volume)
 
     if keys:
-        with libvirt() as hypervisor:
+        with session.tools.connect() as hypervisor:
             hypervisor.storage.ensure_pool(POOL)
             hypervisor.storage.refresh(POOL)
-        side_by_side(session.lab.nodes, drop, doing="remove a snapshot from every node")
+        side_by_side(session, session.lab.nodes, drop, doing="remove a snapshot from every node")
 
 
 def resume_paused(session: Session, names: Sequence[str], *, thaw: bool = False) -> None:
@@ -117,7 +116,7 @@ def resume_paused(session: Session, names: Sequence[str], *, thaw: bool = False)
             member.hypervisor.snapshots.thaw(member.node.uuid, timeout=THAW_SECONDS)
 
     wait_until(
-        lambda: side_by_side(nodes, resume, doing="resume every node"),
+        lambda: side_by_side(session, nodes, resume, doing="resume every node"),
         what=f"libvirtd, to resume the lab '{session.lab.name}'",
         deadline=Deadline.after(RESUME_SECONDS),
         retry_on=(HostError,),

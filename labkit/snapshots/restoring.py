@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from xml.etree import ElementTree as ET
 from labkit import ssh
 from labkit.domain_xml import DomainInfo, DomainState, parse_domain
 from labkit.errors import LabkitError, OperationError
-from labkit.host import POOL, libvirt, look
+from labkit.host import POOL, look
 from labkit.lablock import lab_lock
 from labkit.progress import LAB, stage
 from labkit.qcow2 import DamagedImageError
@@ -28,8 +27,8 @@ from labkit.snapshots.together import Fault, Member, joined, no_fault, side_by_s
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from labkit.host import Seen
     from labkit.hypervisor import Hypervisor
-    from labkit.plan import Seen
     from labkit.session import Session
     from labkit.topology import ResolvedNode
 
@@ -118,7 +117,7 @@ def restore(
             nothing was touched; or a node did not come back.
     """
     with lab_lock(session.directory, "restore"):
-        started = time.monotonic()
+        started = session.tools.clock()
         shelf = Shelf(session.directory.snapshots)
         journal = shelf.journal()
         if journal is not None and journal.verb != "restore":
@@ -142,7 +141,7 @@ def finish(session: Session, journal: Journal) -> None:
             message, hint="Restore another snapshot, or run 'labkit destroy' and 'labkit up'."
         )
     log.warning("an interrupted restore of '%s' is completed first", journal.name)
-    work = _Restoring(session, record, no_fault, time.monotonic())
+    work = _Restoring(session, record, no_fault, session.tools.clock())
     work.check()
     work.run(None)
 
@@ -178,7 +177,7 @@ class _Restoring:
             complete = False
             try:
                 # Standing still, QEMU has written all of its tables; a restore ends it anyway.
-                side_by_side(running, _suspend, doing="pause every node")
+                side_by_side(self.session, running, _suspend, doing="pause every node")
                 _require_sound(self.record, self._damage())
                 complete = True
             finally:
@@ -199,7 +198,9 @@ class _Restoring:
         with stage(self.session.progress, LAB, "putting back"), ssh.loading():
             self._prepare()
             self.fault("prepared")
-            side_by_side(self.session.lab.nodes, self._put_back, doing="put every node back")
+            side_by_side(
+                self.session, self.session.lab.nodes, self._put_back, doing="put every node back"
+            )
         self.fault("put back")
         live = self._nodes(Kept.RUNNING)
         with stage(self.session.progress, LAB, "proving"):
@@ -209,7 +210,7 @@ class _Restoring:
             refused = {n: e for n, (_, e) in answers.items() if isinstance(e, LabkitError)}
             if refused:
                 raise joined(refused, f"prove that '{record.name}' was restored")
-        restored = max((at for at, _ in answers.values()), default=time.monotonic())
+        restored = max((at for at, _ in answers.values()), default=self.session.tools.clock())
         if prove is not None and record.stage == DEPLOYED:
             prove()
         self.fault("proven")
@@ -222,11 +223,11 @@ class _Restoring:
             shallow=self.shallow,
             restored_seconds=restored - self.started,
             ssh_seconds=connected - self.started,
-            healthy_seconds=time.monotonic() - self.started,
+            healthy_seconds=self.session.tools.clock() - self.started,
         )
 
     def _damage(self) -> tuple[str, ...]:
-        with libvirt() as hypervisor:
+        with self.session.tools.connect() as hypervisor:
             volumes = hypervisor.storage.volumes(POOL)
         wanted = {kept.disk for kept in self.record.nodes.values()}
         wanted |= {kept.base for kept in self.record.nodes.values()}
@@ -248,7 +249,7 @@ class _Restoring:
         from labkit import render, vagrant  # noqa: PLC0415
 
         session, record = self.session, self.record
-        with libvirt() as hypervisor:
+        with self.session.tools.connect() as hypervisor:
             seen = look(hypervisor)
             active = {network.uuid for network in seen.networks if network.active}
             for network in session.lab.networks:
@@ -282,7 +283,7 @@ class _Restoring:
         def work(member: Member) -> tuple[float, guests.Proof | LabkitError | None]:
             barrier.wait(ALIGN_SECONDS)
             member.hypervisor.resume(member.node.uuid)
-            at = time.monotonic()
+            at = self.session.tools.clock()
             with ThreadPoolExecutor(max_workers=1) as beside:
                 clock = beside.submit(
                     member.hypervisor.snapshots.set_time, member.node.uuid, timeout=AGENT_SECONDS
@@ -293,7 +294,7 @@ class _Restoring:
                 except LabkitError as exc:
                     return at, exc
 
-        return side_by_side(nodes, work, doing="bring every node back")
+        return side_by_side(self.session, nodes, work, doing="bring every node back")
 
     def _prove(self, member: Member, agent_done: Callable[[], bool]) -> guests.Proof | None:
         kept = self.record.nodes[member.node.name]
@@ -305,7 +306,9 @@ class _Restoring:
         fast = domain is not None and domain.domain_type == "kvm"
         endpoint = self.session.endpoint(member.node)
         return wait_until(
-            lambda: guests.prove(endpoint, kept.nonce, agent_done=agent_done),
+            lambda: guests.prove(
+                endpoint, kept.nonce, tools=self.session.tools, agent_done=agent_done
+            ),
             what=f"the restored node '{member.node.name}' to take SSH",
             deadline=Deadline.after(stretched(PROOF_SECONDS, accelerated=fast)),
             policy=SSH_CONNECT,
@@ -348,7 +351,7 @@ def _require_sound(record: SnapshotRecord, found: tuple[str, ...]) -> None:
 
 
 def _examined(session: Session, record: SnapshotRecord) -> dict[str, NodeFound]:
-    with libvirt() as hypervisor:
+    with session.tools.connect() as hypervisor:
         seen = look(hypervisor)
     nodes = tuple(node for node in session.lab.nodes if node.name in record.nodes)
 
@@ -356,7 +359,7 @@ def _examined(session: Session, record: SnapshotRecord) -> dict[str, NodeFound]:
         kept = record.nodes[member.node.name]
         return _found(member, kept, seen)
 
-    return side_by_side(nodes, examine, doing="examine every node")
+    return side_by_side(session, nodes, examine, doing="examine every node")
 
 
 def _found(member: Member, kept: NodeRecord, seen: Seen) -> NodeFound:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from labkit import __version__
 from labkit.domain_xml import DomainState
 from labkit.errors import OperationError
-from labkit.host import POOL, libvirt, look
+from labkit.host import POOL, look
 from labkit.lablock import lab_lock
 from labkit.progress import LAB, stage
 from labkit.snapshots import guests, internal
@@ -54,7 +53,7 @@ def plan(session: Session, name: str, *, replace: bool = False) -> TakePlan:
         name,
         _seen(session),
         Shelf(session.directory.snapshots).records(),
-        free_bytes=_free_bytes(),
+        free_bytes=_free_bytes(session),
         replace=replace,
     )
 
@@ -153,7 +152,7 @@ class _Taking:
 
     def _save(self, note: str) -> SnapshotRecord:
         with stage(self.session.progress, LAB, "flushing"):
-            nonces = side_by_side(self.running, self._mark, doing="flush every node")
+            nonces = side_by_side(self.session, self.running, self._mark, doing="flush every node")
         self.fault("flushed")
         before = self._before()
         with stage(self.session.progress, LAB, "saving") as current:
@@ -183,7 +182,7 @@ class _Taking:
     def _before(self) -> dict[str, _Before]:
         """Return what every node is, right before it is paused."""
         found: dict[str, _Before] = {}
-        with libvirt() as hypervisor:
+        with self.session.tools.connect() as hypervisor:
             seen = look(hypervisor)
             for node in self.session.lab.nodes:
                 domain = next((item for item in seen.domains if item.uuid == node.uuid), None)
@@ -212,10 +211,12 @@ class _Taking:
         try:
             window = self._pause()
             self.fault("paused")
-            saved = side_by_side(self.session.lab.nodes, save, doing="save every node")
+            saved = side_by_side(
+                self.session, self.session.lab.nodes, save, doing="save every node"
+            )
         finally:
             resume_paused(self.session, tuple(node.name for node in self.running))
-        resumed = time.monotonic()
+        resumed = self.session.tools.clock()
         self.fault("resumed")
         return window, resumed, saved
 
@@ -225,19 +226,19 @@ class _Taking:
 
         def pause(member: Member) -> tuple[float, float]:
             barrier.wait(ALIGN_SECONDS)
-            asked = time.monotonic()
+            asked = self.session.tools.clock()
             member.hypervisor.snapshots.suspend(member.node.uuid)
-            return asked, time.monotonic()
+            return asked, self.session.tools.clock()
 
-        times = side_by_side(self.running, pause, doing="pause every node").values()
-        now = time.monotonic()
+        times = side_by_side(self.session, self.running, pause, doing="pause every node").values()
+        now = self.session.tools.clock()
         return _Window(
             asked=min((asked for asked, _ in times), default=now),
             confirmed=max((confirmed for _, confirmed in times), default=now),
         )
 
     def _mark(self, member: Member) -> str:
-        return guests.mark(member, self.session.endpoint(member.node))
+        return guests.mark(member, self.session.endpoint(member.node), self.session.tools.ssh)
 
     def _publish(self, record: SnapshotRecord) -> None:
         replaced = self.wanted.replaced
@@ -264,7 +265,7 @@ class _Taking:
 
 
 def _seen(session: Session) -> tuple[NodeSeen, ...]:
-    with libvirt() as hypervisor:
+    with session.tools.connect() as hypervisor:
         found: list[NodeSeen] = []
         for node in session.lab.nodes:
             domain = hypervisor.domain_by_uuid(node.uuid)
@@ -278,7 +279,7 @@ def _seen(session: Session) -> tuple[NodeSeen, ...]:
     return tuple(found)
 
 
-def _free_bytes() -> int:
-    with libvirt() as hypervisor:
+def _free_bytes(session: Session) -> int:
+    with session.tools.connect() as hypervisor:
         hypervisor.storage.ensure_pool(POOL)
         return hypervisor.storage.pool_free_bytes(POOL)

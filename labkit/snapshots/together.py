@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from labkit.errors import LabkitError, OperationError
-from labkit.host import libvirt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from labkit.hypervisor import Hypervisor
+    from labkit.session import Session
     from labkit.topology import ResolvedNode
 
 T = TypeVar("T")
@@ -33,11 +33,12 @@ class Member:
 
 
 def side_by_side(
-    nodes: Sequence[ResolvedNode], work: Callable[[Member], T], *, doing: str
+    session: Session, nodes: Sequence[ResolvedNode], work: Callable[[Member], T], *, doing: str
 ) -> dict[str, T]:
     """Run one step on every node at once, wait for all of them, and return what each returned.
 
     Args:
+        session: The lab.
         nodes: The nodes.
         work: The step.
         doing: Completes "could not ...", for the error: `save every node`.
@@ -48,7 +49,7 @@ def side_by_side(
 
     def one(node: ResolvedNode) -> T:
         # Opening takes a few milliseconds, and survives a libvirtd that was restarted meanwhile.
-        with libvirt() as hypervisor:
+        with session.tools.connect() as hypervisor:
             return work(Member(node=node, hypervisor=hypervisor))
 
     if not nodes:

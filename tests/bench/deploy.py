@@ -30,6 +30,7 @@ from labkit.process import run
 from labkit.resolve import resolve
 from labkit.session import Session, host_key, user_key
 from labkit.state import LabDirectory
+from labkit.tools import real_tools
 from tests.bench.loopback import ROOT, LoopbackGuest
 from tests.bench.loopback import host_key as guest_key
 
@@ -65,6 +66,7 @@ class Simulated:
             lab_file=directory / "lab.yaml",
             directory=LabDirectory(directory / "lab"),
             progress=lambda _event: None,
+            tools=real_tools(),
             cancelled=threading.Event(),
         )
         self.call = PackstackCall(
@@ -91,7 +93,7 @@ class Simulated:
         """Return a link to every node."""
         return {
             node.name: self._stack.enter_context(
-                Link(self.session.endpoint(node), cancelled=lambda: False)
+                Link(self.session.endpoint(node), cancelled=lambda: False, connect=ssh.connect)
             )
             for node in self.lab.nodes
         }
@@ -155,7 +157,12 @@ def share(simulated: Simulated) -> float:
 def verified(simulated: Simulated) -> float:
     """Return the seconds of asking both nodes everything."""
     started = time.monotonic()
-    verify.collect(simulated.lab, simulated.session.endpoint, progress=simulated.session.progress)
+    verify.collect(
+        simulated.lab,
+        simulated.session.endpoint,
+        connect=ssh.connect,
+        progress=simulated.session.progress,
+    )
     return time.monotonic() - started
 
 

@@ -24,6 +24,7 @@ from labkit.process import environment, run
 from labkit.retry import Deadline, NotYet, wait_until
 from labkit.snapshots import guests, removal, restoring, taking
 from labkit.snapshots.record import Journal, Shelf
+from labkit.tools import real_tools
 from tests.e2e.driver import (
     POOL_PATH,
     QUICK_SECONDS,
@@ -238,7 +239,7 @@ def test_node_that_was_rebooted_is_not_taken_for_the_one_that_was_kept(lab: Lab)
     endpoint = session(lab).endpoint(session(lab).node("one"))
     kept = snapshots.listed(session(lab))[0].nodes["one"]
     with pytest.raises(OperationError, match="not from the memory that was kept"):
-        guests.prove(endpoint, kept.nonce, agent_done=lambda: False)
+        guests.prove(endpoint, kept.nonce, tools=real_tools(), agent_done=lambda: False)
 
 
 def test_dry_runs_say_what_would_be_done_and_do_nothing(lab: Lab) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit import box_build, boxes, install
+from labkit.cache import file_sha256
 from labkit.errors import OperationError, UsageError
 from labkit.install_log import Source
 from labkit.install_watch import LOGS
@@ -112,7 +113,7 @@ def test_build_publishes_a_box_that_says_what_it_was_made_from(
         archive.extract("box.img", tmp_path, filter="data")
     outside = json.loads((built.box_file.parent / "provenance.json").read_text())
     for known in (inside, outside):
-        assert known["iso_sha256"] == boxes.file_sha256(iso)
+        assert known["iso_sha256"] == file_sha256(iso)
         assert known["packages"] == ["kernel-3.10.0-1.el7.x86_64", "systemd-219-57.el7.x86_64"]
         assert len(known["kickstart_sha256"]) == 64
     pattern: list[str | Path] = [

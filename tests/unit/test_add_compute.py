@@ -11,6 +11,7 @@ from labkit.errors import OperationError, UsageError
 from labkit.session import Session
 from labkit.state import DeploymentState, LabDirectory, LabState
 from tests import labs
+from tests.fakes.tools import tools
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,11 @@ def session(tmp_path: Path, lab: ResolvedLab, known: DeploymentState) -> Session
     directory.create()
     directory.save(LabState(lab=lab.name, lab_id=UUID(int=1), deployment=known))
     return Session(
-        lab=lab, lab_file=tmp_path / "lab.yaml", directory=directory, progress=lambda _event: None
+        lab=lab,
+        lab_file=tmp_path / "lab.yaml",
+        directory=directory,
+        progress=lambda _event: None,
+        tools=tools(),
     )
 
 

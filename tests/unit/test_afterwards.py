@@ -15,6 +15,7 @@ from labkit.session import Session
 from labkit.state import LabDirectory
 from tests import examples
 from tests.fakes.guest import FakeGuest, sample
+from tests.fakes.tools import tools
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,11 @@ def session(tmp_path: Path) -> Session:
     directory = LabDirectory(tmp_path / "lab")
     directory.create()
     return Session(
-        lab=LAB, lab_file=tmp_path / "lab.yaml", directory=directory, progress=lambda _event: None
+        lab=LAB,
+        lab_file=tmp_path / "lab.yaml",
+        directory=directory,
+        progress=lambda _event: None,
+        tools=tools(),
     )
 
 
@@ -76,6 +81,7 @@ def test_nodes_to_mend_are_those_whose_bridge_is_half_done() -> None:
         lab_file=examples.ROOT / "lab.yaml",
         directory=LabDirectory(examples.ROOT),
         progress=lambda _event: None,
+        tools=tools(),
     )
     assert [node.name for node in afterwards.to_mend(found, report)] == ["controller"]
 

@@ -28,7 +28,6 @@ from labkit.boxes import (
     catalog_text,
     changed_inputs,
     content_key,
-    file_sha256,
     find_box,
     key_inputs,
     known_boxes,
@@ -36,7 +35,7 @@ from labkit.boxes import (
     remove,
     verify,
 )
-from labkit.cache import cache_root
+from labkit.cache import cache_root, file_sha256
 from labkit.diskimage import BootEntry, master_boot_record, write_boot_loader, write_box
 from labkit.errors import CommandError, HostError, LabFileError, OperationError, UsageError
 

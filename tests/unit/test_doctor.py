@@ -11,11 +11,12 @@ import pytest
 from labkit import doctor
 from labkit.doctor import Finding, Host, Level, may_open, memory_finding, memory_mib, qemu_user
 from labkit.errors import HostError
+from labkit.host import Seen
 from labkit.kvm import KvmProbe
-from labkit.plan import Seen
 from labkit.session import Session
 from labkit.state import LabDirectory
 from tests import labs
+from tests.fakes.tools import tools
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,7 @@ def host(tmp_path: Path) -> Host:
         lab_file=tmp_path / "lab.yaml",
         directory=LabDirectory(tmp_path / "demo"),
         progress=lambda _event: None,
+        tools=tools(),
         cancelled=threading.Event(),
     )
     probe = KvmProbe(usable=False, reason="This host has no '/dev/kvm'.", hint="Turn it on.")

@@ -191,7 +191,7 @@ def test_pci_address_with_every_part_is_written_as_lspci_does() -> None:
 
 
 def network(text: str) -> NetworkInfo:
-    return parse_network(text, active=True, autostart=False, namespace="urn:lab")
+    return parse_network(text, active=True, autostart=False)
 
 
 def test_network_nat_with_metadata_is_read_completely() -> None:
@@ -213,7 +213,6 @@ def test_network_nat_with_metadata_is_read_completely() -> None:
         autostart=False,
         forward="nat",
         addresses=(ip_interface("172.16.208.254/24"), ip_interface("fd00::1/64")),
-        lab_id=UUID("bbbbbbbb-0000-0000-0000-000000000002"),
     )
 
 
@@ -231,7 +230,7 @@ def test_network_without_our_mark_belongs_to_no_lab(metadata: str) -> None:
         f"<network><name>n</name><uuid>aaaaaaaa000000000000000000000001</uuid>{metadata}</network>"
     )
 
-    assert (info.lab_id, info.forward, info.bridge, info.addresses) == (None, None, None, ())
+    assert (info.forward, info.bridge, info.addresses) == (None, None, ())
 
 
 def test_volume_with_backing_is_read_completely() -> None:

@@ -8,6 +8,7 @@ from labkit.guestfiles import compose_seeds, have_keys, make_keys
 from labkit.session import Session, host_key, root_key, user_key
 from labkit.state import LabDirectory
 from tests import labs
+from tests.fakes.tools import tools
 
 PRIVATE = PurePosixPath("/etc/ssh/ssh_host_ed25519_key")
 
@@ -25,7 +26,11 @@ def session(tmp_path: Path) -> Session:
         host.write_text(f"private of {node.name}\n")
         host.with_name(f"{host.name}.pub").write_text(f"public of {node.name}\n")
     return Session(
-        lab=lab, lab_file=tmp_path / "lab.yaml", directory=directory, progress=lambda _event: None
+        lab=lab,
+        lab_file=tmp_path / "lab.yaml",
+        directory=directory,
+        progress=lambda _event: None,
+        tools=tools(),
     )
 
 
@@ -73,6 +78,7 @@ def test_keys_of_a_lab_are_made_once_each_and_for_the_owner_alone(tmp_path: Path
     session = Session(
         lab=labs.lab(), lab_file=tmp_path / "lab.yaml", directory=directory,
         progress=lambda _event: None,
+        tools=tools(),
     )  # fmt: skip
     assert not have_keys(session)
     make_keys(session)

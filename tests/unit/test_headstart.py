@@ -10,6 +10,7 @@ from labkit.errors import CommandError
 from labkit.headstart import HeadStart, started
 from labkit.session import Session
 from labkit.state import LabDirectory, LabState, NodeState, path_lab_id
+from labkit.tools import real_tools
 from tests import labs
 from tests.fakes import vagrant
 
@@ -35,6 +36,7 @@ def session(tmp_path: Path) -> Session:
         lab_file=tmp_path / "lab.yaml",
         directory=directory,
         progress=lambda _event: None,
+        tools=real_tools(),
     )
 
 

@@ -172,7 +172,6 @@ def test_network_defined_twice_is_one_running_network(hypervisor: Hypervisor) ->
         autostart=True,
         forward="nat",
         addresses=(ip_interface("10.9.9.254/24"),),
-        lab_id=LAB,
     )
     assert [item.name for item in hypervisor.networks()] == ["demo_public", "foreign"]
 
@@ -224,7 +223,6 @@ def test_network_inactive_with_other_addresses_may_be_redefined() -> None:
         autostart=True,
         forward=None,
         addresses=(),
-        lab_id=LAB,
     )
     idle = NetworkInfo(
         name="n",
@@ -234,7 +232,6 @@ def test_network_inactive_with_other_addresses_may_be_redefined() -> None:
         autostart=True,
         forward=None,
         addresses=(),
-        lab_id=LAB,
     )
 
     assert network_present(wanted, (idle,)) is idle

@@ -9,7 +9,8 @@ import pytest
 
 from labkit.domain_xml import DiskInfo, DomainInfo, DomainState, NetworkInfo, VolumeInfo
 from labkit.errors import HostError, OperationError
-from labkit.plan import Action, Seen, plan_up, possessions, spec_digest
+from labkit.host import Seen
+from labkit.plan import Action, plan_up, possessions, spec_digest
 from labkit.state import LabState, NodeState
 from labkit.topology import NetworkMode, ResolvedLab, ResolvedNode
 from tests import labs
@@ -63,7 +64,6 @@ def active_network(lab: ResolvedLab) -> NetworkInfo:
         autostart=True,
         forward="nat",
         addresses=(),
-        lab_id=None,
     )
 
 

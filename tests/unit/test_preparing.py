@@ -13,6 +13,7 @@ from labkit.session import Session
 from labkit.state import LabDirectory
 from tests import examples
 from tests.fakes.guest import BOOT, FakeGuest, sample
+from tests.fakes.tools import tools
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,7 @@ def session(tmp_path: Path, events: list[Event]) -> Session:
         lab_file=tmp_path / "lab.yaml",
         directory=LabDirectory(tmp_path / "lab"),
         progress=events.append,
+        tools=tools(),
         cancelled=Impatient(),
     )
 

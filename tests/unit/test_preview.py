@@ -10,6 +10,7 @@ from labkit.preview import packstack_files, write_preview
 from labkit.session import Session
 from labkit.state import LabDirectory
 from tests import labs
+from tests.fakes.tools import tools
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ def session(tmp_path: Path) -> Session:
         lab_file=tmp_path / "lab.yaml",
         directory=LabDirectory(tmp_path / "state" / "demo"),
         progress=lambda _event: None,
+        tools=tools(),
     )
 
 

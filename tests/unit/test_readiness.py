@@ -60,6 +60,7 @@ def waiting(server: FakeSshServer, key_file: Path, tmp_path: Path) -> Waiting:
         deadline=Deadline.after(20),
         cancelled=lambda: False,
         progress=lambda _event: None,
+        connect=ssh.connect,
         report_seconds=0.1,
     )
 

@@ -14,6 +14,7 @@ from labkit.remote import _quoted, console_argv, ssh_argv
 from labkit.session import Session, host_key
 from labkit.state import LabDirectory
 from tests import labs
+from tests.fakes.tools import tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,11 @@ def session(tmp_path: Path) -> Session:
         public = host_key(directory, node.name)
         public.with_name(f"{public.name}.pub").write_text(KEY.format(name=node.name))
     return Session(
-        lab=lab, lab_file=tmp_path / "lab.yaml", directory=directory, progress=lambda _event: None
+        lab=lab,
+        lab_file=tmp_path / "lab.yaml",
+        directory=directory,
+        progress=lambda _event: None,
+        tools=tools(),
     )
 
 

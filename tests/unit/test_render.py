@@ -18,8 +18,7 @@ from labkit.render import (
     shell_value,
     vagrantfile,
 )
-from labkit.topology import LAB_NAMESPACE
-from tests.examples import EXAMPLES, LAB_ID, ROOT, example, settings
+from tests.examples import EXAMPLES, ROOT, example, settings
 
 if TYPE_CHECKING:
     from tests.golden import Golden
@@ -117,13 +116,11 @@ def test_network_xml_nat_network_is_read_back_by_the_libvirt_adapter() -> None:
         network_xml(lab, lab.networks[0]),
         active=True,
         autostart=True,
-        namespace=LAB_NAMESPACE,
     )
     assert info.name == "packstack_lan"
     assert info.uuid == lab.networks[0].uuid
     assert info.bridge == lab.networks[0].bridge
     assert info.forward == "nat"
-    assert info.lab_id == LAB_ID
     assert [str(address) for address in info.addresses] == ["172.16.208.254/24"]
 
 

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from labkit.cache import write_atomically
 from labkit.errors import OperationError
 from labkit.state import (
     LabDirectory,
@@ -12,7 +13,6 @@ from labkit.state import (
     NodeState,
     lab_directory,
     path_lab_id,
-    write_atomically,
 )
 
 

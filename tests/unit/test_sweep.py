@@ -12,6 +12,7 @@ from labkit.lablock import lab_lock
 from labkit.registry import Record, Registry
 from labkit.state import LabDirectory, LabState, path_lab_id
 from labkit.sweep import Sweeping, Swept, Verdict, judge, state_in_directory
+from tests.fakes.tools import tools
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -103,6 +104,7 @@ def expired(tmp_path: Path) -> Sweeping:
         state=state,
         verdict=Verdict.EXPIRED,
         things=("domain demo_controller",),
+        tools=tools(),
     )
 
 

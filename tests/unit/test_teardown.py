@@ -12,6 +12,8 @@ from labkit.teardown import destroy_by_name
 if TYPE_CHECKING:
     from pathlib import Path
 
+from tests.fakes.tools import tools
+
 
 def test_destroy_by_an_unknown_name_says_which_labs_are_on_record(tmp_path: Path) -> None:
     known = LabDirectory(tmp_path / "packstack")
@@ -23,6 +25,7 @@ def test_destroy_by_an_unknown_name_says_which_labs_are_on_record(tmp_path: Path
             LabDirectory(tmp_path / "other"),
             lambda _event: None,
             registry=Registry(tmp_path / "records"),
+            tools=tools(),
         )
 
 
@@ -34,5 +37,11 @@ def test_destroy_by_a_name_no_lab_can_have_touches_nothing(tmp_path: Path, name:
     inside.path.mkdir(parents=True, exist_ok=True)
     inside.state_file.write_text("{}")
     with pytest.raises(UsageError):
-        destroy_by_name(name, inside, lambda _event: None, registry=Registry(tmp_path / "records"))
+        destroy_by_name(
+            name,
+            inside,
+            lambda _event: None,
+            registry=Registry(tmp_path / "records"),
+            tools=tools(),
+        )
     assert inside.state_file.exists()

@@ -120,7 +120,7 @@ def test_nodes_are_asked_side_by_side_with_one_command_each(start: Start) -> Non
     tables = {
         name: MeetingAnswers((0, packed(files), ""), meeting) for name, files in EVERYTHING.items()
     }
-    collected = verify.collect(LAB, start(**tables).endpoint, progress=silent)
+    collected = verify.collect(LAB, start(**tables).endpoint, connect=ssh.connect, progress=silent)
 
     assert collected.outputs == EVERYTHING
     assert [table.asked for table in tables.values()] == [[ssh.AS_ROOT], [ssh.AS_ROOT]]
@@ -145,7 +145,9 @@ def test_node_that_cannot_be_reached_fails_one_check_and_leaves_the_rest(start: 
             host_key=f"{wrong.get_name()} {wrong.get_base64()}",
         )  # fmt: skip
 
-    report = verify.judge_collected(LAB, verify.collect(LAB, endpoint, progress=silent))
+    report = verify.judge_collected(
+        LAB, verify.collect(LAB, endpoint, connect=ssh.connect, progress=silent)
+    )
     results = {r.check: r for r in report.by_node()["compute"]}
     first = results.pop(verify.REACHABLE)
     assert first.verdict is Verdict.FAILED
@@ -159,7 +161,7 @@ def test_answer_that_is_none_makes_the_node_unreachable_with_its_words(start: St
         controller={ssh.AS_ROOT: (1, "", "sudo: a password is required\n")},
         compute={ssh.AS_ROOT: (0, packed(EVERYTHING["compute"])[:-5], "")},
     )
-    collected = verify.collect(LAB, nodes.endpoint, progress=silent)
+    collected = verify.collect(LAB, nodes.endpoint, connect=ssh.connect, progress=silent)
     assert "sudo: a password is required" in collected.unreachable["controller"]
     assert "more or fewer bytes" in collected.unreachable["compute"]
 
@@ -170,7 +172,7 @@ def test_lab_that_was_never_up_is_an_error() -> None:
         raise OperationError(message)
 
     with pytest.raises(LabkitError, match="no SSH host key yet"):
-        verify.collect(LAB, endpoint, progress=silent)
+        verify.collect(LAB, endpoint, connect=ssh.connect, progress=silent)
 
 
 def test_saved_outputs_are_judged_the_same_again(tmp_path: Path) -> None:
