@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.cli import main
+from labkit.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -32,7 +32,7 @@ class LabkitError(Exception):
             self.add_note(line)
 
     def __str__(self) -> str:
-        """Return the message alone; `labkit.output` prints details and hint."""
+        """Return the message alone; `labkit.cli.output` prints details and hint."""
         return self.message
 
 

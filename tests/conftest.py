@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from tests.golden import Golden
+from tests.support.golden import Golden
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("labkit", deadline=None)

@@ -1,1 +1,1 @@
-"""Packstack: what it is told, what it prints, and what it leaves behind."""
+"""Packstack in the guests: prepared, run, followed, explained, mended."""

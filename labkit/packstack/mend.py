@@ -7,13 +7,13 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from labkit.checks.ifcfg import bridge_keys, port_keys
-from labkit.checks.outputs import SCRIPTS
+from labkit.verify.checks.ifcfg import bridge_keys, port_keys
+from labkit.verify.outputs import SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from labkit.topology import ResolvedLab, ResolvedNode
+    from labkit.lab.topology import ResolvedLab, ResolvedNode
 
 # The checks that fail when Packstack did not turn the card into a port, or left its address there.
 MENDABLE = frozenset({"ifcfg-port", "ifcfg-bridge", "external-address", "external-nic-bare"})

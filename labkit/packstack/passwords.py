@@ -8,21 +8,15 @@ import secrets
 import string
 from typing import TYPE_CHECKING
 
-from labkit.cache import write_atomically
 from labkit.errors import HostError, OperationError
-from labkit.packstack.options import (
-    DEFAULT_PASSWORD,
-    URL_SAFE,
-    Option,
-    Random,
-    options,
-)
+from labkit.host.files import write_atomically
+from labkit.lab.options import DEFAULT_PASSWORD, URL_SAFE, Option, Random, options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from labkit.state import LabDirectory
+    from labkit.state.directory import LabDirectory
 
 LENGTH = 16
 ALPHABET = string.ascii_letters + string.digits

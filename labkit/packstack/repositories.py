@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from labkit.topology import Repositories
+    from labkit.lab.topology import Repositories
 
 ARCHITECTURE = "x86_64"
 KEYS = "/etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS"

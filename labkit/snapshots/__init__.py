@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.lablock import lab_lock
 from labkit.snapshots.healing import heal
 from labkit.snapshots.record import Shelf, SnapshotRecord
 from labkit.snapshots.removal import find, forget, remove
 from labkit.snapshots.restoring import RestoreReport, restore
 from labkit.snapshots.taking import take
 from labkit.snapshots.together import Fault, no_fault
+from labkit.state.lock import lab_lock
 
 if TYPE_CHECKING:
-    from labkit.session import Session
+    from labkit.state.session import Session
 
 __all__ = [
     "Fault",

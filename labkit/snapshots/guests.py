@@ -9,14 +9,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit import ssh
 from labkit.errors import OperationError
+from labkit.host import ssh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from labkit.snapshots.together import Member
-    from labkit.tools import Connect, Tools
+    from labkit.state.tools import Connect, Tools
 
 log = logging.getLogger(__name__)
 

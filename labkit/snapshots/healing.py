@@ -9,7 +9,7 @@ from labkit.snapshots.removal import settle
 from labkit.snapshots.restoring import finish
 
 if TYPE_CHECKING:
-    from labkit.session import Session
+    from labkit.state.session import Session
 
 
 def heal(session: Session) -> None:

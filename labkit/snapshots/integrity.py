@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.domain_xml import DomainState
+from labkit.host.libvirt.xml import DomainState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from labkit.domain_xml import DomainInfo
-    from labkit.qcow2 import Image
+    from labkit.host.libvirt.xml import DomainInfo
+    from labkit.host.qcow2 import Image
+    from labkit.lab.topology import ResolvedLab, ResolvedNode
     from labkit.snapshots.record import NodeRecord, SnapshotRecord
-    from labkit.topology import ResolvedLab, ResolvedNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

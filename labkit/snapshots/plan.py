@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.domain_xml import DomainInfo, DomainState
 from labkit.errors import HostError, OperationError, UsageError
+from labkit.host.libvirt.xml import DomainInfo, DomainState
 from labkit.snapshots.record import Kept, SnapshotRecord
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from labkit.cache import write_atomically
 from labkit.errors import OperationError
-from labkit.state import DeploymentState
+from labkit.host.files import write_atomically
+from labkit.state.directory import DeploymentState
 
 if TYPE_CHECKING:
     from pathlib import Path

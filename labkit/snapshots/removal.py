@@ -5,22 +5,22 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from labkit.domain_xml import DomainState
 from labkit.errors import HostError, LabkitError, UsageError
-from labkit.host import POOL
-from labkit.progress import LAB, stage
-from labkit.retry import Deadline, wait_until
-from labkit.snapshots import internal
+from labkit.host.inventory import POOL
+from labkit.host.libvirt.xml import DomainState
+from labkit.snapshots import engine as internal
 from labkit.snapshots.plan import reparented
 from labkit.snapshots.record import Journal, Shelf, SnapshotRecord
 from labkit.snapshots.together import Fault, Member, no_fault, side_by_side
+from labkit.state.progress import LAB, stage
+from labkit.waiting import Deadline, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from labkit.domain_xml import DomainInfo
-    from labkit.hypervisor import Hypervisor
-    from labkit.session import Session
+    from labkit.host.libvirt.connection import Hypervisor
+    from labkit.host.libvirt.xml import DomainInfo
+    from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
 

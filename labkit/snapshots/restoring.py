@@ -10,27 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from labkit import ssh
-from labkit.domain_xml import DomainInfo, DomainState, parse_domain
 from labkit.errors import LabkitError, OperationError
-from labkit.host import POOL, look
-from labkit.lablock import lab_lock
-from labkit.progress import LAB, stage
-from labkit.qcow2 import DamagedImageError
-from labkit.retry import SSH_CONNECT, Deadline, stretched, wait_until
-from labkit.snapshots import guests, internal
+from labkit.host import ssh
+from labkit.host.inventory import POOL, look
+from labkit.host.libvirt.xml import DomainInfo, DomainState, parse_domain
+from labkit.host.qcow2 import DamagedImageError
+from labkit.snapshots import engine as internal
+from labkit.snapshots import guests
 from labkit.snapshots.integrity import NodeFound, problems
 from labkit.snapshots.record import Journal, Kept, NodeRecord, Shelf, SnapshotRecord
 from labkit.snapshots.removal import find, resume_paused, settle
 from labkit.snapshots.together import Fault, Member, joined, no_fault, side_by_side
+from labkit.state.lock import lab_lock
+from labkit.state.progress import LAB, stage
+from labkit.waiting import SSH_CONNECT, Deadline, stretched, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from labkit.host import Seen
-    from labkit.hypervisor import Hypervisor
-    from labkit.session import Session
-    from labkit.topology import ResolvedNode
+    from labkit.host.inventory import Seen
+    from labkit.host.libvirt.connection import Hypervisor
+    from labkit.lab.topology import ResolvedNode
+    from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -246,7 +247,8 @@ class _Restoring:
     def _prepare(self) -> None:
         """Give libvirt back what it lost: networks, domains, descriptions of snapshots."""
         # Templates and Vagrant take long to load, and taking a snapshot loads this module.
-        from labkit import render, vagrant  # noqa: PLC0415
+        from labkit.host import vagrant  # noqa: PLC0415
+        from labkit.lab import render  # noqa: PLC0415
 
         session, record = self.session, self.record
         with self.session.tools.connect() as hypervisor:

@@ -10,22 +10,23 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from labkit import __version__
-from labkit.domain_xml import DomainState
 from labkit.errors import OperationError
-from labkit.host import POOL, look
-from labkit.lablock import lab_lock
-from labkit.progress import LAB, stage
-from labkit.snapshots import guests, internal
+from labkit.host.inventory import POOL, look
+from labkit.host.libvirt.xml import DomainState
+from labkit.snapshots import engine as internal
+from labkit.snapshots import guests
 from labkit.snapshots.healing import heal
 from labkit.snapshots.plan import NodeSeen, TakePlan, check_note, plan_take, reparented
 from labkit.snapshots.record import Journal, Kept, NicRecord, NodeRecord, Shelf, SnapshotRecord
 from labkit.snapshots.removal import abandon, drop_everywhere, resume_paused
 from labkit.snapshots.together import Fault, Member, no_fault, side_by_side
+from labkit.state.lock import lab_lock
+from labkit.state.progress import LAB, stage
 
 if TYPE_CHECKING:
-    from labkit.domain_xml import DomainInfo, VolumeInfo
-    from labkit.session import Session
-    from labkit.topology import ResolvedNode
+    from labkit.host.libvirt.xml import DomainInfo, VolumeInfo
+    from labkit.lab.topology import ResolvedNode
+    from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from labkit.errors import LabkitError, OperationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from labkit.hypervisor import Hypervisor
-    from labkit.session import Session
-    from labkit.topology import ResolvedNode
+    from labkit.host.libvirt.connection import Hypervisor
+    from labkit.lab.topology import ResolvedNode
+    from labkit.state.session import Session
 
 T = TypeVar("T")
 Fault = Callable[[str], None]

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from labkit.cache import cache_root
-from labkit.output import print_table
-from labkit.process import environment, run
+from labkit.cli.output import print_table
+from labkit.host.files import cache_root
+from labkit.host.process import environment, run
 from tests.bench.figures import Figure, judge
 
 ROOT = Path(__file__).resolve().parents[2]

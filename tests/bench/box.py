@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from labkit import boxes
-from labkit.cache import cache_root
+from labkit.boxes import definition as boxes
+from labkit.host.files import cache_root
 from tests.e2e.bare_guest import bridge, measure
 
 NAMES = {"trimmed": "rehearsal", "untrimmed": "rehearsal-untrimmed"}

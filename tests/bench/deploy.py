@@ -20,24 +20,28 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
 from uuid import NAMESPACE_URL
 
-from labkit import config, deploy, packstack_run, ssh, verify
-from labkit.link import Link
-from labkit.packstack.runview import RunView
-from labkit.packstack.scenario import PackstackCall
-from labkit.packstack_run import Watcher
-from labkit.preparing import prepare
-from labkit.process import run
-from labkit.resolve import resolve
-from labkit.session import Session, host_key, user_key
-from labkit.state import LabDirectory
-from labkit.tools import real_tools
+from labkit.host import ssh
+from labkit.host.process import run
+from labkit.lab import lab_file as config
+from labkit.lab.resolve import resolve
+from labkit.lab.scenario import PackstackCall
+from labkit.packstack import deploy
+from labkit.packstack import run as packstack_run
+from labkit.packstack.link import Link
+from labkit.packstack.output.view import RunView
+from labkit.packstack.prepare import prepare
+from labkit.packstack.run import Watcher
+from labkit.state.directory import LabDirectory
+from labkit.state.session import Session, host_key, user_key
+from labkit.state.tools import real_tools
+from labkit.verify import run as verify
 from tests.bench.loopback import ROOT, LoopbackGuest
 from tests.bench.loopback import host_key as guest_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from labkit.topology import ResolvedLab
+    from labkit.lab.topology import ResolvedLab
 
 STEPS = 5
 STEP_SECONDS = 1.6

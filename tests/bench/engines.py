@@ -19,10 +19,10 @@ from xml.etree import ElementTree as ET
 
 import libvirt  # noqa: TID251 -- a stop-watch around the bare calls, not product code
 
-from labkit.cache import cache_root
-from labkit.libvirt_errors import silence_libvirt
-from labkit.output import print_table
-from labkit.process import environment, run
+from labkit.cli.output import print_table
+from labkit.host.files import cache_root
+from labkit.host.libvirt.errors import silence_libvirt
+from labkit.host.process import environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

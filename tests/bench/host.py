@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from uuid import NAMESPACE_URL
 
-from labkit import config, render, seed
-from labkit.process import run
-from labkit.resolve import resolve
-from labkit.seed import SeedFile
+from labkit.host.process import run
+from labkit.lab import lab_file as config
+from labkit.lab import render
+from labkit.lab.resolve import resolve
+from labkit.lifecycle import seed
+from labkit.lifecycle.seed import SeedFile
 
 ROOT = Path(__file__).resolve().parents[2]
 LABKIT = Path(sys.executable).with_name("labkit")

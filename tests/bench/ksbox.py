@@ -15,19 +15,23 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from labkit import box_build, boxes, hypervisor, install, iso
-from labkit.cache import cache_root
-from labkit.install_xml import install_domain_xml
-from labkit.packaging import COROUTINES
-from labkit.process import run
-from tests import standin_iso
-from tests.boxtree import CHECKOUT, stand_in_box
+from labkit.boxes import build as box_build
+from labkit.boxes import definition as boxes
+from labkit.boxes.anaconda import install
+from labkit.boxes.anaconda.domain import install_domain_xml
+from labkit.boxes.pack import COROUTINES
+from labkit.host import iso
+from labkit.host.files import cache_root
+from labkit.host.libvirt import connection as hypervisor
+from labkit.host.process import run
+from tests.support import standin_iso
+from tests.support.boxtree import CHECKOUT, stand_in_box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from labkit.boxes import BoxDefinition
-    from labkit.install import InstallJob
+    from labkit.boxes.anaconda.install import InstallJob
+    from labkit.boxes.definition import BoxDefinition
 
 MIB = 2**20
 DISK_MIB = 2048

@@ -15,8 +15,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit import ssh
-from labkit.process import environment, run
+from labkit.host import ssh
+from labkit.host.process import environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import paramiko  # noqa: TID251 -- the server side of what labkit.ssh talks to
 
-from labkit.process import environment
+from labkit.host.process import environment
 from tests.fakes.ssh_server import FakeSshServer
 
 if TYPE_CHECKING:

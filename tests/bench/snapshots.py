@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.cli_session import looking
-from labkit.process import environment, run
+from labkit.cli.session import looking
+from labkit.host.process import environment, run
 from tests.bench.lab import answered
 
 if TYPE_CHECKING:

@@ -16,16 +16,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from labkit import box_build, boxes
-from labkit.box_file import DebianBoxFile
-from labkit.cache import cache_root
-from labkit.process import environment, run
+from labkit.boxes import build as box_build
+from labkit.boxes import definition as boxes
+from labkit.boxes.file import DebianBoxFile
+from labkit.host.files import cache_root
+from labkit.host.process import environment, run
 from tests.e2e.bare_guest import booted, bridge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from labkit.boxes import BoxDefinition, CachedBox
+    from labkit.boxes.definition import BoxDefinition, CachedBox
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 4

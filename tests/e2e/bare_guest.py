@@ -20,14 +20,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from labkit import boxes, bzimage
-from labkit.cache import cache_root
-from labkit.process import run
+from labkit.boxes import definition as boxes
+from labkit.boxes import kernel as bzimage
+from labkit.host.files import cache_root
+from labkit.host.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from labkit.boxes import CachedBox
+    from labkit.boxes.definition import CachedBox
 
 BRIDGE = "lkbare"
 HOST_ADDRESS = "172.16.208.254/24"

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 import labkit
-from labkit import box_build, kvm, process, sandbox
-from labkit.boxes import find_box
-from labkit.cache import cache_root
+from labkit.boxes import build as box_build
+from labkit.boxes.definition import find_box
+from labkit.host import kvm, process, sandbox
+from labkit.host.files import cache_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from labkit.process import CommandResult
+    from labkit.host.process import CommandResult
 
 # A background job of a shell ignores SIGINT, and whatever nohup starts SIGHUP; tests send both.
 ENTER = (
     "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
     "signal.signal(signal.SIGINT, signal.default_int_handler); "
     "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
-    "from labkit.sandbox import SandboxOptions, enter; "
+    "from labkit.host.sandbox import SandboxOptions, enter; "
     "enter(sys.argv[3:], options=SandboxOptions(cache=Path(sys.argv[2])))"
 )
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from labkit.process import run
-from labkit.retry import Deadline, wait_until
+from labkit.host.process import run
+from labkit.waiting import Deadline, wait_until
 from tests.e2e.driver import (
     UP_SECONDS,
     Inventory,

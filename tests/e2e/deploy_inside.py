@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from labkit.retry import Deadline, NotYet, wait_until
+from labkit.waiting import Deadline, NotYet, wait_until
 from tests.e2e.driver import ROOT, UP_SECONDS, Lab, require_sandbox
 from tests.e2e.guest import DEPLOY_SECONDS, PORT, SCRIPTS, as_root, ask, deploy, passwords
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit import sandbox
-from labkit.process import CommandResult, environment, run
-from labkit.retry import Deadline, NotYet, wait_until
+from labkit.host import sandbox
+from labkit.host.process import CommandResult, environment, run
+from labkit.waiting import Deadline, NotYet, wait_until
 
 if TYPE_CHECKING:
     import signal

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.retry import Deadline, NotYet, wait_until
+from labkit.waiting import Deadline, NotYet, wait_until
 from tests.e2e.driver import (
     POOL_PATH,
     UP_SECONDS,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.process import run
-from labkit.retry import Deadline, NotYet, wait_until
+from labkit.host.process import run
+from labkit.waiting import Deadline, NotYet, wait_until
 from tests.e2e.driver import (
     POOL_PATH,
     QUICK_SECONDS,

@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import CommandError
-from labkit.retry import NotYet
+from labkit.waiting import NotYet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

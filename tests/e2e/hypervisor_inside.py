@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from labkit.domain_xml import DomainState
 from labkit.errors import HostError, OperationError
-from labkit.hostnet import links
-from labkit.hypervisor import Hypervisor, connect
-from labkit.libvirt_errors import ConflictError
-from labkit.process import run
+from labkit.host.libvirt.connection import Hypervisor, connect
+from labkit.host.libvirt.errors import ConflictError
+from labkit.host.libvirt.xml import DomainState
+from labkit.host.links import links
+from labkit.host.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

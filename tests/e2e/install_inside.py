@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from labkit import boxes, hypervisor
-from labkit.box_file import KickstartBoxFile
-from labkit.cache import cache_root
+from labkit.boxes import definition as boxes
+from labkit.boxes.anaconda.install import InstallJob, install, owner_mark, remove_leftovers
+from labkit.boxes.file import KickstartBoxFile
 from labkit.errors import HostError
-from labkit.install import InstallJob, install, owner_mark, remove_leftovers
-from labkit.process import CommandResult, environment, run
-from labkit.retry import Deadline, NotYet, wait_until
-from tests import standin_iso
+from labkit.host.files import cache_root
+from labkit.host.libvirt import connection as hypervisor
+from labkit.host.process import CommandResult, environment, run
+from labkit.waiting import Deadline, NotYet, wait_until
 from tests.e2e.driver import ROOT, require_sandbox, virsh
-from tests.standin_iso import BootFiles, Failure
+from tests.support import standin_iso
+from tests.support.standin_iso import BootFiles, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.process import environment, run
+from labkit.host.process import environment, run
 from tests.e2e.driver import (
     POOL_PATH,
     UP_SECONDS,

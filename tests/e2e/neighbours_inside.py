@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.process import run
-from labkit.registry import user_registry
+from labkit.host.process import run
+from labkit.state.registry import user_registry
 from tests.e2e.driver import (
     UP_SECONDS,
     Inventory,

@@ -11,10 +11,10 @@ import libvirt  # noqa: TID251 -- makes the pool busy as another program would
 import pytest
 
 from labkit.errors import OperationError
-from labkit.hypervisor import Hypervisor, connect
-from labkit.pool_refresh import refresh
-from labkit.retry import Deadline, NotYet, wait_until
-from labkit.storage import DEFAULT_POOL, DEFAULT_POOL_PATH
+from labkit.host.libvirt.connection import Hypervisor, connect
+from labkit.host.libvirt.pool_refresh import refresh
+from labkit.host.libvirt.storage import DEFAULT_POOL, DEFAULT_POOL_PATH
+from labkit.waiting import Deadline, NotYet, wait_until
 from tests.e2e.driver import require_sandbox
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit import snapshots
-from labkit.cli_session import looking
+from labkit.cli.session import looking
 from labkit.errors import LabkitError, OperationError
-from labkit.process import environment, run
-from labkit.retry import Deadline, NotYet, wait_until
+from labkit.host.process import environment, run
 from labkit.snapshots import guests, removal, restoring, taking
 from labkit.snapshots.record import Journal, Shelf
-from labkit.tools import real_tools
+from labkit.state.tools import real_tools
+from labkit.waiting import Deadline, NotYet, wait_until
 from tests.e2e.driver import (
     POOL_PATH,
     QUICK_SECONDS,
@@ -43,7 +43,7 @@ from tests.e2e.driver import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from labkit.session import Session
+    from labkit.state.session import Session
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS)]
 

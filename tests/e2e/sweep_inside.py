@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from labkit.lablock import lab_lock
-from labkit.registry import user_registry
-from labkit.state import LabDirectory
+from labkit.state.directory import LabDirectory
+from labkit.state.lock import lab_lock
+from labkit.state.registry import user_registry
 from tests.e2e.driver import (
     UP_SECONDS,
     Inventory,

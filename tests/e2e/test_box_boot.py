@@ -11,10 +11,11 @@ from typing import cast
 
 import pytest
 
-from labkit import box_build, boxes
-from labkit.cache import cache_root
+from labkit.boxes import build as box_build
+from labkit.boxes import definition as boxes
 from labkit.errors import HostError
-from labkit.process import run
+from labkit.host.files import cache_root
+from labkit.host.process import run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 

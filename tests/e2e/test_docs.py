@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit import process
-from tests import documentation
-from tests.documentation import NOT_RUN, ROOT, WALKED
+from labkit.host import process
+from tests.support import documentation
+from tests.support.documentation import NOT_RUN, ROOT, WALKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from labkit.process import CommandResult
-    from tests.documentation import Command
+    from labkit.host.process import CommandResult
+    from tests.support.documentation import Command
 
 pytestmark = pytest.mark.e2e
 

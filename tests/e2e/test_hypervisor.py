@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.process import run
+from labkit.host.process import run
 
 pytestmark = pytest.mark.e2e
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.documentation import ROOT
+from tests.support.documentation import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from labkit.process import CommandResult
+    from labkit.host.process import CommandResult
 
 SECONDS = 900
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(SECONDS + 300)]

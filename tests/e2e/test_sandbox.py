@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from labkit import kvm, process
-from labkit.cache import cache_root
-from labkit.process import CommandResult
-from labkit.retry import Deadline, NotYet, wait_until
+from labkit.host import kvm, process
+from labkit.host.files import cache_root
+from labkit.host.process import CommandResult
+from labkit.waiting import Deadline, NotYet, wait_until
 
 pytestmark = pytest.mark.e2e
 

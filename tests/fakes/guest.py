@@ -1,4 +1,4 @@
-"""A fake guest: answers scripts by what they are for, as `labkit.ssh.Connection` would."""
+"""A fake guest: answers scripts by what they are for, as `labkit.host.ssh.Connection` would."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from labkit import ssh
-from labkit.link import Link
+from labkit.host import ssh
+from labkit.packstack.link import Link
 
 Answer = bytes | ssh.ScriptResult | Callable[[str], bytes]
 BOOT = "11111111-1111-1111-1111-111111111111"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.process import run
+from labkit.host.process import run
 
 if TYPE_CHECKING:
-    from labkit.process import CommandResult
+    from labkit.host.process import CommandResult
 
 ROOTFS = Path(__file__).parents[2] / "boxes" / "rehearsal" / "rootfs"
 FAKES = {

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from labkit.tools import Tools
+from labkit.state.tools import Tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from labkit.hypervisor import Hypervisor
-    from labkit.state import LabDirectory
-    from labkit.tools import Connect
-    from labkit.vagrant import Machines
+    from labkit.host.libvirt.connection import Hypervisor
+    from labkit.host.vagrant import Machines
+    from labkit.state.directory import LabDirectory
+    from labkit.state.tools import Connect
 
 
 def _untouched(*_args: object, **_kwargs: object) -> NoReturn:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.box_build import build
-from labkit.boxes import BoxDefinition, cached, find_box
-from labkit.diskimage import BootEntry, build_disk
+from labkit.boxes.build import build
+from labkit.boxes.definition import BoxDefinition, cached, find_box
+from labkit.boxes.disk import BootEntry, build_disk
 from labkit.errors import HostError
-from labkit.process import run
-from tests.bzimages import CHECKED, Kernel
+from labkit.host.process import run
+from tests.support.bzimages import CHECKED, Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.doctor import CHECKS
-from labkit.process import environment, run
-from tests.examples import ROOT
+from labkit.host.process import environment, run
+from labkit.lifecycle.doctor import CHECKS
 from tests.fakes.mirror import FakeMirror, mirroring
+from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from labkit.process import CommandResult
+    from labkit.host.process import CommandResult
 
 pytestmark = pytest.mark.integration
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.download import Wanted, cached_path, fetch
 from labkit.errors import HostError, OperationError
-from labkit.retry import Policy
+from labkit.host.download import Wanted, cached_path, fetch
+from labkit.waiting import Policy
 from tests.fakes.http_server import HOST, FakeFileServer, serving
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from labkit.install_xml import install_domain_xml
-from labkit.kickstart import render_kickstart
-from labkit.process import environment, run
-from tests.kickstarts import BOXES, FIRSTBOOT, box, scripts
-from tests.unit.test_install_xml import DOMAIN
+from labkit.boxes.anaconda.domain import install_domain_xml
+from labkit.boxes.kickstart import render_kickstart
+from labkit.host.process import environment, run
+from tests.support.kickstarts import BOXES, FIRSTBOOT, box, scripts
+from tests.unit.boxes.anaconda.test_domain import DOMAIN
 
 pytestmark = pytest.mark.integration
 

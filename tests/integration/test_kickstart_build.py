@@ -13,22 +13,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit import box_build, boxes, install
-from labkit.cache import file_sha256
+from labkit.boxes import build as box_build
+from labkit.boxes import definition as boxes
+from labkit.boxes.anaconda import install
+from labkit.boxes.anaconda.log import Source
+from labkit.boxes.anaconda.watch import LOGS
+from labkit.boxes.centos import ISO_VARIABLE
 from labkit.errors import OperationError, UsageError
-from labkit.install_log import Source
-from labkit.install_watch import LOGS
-from labkit.kickstart_build import ISO_VARIABLE
-from labkit.process import run
-from tests import standin_iso
-from tests.boxtree import CHECKOUT, stand_in_box
+from labkit.host.files import file_sha256
+from labkit.host.process import run
+from tests.support import standin_iso
+from tests.support.boxtree import CHECKOUT, stand_in_box
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from labkit.boxes import BoxDefinition
-    from labkit.install import InstallJob
+    from labkit.boxes.anaconda.install import InstallJob
+    from labkit.boxes.definition import BoxDefinition
 
 pytestmark = pytest.mark.integration
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from labkit.boxes.pack import package, virtual_size
 from labkit.errors import CommandError
-from labkit.packaging import package, virtual_size
-from labkit.process import run
+from labkit.host.process import run
 
 if TYPE_CHECKING:
     from pathlib import Path

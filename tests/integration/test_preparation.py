@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.packstack.preparation import STEPS, script
-from labkit.process import run
-from tests import labs
+from labkit.host.process import run
+from labkit.packstack.prepare_script import STEPS, script
 from tests.fakes.mirror import FakeMirror, mirroring
-from tests.guest_tree import FILES, OWN_REPO, Guest
+from tests.support import labs
+from tests.support.guest_tree import FILES, OWN_REPO, Guest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from labkit.topology import ResolvedLab
+    from labkit.lab.topology import ResolvedLab
 
 pytestmark = pytest.mark.integration
 

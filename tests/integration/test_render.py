@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
-from labkit.process import environment, run
-from labkit.render import network_xml, node_files, ruby, shell_value, vagrantfile
-from tests.examples import EXAMPLES, example, settings
+from labkit.host.process import environment, run
+from labkit.lab.render import network_xml, node_files, ruby, shell_value, vagrantfile
+from tests.support.examples import EXAMPLES, example, settings
 
 if TYPE_CHECKING:
-    from labkit.process import CommandResult
-    from labkit.topology import ResolvedLab
+    from labkit.host.process import CommandResult
+    from labkit.lab.topology import ResolvedLab
 
 pytestmark = pytest.mark.integration
 

@@ -4,9 +4,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from labkit.process import run
-from labkit.seed import SeedFile, compose, write_image
-from tests import labs
+from labkit.host.process import run
+from labkit.lifecycle.seed import SeedFile, compose, write_image
+from tests.support import labs
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.process import run
+from labkit.host.process import run
 from tests.fakes.guest_root import ROOTFS, FakeGuestRoot
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit import iso
-from labkit.box_file import KickstartBoxFile
-from labkit.boxes import KICKSTART, find_box
+from labkit.boxes.anaconda.install import InstallJob, check_iso, prepare
+from labkit.boxes.definition import KICKSTART, find_box
+from labkit.boxes.file import KickstartBoxFile
 from labkit.errors import OperationError
-from labkit.install import InstallJob, check_iso, prepare
-from labkit.process import run
-from tests import standin_iso
-from tests.standin_iso import INIT, BootFiles, cpio
+from labkit.host import iso
+from labkit.host.process import run
+from tests.support import standin_iso
+from tests.support.standin_iso import INIT, BootFiles, cpio
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit import vagrant
 from labkit.errors import CommandError
-from labkit.process import run
+from labkit.host import vagrant
+from labkit.host.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

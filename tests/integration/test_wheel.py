@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.process import environment, run
-from tests.examples import ROOT
+from labkit.host.process import environment, run
+from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit import cli, config, errors, scenarios
-from tests import documentation
-from tests.documentation import NOT_RUN, PAGES, ROOT, WALKED, Command
-from tests.examples import example
+from labkit import errors
+from labkit.cli import app as cli
+from labkit.lab import lab_file as config
+from labkit.lab import scenarios
+from tests.support import documentation
+from tests.support.documentation import NOT_RUN, PAGES, ROOT, WALKED, Command
+from tests.support.examples import example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,7 +139,7 @@ def test_exit_code_table_agrees_with_the_errors() -> None:
 
 
 def test_environment_table_names_every_variable_of_the_code() -> None:
-    sources = [*(ROOT / "labkit").glob("*.py"), ROOT / "Vagrantfile.j2"]
+    sources = [*(ROOT / "labkit").rglob("*.py"), ROOT / "Vagrantfile.j2"]
     used = {
         name
         for source in sources

@@ -4,7 +4,7 @@ import pytest
 
 from labkit import resources
 from labkit.errors import HostError
-from tests.examples import ROOT
+from tests.support.examples import ROOT
 
 
 def test_root_checkout_is_the_directory_above_the_package() -> None:

@@ -1,0 +1,1 @@
+"""A box, from its description to the storage pool."""

@@ -1,0 +1,379 @@
+"""Builds a box from its definition and publishes it in the cache, whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import shutil
+import tarfile
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
+
+from labkit import __version__
+from labkit.boxes import centos as kickstart_build
+from labkit.boxes.centos import Packed
+from labkit.boxes.definition import (
+    BUILDER_VERSION,
+    CachedBox,
+    Provenance,
+    box_lock,
+    cache_directory,
+    cached,
+    catalog_text,
+    key_inputs,
+)
+from labkit.boxes.disk import GIB, BootEntry, build_disk, tool_environment, write_box
+from labkit.boxes.file import DebianBoxFile, KickstartBoxFile
+from labkit.boxes.pack import box_documents
+from labkit.errors import CommandError, HostError, OperationError, UsageError
+from labkit.host.files import file_sha256
+from labkit.host.process import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from labkit.boxes.centos import Installer
+    from labkit.boxes.definition import BoxDefinition
+
+# Packages, the unpacked tree twice, the raw disk and the box: seen to peak at 2.6 GiB.
+SPACE_NEEDED = 4 * GIB
+DOWNLOAD_TIMEOUT = 1800.0
+MIRROR_VARIABLE = "LABKIT_DEBIAN_MIRROR"
+STAGING = "labkit-build"  # directory in the guest's root that exists during the build alone
+TAIL_LINES = 15
+CACHE_MARK = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by labkit; may be deleted.\n"
+ROOT_DEVICE = "root=/dev/vda1"
+
+UNREACHABLE = re.compile(
+    r"could not resolve|temporary failure resolving|could not connect|unable to connect"
+    r"|connection (timed out|refused|failed)|network is unreachable|failed to fetch|no route to host",
+    re.IGNORECASE,
+)
+NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
+
+
+def build(
+    definition: BoxDefinition,
+    cache: Path,
+    progress: Callable[[str], None],
+    *,
+    own_iso: Path | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    installer: Installer | None = None,
+) -> CachedBox:
+    """Return the box from the cache, built first when the cache has not got it.
+
+    Of two builds at once the second waits and takes what the first made. A build that fails or
+    is killed publishes nothing; what it leaves aside is removed by the next one.
+
+    Args:
+        definition: What to build.
+        cache: labkit's cache directory.
+        progress: Told what happens, one short line each.
+        own_iso: The installation ISO, for a box that is made from one; LABKIT_ISO or a download
+            when not given.
+        cancelled: Asked now and then; True gives the build of a kickstart box up.
+        installer: What installs a kickstart box to its disk; anaconda under libvirt when not given.
+
+    Raises:
+        UsageError: `own_iso` is not the ISO the box is made from.
+        HostError: A tool is missing, the packages cannot be fetched, or space is short.
+        CommandError: A step of the build failed.
+    """
+    if own_iso is not None and not isinstance(definition.file, KickstartBoxFile):
+        msg = f"The box '{definition.name}' is not made from an ISO."
+        raise UsageError(msg, hint="Leave --iso out.")
+    known = cached(definition, cache)
+    if known is not None:
+        progress(f"box '{definition.name}' is cached")
+        return known
+    lock = box_lock(definition.name, cache)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress(f"waiting for another labkit that builds the box '{definition.name}'")
+        lock.acquire()
+    try:
+        found = cached(definition, cache)
+        if found is not None:
+            return found
+        kickstart = partial(
+            kickstart_build.make,
+            definition,
+            cache=cache,
+            own_iso=own_iso,
+            progress=progress,
+            cancelled=cancelled,
+            installer=installer,
+        )
+        make = partial(_make, definition, kickstart=kickstart, progress=progress)
+        return _build_locked(definition, cache, progress, make)
+    finally:
+        lock.release()
+
+
+def overlay_tar(definition: BoxDefinition, target: Path) -> None:
+    """Write the files a box adds to its packages, as a tar to unpack over the guest's root.
+
+    Owners and modes are set here and not taken from the checkout, which may be anybody's.
+    """
+    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
+        made: set[str] = set()
+        for path, content in sorted(definition.sources.items()):
+            place = guest_path(path)
+            for parent in list(Path(place).parents)[-2::-1]:
+                if str(parent) not in made:
+                    made.add(str(parent))
+                    directory = tarfile.TarInfo(str(parent))
+                    directory.type, directory.mode = tarfile.DIRTYPE, 0o755
+                    archive.addfile(directory)
+            member = tarfile.TarInfo(place)
+            member.size = len(content)
+            member.mode = 0o755 if content.startswith(b"#!") else 0o644
+            archive.addfile(member, io.BytesIO(content))
+
+
+def guest_path(source: str) -> str:
+    """Return where a source file of a box goes, relative to the guest's root."""
+    if source.startswith("rootfs/"):
+        # lib and sbin are links into usr; a tar directory of that name would replace the link.
+        return source.removeprefix("rootfs/")
+    if source == "firstboot/labkit-firstboot":
+        return "usr/sbin/labkit-firstboot"
+    if source == "firstboot/labkit-firstboot.service":
+        return "etc/systemd/system/labkit-firstboot.service"
+    return f"{STAGING}/{source}"
+
+
+def mmdebstrap_command(
+    file: DebianBoxFile,
+    sources: Mapping[str, bytes],
+    *,
+    overlay: Path,
+    target: Path,
+    mirror: str | None,
+) -> list[str]:
+    """Return the command that makes the guest's root file system as a tar."""
+    paths = [
+        *(f"path-exclude={path}" for trim in file.trims.values() for path in trim.exclude_paths),
+        *(f"path-include={path}" for trim in file.trims.values() for path in trim.include_paths),
+    ]
+    scripts = [name for name in file.trims if f"trims/{name}" in sources]
+    customize = shlex.join(["bash", f"/{STAGING}/customize", *scripts])
+    return [
+        "mmdebstrap",
+        "--variant=minbase",
+        f"--include={','.join(file.packages)}",
+        *(f"--dpkgopt={path}" for path in paths),
+        f"--customize-hook=tar-in {shlex.quote(str(overlay))} /",
+        f'--customize-hook=chroot "$1" {customize}',
+        f'--customize-hook=rm -rf "$1/{STAGING}"',
+        file.suite,
+        str(target),
+        *([mirror] if mirror else []),
+    ]
+
+
+def kernel_arguments(file: DebianBoxFile) -> tuple[str, ...]:
+    """Return the guest's kernel command line."""
+    extra = [argument for trim in file.trims.values() for argument in trim.kernel_args]
+    return (ROOT_DEVICE, *file.kernel_args, *extra)
+
+
+def explain_failure(name: str, log: str, error: CommandError) -> HostError | CommandError:
+    """Return the error for a root file system that could not be made, by what its log says."""
+    tail = tuple(log.strip().splitlines()[-TAIL_LINES:])
+    if NO_SPACE.search(log):
+        msg = f"The disk ran full while the box '{name}' was being built."
+        return HostError(msg, tail, "Free some space, or set LABKIT_CACHE_DIR to another disk.")
+    if UNREACHABLE.search(log):
+        msg = f"The packages of the box '{name}' could not be downloaded."
+        hint = (
+            f"Check the network and the proxy settings of this host, or set {MIRROR_VARIABLE} "
+            "to the URL of a Debian mirror that it can reach."
+        )
+        return HostError(msg, tail, hint)
+    return CommandError(
+        f"Building the box '{name}' failed: {error.message}", tail or error.details
+    )
+
+
+def check_space(directory: Path, name: str, *, needed: int = SPACE_NEEDED) -> None:
+    """Check that the directory's disk has room for a build of `needed` bytes.
+
+    Raises:
+        HostError: It has not.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        msg = (
+            f"Building the box '{name}' needs {needed / GIB:.0f} GiB in '{directory}', "
+            f"and {free / GIB:.1f} GiB are free."
+        )
+        raise HostError(msg, hint="Free some space, or set LABKIT_CACHE_DIR to another disk.")
+
+
+def _build_locked(
+    definition: BoxDefinition,
+    cache: Path,
+    progress: Callable[[str], None],
+    make: Callable[[Path], Packed],
+) -> CachedBox:
+    final = cache_directory(definition, cache)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _mark_cache(cache)
+        remove_leftovers(final.parent)
+        check_space(final.parent, definition.name)
+        work = final.parent / f".building-{os.getpid()}"
+        work.mkdir()
+        try:
+            parts = work / "publish"
+            parts.mkdir()
+            packed = make(work)
+            _write_published(definition, parts, packed, final=final)
+            _publish(parts, final)
+        finally:
+            _remove_tree(work)
+    except OSError as exc:
+        msg = f"The box '{definition.name}' could not be written to '{final}': {exc.strerror}."
+        raise HostError(msg, hint="Free some space, or set LABKIT_CACHE_DIR.") from exc
+    found = cached(definition, cache)
+    if found is None:
+        msg = f"The box '{definition.name}' was built, and '{final}' cannot be read back."
+        raise OperationError(msg, hint="Build it again.")
+    progress(f"box '{definition.name}' is built")
+    return found
+
+
+def _make(
+    definition: BoxDefinition,
+    work: Path,
+    *,
+    kickstart: Callable[[KickstartBoxFile, Path], Packed],
+    progress: Callable[[str], None],
+) -> Packed:
+    """Write the labkit.box of a box into `work/publish`, by the builder its box.yaml names."""
+    target = work / "publish" / "labkit.box"
+    match definition.file:
+        case DebianBoxFile() as file:
+            image = _debian_image(definition, file, work, progress)
+            progress("writing the box")
+            documents = box_documents(definition)
+            offset, length = write_box(target, image=image, documents=documents)
+            image.unlink()
+            return Packed(image_offset=offset, image_length=length)
+        case KickstartBoxFile() as file:
+            return kickstart(file, target)
+
+
+def _debian_image(
+    definition: BoxDefinition, file: DebianBoxFile, work: Path, progress: Callable[[str], None]
+) -> Path:
+    overlay, tree, log = work / "overlay.tar", work / "tree.tar", work / "build.log"
+    image = work / "box.img"
+    overlay_tar(definition, overlay)
+    root = os.geteuid() == 0
+    env = tool_environment()
+    if root:
+        # Without root mmdebstrap works as another user, who cannot enter our directory.
+        env["TMPDIR"] = str(work)
+    progress("fetching and unpacking packages, about a minute")
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    command = mmdebstrap_command(
+        file, definition.sources, overlay=overlay, target=tree, mirror=mirror
+    )
+    try:
+        run(command, timeout=DOWNLOAD_TIMEOUT, env=env, output=log)
+    except CommandError as exc:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        raise explain_failure(definition.name, text, exc) from exc
+    progress("making the disk image")
+    entry = BootEntry(
+        kernel="/boot/vmlinuz",
+        initrd="/boot/initrd.img",
+        arguments=kernel_arguments(file),
+        unpacked=any(trim.unpack_kernel for trim in file.trims.values()),
+    )
+    build_disk(tree, image, gib=file.disk_gib, entry=entry, root=root, progress=progress)
+    return image
+
+
+def _write_published(
+    definition: BoxDefinition, parts: Path, packed: Packed, *, final: Path
+) -> None:
+    box_file = parts / "labkit.box"
+    digest = file_sha256(box_file)
+    catalog = catalog_text(definition, box_file=final / "labkit.box", sha256=digest)
+    (parts / "metadata.json").write_text(catalog, encoding="utf-8")
+    provenance = Provenance(
+        box=definition.name,
+        key=definition.key,
+        builder_version=BUILDER_VERSION,
+        sha256=digest,
+        size=box_file.stat().st_size,
+        image_offset=packed.image_offset,
+        image_length=packed.image_length,
+        virtual_size_gib=definition.file.disk_gib,
+        built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        packages=packed.packages,
+        labkit_version=__version__,
+        iso_sha256=packed.iso_sha256,
+        kickstart_sha256=packed.kickstart_sha256,
+        inputs=dict(key_inputs(definition)),
+    )
+    text = provenance.model_dump_json(indent=2) + "\n"
+    (parts / "provenance.json").write_text(text, encoding="utf-8")
+
+
+def _publish(parts: Path, final: Path) -> None:
+    for path in (*parts.iterdir(), parts):
+        _fsync(path)
+    if final.exists():
+        # Not whole, else it would have been used: somebody changed it by hand.
+        _remove_tree(final)
+    parts.rename(final)
+    _fsync(final.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _mark_cache(cache: Path) -> None:
+    mark = cache / "CACHEDIR.TAG"
+    if not mark.exists():
+        mark.write_text(CACHE_MARK, encoding="ascii")
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what killed builds of a box left; only for the holder of its lock.
+
+    Raises:
+        HostError: Something is still mounted in it.
+    """
+    for path in directory.glob(".building-*"):
+        _remove_tree(path)
+
+
+def _remove_tree(path: Path) -> None:
+    """Remove a directory unless something is mounted in it, which would be emptied too."""
+    if not path.exists():
+        return
+    with Path("/proc/self/mountinfo").open(encoding="utf-8") as stream:
+        mounts = [line.split()[4] for line in stream]
+    below = [mount for mount in mounts if mount.startswith(f"{path.resolve()}/")]
+    if below:
+        msg = f"'{path}' is left from a killed build and still has '{below[0]}' mounted."
+        raise HostError(msg, hint=f"Run 'umount -R {shlex.quote(below[0])}' and try again.")
+    shutil.rmtree(path)

@@ -1,0 +1,1 @@
+"""Arguments in, one verb, output and an exit code out."""

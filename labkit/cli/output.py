@@ -1,0 +1,120 @@
+"""Everything a person sees: errors, tables and live progress. Data goes to stdout by the CLI."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from labkit.state.progress import LAB, Event, Phase, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from labkit.errors import LabkitError
+
+WIDTH = 80
+MARKS = {Phase.STARTED: "…", Phase.DONE: "ok", Phase.FAILED: "FAILED"}
+
+
+def print_error(error: LabkitError, log: str = "") -> None:
+    """Print an error to standard error: message, evidence, what mends it."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(Text("error: ", style="bold red") + Text(error.message, style="bold"))
+    for line in error.details:
+        console.print(Text(f"  {line}"))
+    if error.hint:
+        console.print(Text("hint: ", style="bold cyan") + Text(error.hint))
+    if log:
+        console.print(Text(f"log: {log}", style="dim"))
+
+
+def notice(text: str) -> None:
+    """Print one line to standard error."""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(text))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to standard output, at most 80 columns where no terminal says otherwise."""
+    console = Console(highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Show progress on standard error: a live table in a terminal, plain lines elsewhere."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        live = _LiveProgress(console)
+        with live.live:
+            yield live
+    else:
+        yield PlainProgress(sys.stderr)
+
+
+class PlainProgress:
+    """One time-stamped line per finished stage, and per started stage of the whole lab."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Print the event."""
+        if event.phase is Phase.STARTED and event.node != LAB:
+            return
+        clock = time.strftime("%H:%M:%S")
+        seconds = "" if event.phase is Phase.STARTED else f" {event.seconds:.1f} s"
+        note = f" ({event.note})" if event.note else ""
+        line = f"{clock} {event.node:<12} {event.stage:<22} {MARKS[event.phase]}{seconds}{note}"
+        with self._lock:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+
+class _LiveProgress:
+    """A table with one row per node, redrawn a few times a second."""
+
+    def __init__(self, console: Console) -> None:
+        self._rows: dict[str, tuple[Event, float]] = {}
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self.live = Live(
+            get_renderable=self._table, console=console, refresh_per_second=4, transient=False
+        )
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            self._rows[event.node] = (event, time.monotonic())
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        with self._lock:
+            rows = list(self._rows.values())
+        for event, since in rows:
+            running = event.phase is Phase.STARTED
+            seconds = time.monotonic() - since if running else event.seconds
+            style = {Phase.STARTED: "yellow", Phase.DONE: "green", Phase.FAILED: "red"}
+            table.add_row(
+                Text(event.node, style="bold"),
+                Text(event.stage),
+                Text(f"{seconds:6.1f} s"),
+                Text(MARKS[event.phase], style=style[event.phase]),
+                Text(event.note, style="dim"),
+            )
+        table.add_row(Text("elapsed", style="dim"), "", f"{time.monotonic() - self._began:6.1f} s")
+        return table

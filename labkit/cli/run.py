@@ -1,0 +1,290 @@
+"""The verbs around Packstack, scenarios, deploy, add-compute, logs, and of the whole job: run, rehearsal."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand
+
+from labkit.cli.options import LAB_FILE, BoxOption, DryRunOption, JsonOption, LabOption, print_json
+from labkit.errors import LabkitError, OperationError, UsageError
+from labkit.lab.teardown_when import Destroy
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from labkit.lifecycle.run import LabRun
+    from labkit.packstack.report import DeployReport
+
+CHECKS_FAILED = 1
+
+
+def scenarios(*, as_json: JsonOption = False) -> None:
+    """List the ways a lab can be deployed, and what each does."""
+    from labkit.cli.output import print_table
+    from labkit.lab.scenarios import all_scenarios
+
+    found = all_scenarios()
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": each.name,
+                    "summary": each.summary,
+                    "asks": each.asks,
+                    "forms": [form.value for form in each.forms],
+                    "verb": each.verb,
+                }
+                for each in found
+            ]
+        )
+        return
+    rows = [(each.name, ", ".join(each.forms) or "-", each.summary) for each in found]
+    print_table(("scenario", "form", "what it does"), rows)
+
+
+def deploy(
+    *,
+    lab: LabOption = LAB_FILE,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return as soon as Packstack runs in the guest.")
+    ] = False,
+    no_snapshot: Annotated[
+        bool, typer.Option("--no-snapshot", help="Do not take 'pre-packstack' before the run.")
+    ] = False,
+    kill: Annotated[
+        bool, typer.Option("--kill", help="End the Packstack run that is under way.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Install OpenStack by Packstack, or follow the run that is under way; then verify."""
+    from labkit.cli.output import notice
+    from labkit.cli.session import looking, working
+    from labkit.packstack import deploy as deploying
+
+    if dry_run:
+        for line in deploying.plan(looking(lab), snapshot=not no_snapshot):
+            notice(line)
+        return
+    with working(lab, "deploy", changes=True) as session:
+        if kill:
+            ended = deploying.kill(session)
+            notice("the Packstack run was ended" if ended else "no Packstack run is under way")
+            return
+        report = deploying.deploy(session, detach=detach, snapshot=not no_snapshot)
+    _print(report, as_json=as_json)
+
+
+def add_compute(
+    node: Annotated[str, typer.Argument(help="A node of lab.yaml that is not deployed yet.")],
+    *,
+    lab: LabOption = LAB_FILE,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a further compute node into a deployed lab: machine, Packstack, cell, proof."""
+    from labkit.cli.output import notice
+    from labkit.cli.session import looking, working
+    from labkit.lifecycle.add_compute import add_compute as add
+    from labkit.lifecycle.add_compute import require_addable
+    from labkit.packstack import deploy as deploying
+
+    if dry_run:
+        session = looking(lab)
+        require_addable(session, node)
+        notice(f"would bring up node '{node}' if it is not there")
+        for line in deploying.plan(session, snapshot=False):
+            notice(line)
+        return
+    with working(lab, "add-compute", changes=True) as session:
+        report = add(session, node)
+    _print(report, as_json=as_json)
+
+
+class TimeLimitError(OperationError):
+    """A run took longer than it was given."""
+
+
+class RunCommand(TyperCommand):
+    """Takes `--destroy` alone for `--destroy=always`: typer knows no option with an optional value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 -- of a private module of typer
+        """Read the arguments."""
+        alone = "--destroy"
+        return super().parse_args(
+            ctx, [f"{alone}=always" if arg == alone else arg for arg in args]
+        )
+
+
+def run(
+    *,
+    lab: LabOption = LAB_FILE,
+    box: BoxOption = None,
+    source: Annotated[
+        str, typer.Option("--from", help="Restore this instead of 'up'.", metavar="SNAPSHOT")
+    ] = "",
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="Write JUnit XML here.", metavar="FILE")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--json", help="Write JSON here.", metavar="FILE")
+    ] = None,
+    timeout: Annotated[
+        str,
+        typer.Option("--timeout", help="Give up after this, as '90m' or '2h'.", metavar="TIME"),
+    ] = "",
+    destroy: Annotated[
+        Destroy,
+        typer.Option(
+            "--destroy",
+            help="Remove the lab at the end; alone it means always.",
+            metavar="[=always|on-success]",
+        ),
+    ] = Destroy.NEVER,
+) -> None:
+    """Do the whole job for CI: up, snapshot, deploy, verify, report, and teardown when told."""
+    from labkit.cli.session import working
+    from labkit.lifecycle.run import run as go
+
+    seconds = _seconds(timeout) if timeout else 0
+    for file in (junit, report):
+        if file is not None and not file.absolute().parent.is_dir():
+            message = f"The directory of '{file}' does not exist."
+            raise UsageError(message)
+
+    def over(_signal: int, _frame: FrameType | None) -> NoReturn:
+        message = f"The run did not end within {timeout}."
+        raise TimeLimitError(message, hint="'labkit run' again goes on where it was.")
+
+    def shield() -> None:
+        # The teardown was asked for whatever happens; a second signal must not cut it short.
+        signal.alarm(0)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    with working(lab, "run", box=box, changes=True) as session:
+        result = go(session, source=source, remove=destroy, shielded=shield)
+        signal.alarm(0)
+        if junit is not None:
+            junit.write_text(result.junit(), encoding="utf-8")
+        if report is not None:
+            report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+    _print_run(result)
+    if result.error is not None:
+        raise result.error
+    if any(stage.error for stage in result.stages):
+        raise typer.Exit(LabkitError.exit_code)
+    if not result.passed:
+        raise typer.Exit(CHECKS_FAILED)
+
+
+def _print_run(result: LabRun) -> None:
+    from labkit.cli.output import print_table
+    from labkit.verify.report import table
+
+    if result.verification is not None and not result.verification.passed:
+        sys.stdout.write(table(result.verification))
+    rows = [
+        (s.name, f"{s.seconds:.1f}", s.error.splitlines()[0] if s.error else s.result)
+        for s in result.stages
+    ]
+    print_table(("stage", "seconds", "result"), rows)
+
+
+def _seconds(text: str) -> int:
+    from labkit.lab.types import SECONDS_PER_UNIT
+
+    found = re.fullmatch(r"([1-9][0-9]{0,5})(s|m|h)?", text)
+    if found is None:
+        message = f"'{text}' is no time; expected seconds, or such as '90m' or '2h'."
+        raise UsageError(message)
+    return int(found[1]) * SECONDS_PER_UNIT[found[2] or "s"]
+
+
+def logs(
+    what: Annotated[
+        str, typer.Argument(help="'deploy': Packstack's output; 'prepare': a node's preparation.")
+    ] = "deploy",
+    *,
+    lab: LabOption = LAB_FILE,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            "--node", help="Of which node; the controller when left out.", metavar="NODE"
+        ),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,
+) -> None:
+    """Print the output of the run in a guest, as it is there."""
+    from labkit.cli.session import looking
+    from labkit.packstack.logs import JOBS, print_log
+
+    if what not in JOBS:
+        known = ", ".join(f"'{name}'" for name in JOBS)
+        message = f"There is no log '{what}'; labkit knows {known}."
+        raise UsageError(message)
+
+    def write(text: bytes) -> None:
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+
+    print_log(looking(lab), JOBS[what], node=node, follow=follow, write=write)
+
+
+def _print(report: DeployReport, *, as_json: bool) -> None:
+    from labkit.cli.output import notice
+    from labkit.verify.report import table
+
+    if as_json:
+        print_json(report.as_json())
+    elif report.verification is not None:
+        sys.stdout.write(table(report.verification))
+    for text in report.notices:
+        notice(text)
+    if not report.ended:
+        notice("Packstack runs; 'labkit deploy' follows it, 'labkit logs deploy -f' shows it")
+        return
+    for path in report.files:
+        notice(f"brought home {_short(path)}")
+    if report.verification is not None and not report.verification.passed:
+        raise typer.Exit(CHECKS_FAILED)
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def rehearsal(
+    *,
+    lab: LabOption = LAB_FILE,
+    box: BoxOption = "rehearsal",
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also write the figures here, as JSON.")
+    ] = None,
+) -> None:
+    """Show the whole job on stand-in guests, from up over snapshot, deploy and restore to destroy."""
+    from labkit.cli.output import notice, print_table
+    from labkit.cli.session import working
+    from labkit.lifecycle.rehearsal import rehearse
+
+    if report is not None and not report.absolute().parent.is_dir():
+        message = f"The directory of '{report}' does not exist."
+        raise UsageError(message)
+    with working(lab, "rehearsal", box=box, changes=True) as session:
+        result = rehearse(session)
+    if report is not None:
+        report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+    print_table(("stage", "seconds", "result"), result.rows())
+    notice("stand-in guests, not CentOS and not OpenStack: boxes/rehearsal says what they are")

@@ -1,0 +1,246 @@
+"""The verbs `snapshot`, `snapshots` and `restore`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labkit.cli.options import LAB_FILE, DryRunOption, JsonOption, LabOption, print_json
+from labkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labkit.snapshots import RestoreReport, SnapshotRecord
+    from labkit.snapshots.plan import Branch
+    from labkit.state.session import Session
+
+snapshots_app = typer.Typer()
+
+FAULT_VARIABLE = "LABKIT_FAULT"
+MIB = 2**20
+AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
+
+
+@snapshots_app.command()
+def snapshot(
+    name: Annotated[str | None, typer.Argument(help="What to call it.")] = None,
+    *,
+    lab: LabOption = LAB_FILE,
+    note: Annotated[
+        str, typer.Option("--note", help="A line of your own for the list.", metavar="TEXT")
+    ] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of one of the same name.")
+    ] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it instead.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="With --delete: remove all.")] = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Keep the whole lab as it is now, memory and disk of every node at one instant."""
+    from labkit.cli.session import working
+
+    if delete:
+        _require(every != (name is not None), "'--delete' takes one NAME, or '--all'.")
+        _require(not (note or replace), "'--delete' goes with neither '--note' nor '--replace'.")
+        with working(lab, "snapshot", changes=not dry_run) as session:
+            _delete(session, name, dry_run=dry_run)
+        return
+    _require(name is not None and not every, "A snapshot needs a NAME; '--all' is for '--delete'.")
+    with working(lab, "snapshot", changes=not dry_run) as session:
+        _take(session, str(name), note, replace=replace, dry_run=dry_run)
+
+
+def _take(session: Session, name: str, note: str, *, replace: bool, dry_run: bool) -> None:
+    from labkit import snapshots
+    from labkit.cli.output import notice, print_table
+    from labkit.snapshots import taking
+
+    if dry_run:
+        plan = taking.plan(session, name, replace=replace)
+        print_table(("node", "now"), [(node, kept.value) for node, kept in plan.nodes])
+        notice(
+            f"would take '{name}': about {plan.needed_bytes // MIB} MiB, "
+            f"{plan.free_bytes // MIB} MiB are free"
+        )
+        return
+    record = snapshots.take(session, name, note=note, replace=replace, fault=chosen_fault())
+    rows = [
+        (node, kept.state.value, _mib(kept.memory_bytes), _mib(kept.grown_bytes))
+        for node, kept in record.nodes.items()
+    ]
+    print_table(("node", "state", "memory", "disk"), rows)
+    for node, kept in record.nodes.items():
+        if kept.state.value == "running" and not kept.nonce:
+            notice(f"{node}: it took no SSH session: not flushed, and a restore cannot prove it")
+    notice(
+        f"took '{name}': the lab stood still for {record.pause_ms / 1000:.2f} s, "
+        f"paused within {record.skew_ms:.0f} ms; back with 'labkit restore {name}'"
+    )
+
+
+def _delete(session: Session, name: str | None, *, dry_run: bool) -> None:
+    from labkit import snapshots
+    from labkit.cli.output import notice
+    from labkit.snapshots import removal
+    from labkit.snapshots.record import Shelf
+
+    gone: tuple[SnapshotRecord, ...]
+    if dry_run:
+        shelf = Shelf(session.directory.snapshots)
+        gone = shelf.records() if name is None else (removal.find(shelf, name),)
+    elif name is None:
+        gone = snapshots.delete_all(session, fault=chosen_fault())
+    else:
+        gone = (snapshots.delete(session, name, fault=chosen_fault()),)
+    for record in gone:
+        notice(f"{'would delete' if dry_run else 'deleted'} '{record.name}'")
+    if not gone:
+        notice(f"the lab '{session.lab.name}' has no snapshots")
+
+
+@snapshots_app.command()
+def snapshots(
+    *,
+    lab: LabOption = LAB_FILE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the lab's snapshots as a tree: age, stage, and what each costs."""
+    from labkit import snapshots as kept
+    from labkit.cli.output import notice, print_table
+    from labkit.cli.session import looking
+    from labkit.snapshots.plan import tree
+    from labkit.snapshots.record import Shelf
+
+    session = looking(lab)
+    branches = tree(kept.listed(session))
+    current = Shelf(session.directory.snapshots).current()
+    if as_json:
+        print_json(_data(branches, current))
+        return
+    now = datetime.now(UTC)
+    rows = [_row(branch, current, now) for branch in branches]
+    if rows:
+        print_table(("snapshot", "age", "stage", "nodes", "memory", "disk", "note"), rows)
+    else:
+        notice(f"the lab '{session.lab.name}' has no snapshots")
+
+
+def _row(branch: Branch, current: str, now: datetime) -> tuple[str, ...]:
+    record = branch.record
+    here = " *" if record.key == current else ""
+    return (
+        f"{'  ' * branch.depth}{record.name}{here}",
+        age((now - record.created).total_seconds()),
+        record.stage or "-",
+        str(len(record.nodes)),
+        _mib(record.memory_bytes),
+        _mib(record.grown_bytes),
+        record.note,
+    )
+
+
+def _data(branches: tuple[Branch, ...], current: str) -> list[dict[str, object]]:
+    names = {branch.record.key: branch.record.name for branch in branches}
+    now = datetime.now(UTC)
+    return [
+        {
+            **branch.record.model_dump(mode="json", exclude={"nodes", "version", "parent"}),
+            "parent": names.get(branch.record.parent),
+            "current": branch.record.key == current,
+            "age_seconds": round((now - branch.record.created).total_seconds(), 1),
+            "memory_bytes": branch.record.memory_bytes,
+            "disk_bytes": branch.record.grown_bytes,
+            "nodes": {
+                name: node.model_dump(mode="json", exclude={"domain_xml", "snapshot_xml", "nonce"})
+                for name, node in branch.record.nodes.items()
+            },
+        }
+        for branch in branches
+    ]
+
+
+@snapshots_app.command()
+def restore(
+    name: Annotated[str, typer.Argument(help="The snapshot; 'labkit snapshots' lists them.")],
+    *,
+    lab: LabOption = LAB_FILE,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Put the whole lab back to a snapshot, let it run on, and prove that it does."""
+    from labkit import snapshots as kept
+    from labkit.cli.output import notice, print_table
+    from labkit.cli.session import looking, working
+    from labkit.snapshots import restoring
+    from labkit.verify.settling import prove_deployed
+
+    if dry_run:
+        plan = restoring.plan(looking(lab), name)
+        print_table(("node", "now", "then"), plan.nodes)
+        notice(f"would restore '{name}', taken {plan.record.created:%Y-%m-%d %H:%M} UTC")
+        return
+    with working(lab, "restore", changes=True) as session:
+        report = kept.restore(
+            session, name, prove=lambda: prove_deployed(session), fault=chosen_fault()
+        )
+    _print_restore(report)
+
+
+def _print_restore(report: RestoreReport) -> None:
+    from labkit.cli.output import notice, print_table
+
+    proofs = {proof.node: proof for proof in report.proofs}
+    rows = [
+        (
+            name,
+            kept.state.value,
+            proofs[name].address if name in proofs else "-",
+            {True: "as kept", None: "-", False: "lost"}[
+                proofs[name].nonce if name in proofs else None
+            ],
+            f"{proofs[name].clock_seconds:.2f} s" if name in proofs else "-",
+            (proofs[name].clock_by if name in proofs else "") or "-",
+        )
+        for name, kept in report.record.nodes.items()
+    ]
+    print_table(("node", "state", "ssh", "memory", "clock off by", "set by"), rows)
+    for name in report.unproven:
+        notice(f"{name}: it took no SSH session before its snapshot, so nothing was proven")
+    for image in report.shallow:
+        notice(f"the image '{image}' was checked by its header alone: it is not readable for you")
+    notice(
+        f"restored in {report.restored_seconds:.1f} s, SSH in {report.ssh_seconds:.1f} s, "
+        f"healthy in {report.healthy_seconds:.1f} s"
+    )
+
+
+def chosen_fault() -> Callable[[str], None]:
+    """Return what ends this very process at the step that LABKIT_FAULT names; for tests."""
+    wanted = os.environ.get(FAULT_VARIABLE, "")
+
+    def fault(step: str) -> None:
+        if step == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return fault
+
+
+def age(seconds: float) -> str:
+    """Return a time span in the unit that suits it."""
+    for length, unit in AGES:
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:.0f} MiB"
+
+
+def _require(holds: object, message: str) -> None:
+    if not holds:
+        raise UsageError(message, hint="'labkit snapshot --help' lists the options.")

@@ -1,0 +1,1 @@
+"""This host, one module per tool; none knows what a lab is."""

@@ -1,0 +1,59 @@
+"""This host as a lab meets it: its libvirt, and what is already there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from labkit.host import links as hostnet
+from labkit.host.libvirt.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from ipaddress import IPv4Interface
+
+    from labkit.host.libvirt.connection import Hypervisor
+    from labkit.host.libvirt.xml import DomainInfo, NetworkInfo, VolumeInfo
+
+POOL = "default"
+URI = "qemu:///system"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the host has, as far as a lab can meet it.
+
+    Attributes:
+        domains: Every libvirt domain.
+        networks: Every libvirt network.
+        volumes: Every volume of the storage pool, by name.
+        links: Every network device of the host with its addresses.
+    """
+
+    domains: tuple[DomainInfo, ...]
+    networks: tuple[NetworkInfo, ...]
+    volumes: Mapping[str, VolumeInfo]
+    links: Mapping[str, tuple[IPv4Interface, ...]]
+
+
+def look(hypervisor: Hypervisor, *, define_pool: bool = True) -> Seen:
+    """Return what the host has, as far as a lab can meet it.
+
+    Args:
+        hypervisor: The host's libvirt.
+        define_pool: Make the storage pool where it is missing; False changes nothing.
+    """
+    storage = hypervisor.storage
+    if define_pool:
+        storage.ensure_pool(POOL)
+    try:
+        storage.refresh(POOL)
+        volumes = storage.volumes(POOL)
+    except NotFoundError:
+        volumes = ()
+    return Seen(
+        domains=hypervisor.domains(),
+        networks=hypervisor.networks(),
+        volumes={volume.name: volume for volume in volumes},
+        links=hostnet.links(),
+    )

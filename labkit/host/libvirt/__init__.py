@@ -1,0 +1,1 @@
+"""libvirt: domains, networks, storage and snapshots; XML in, frozen records out."""

@@ -1,0 +1,122 @@
+"""libvirt's networks on one connection; `labkit.host.libvirt.connection` offers them to everyone else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labkit.errors import OperationError
+from labkit.host.libvirt.errors import ConflictError, NotFoundError, translated
+from labkit.host.libvirt.xml import NetworkInfo, parse_network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    import libvirt  # noqa: TID251 -- types only
+
+
+def listed(connection: libvirt.virConnect) -> tuple[NetworkInfo, ...]:
+    """Return all networks libvirt manages, by name."""
+    with translated("list the networks"):
+        handles = connection.listAllNetworks(0)
+    found = [_record(item) for item in handles]
+    return tuple(sorted((item for item in found if item is not None), key=lambda n: n.name))
+
+
+def ensure(connection: libvirt.virConnect, xml: str) -> NetworkInfo:
+    """Do what `Hypervisor.define_and_start_network` promises."""
+    wanted = parse_network(xml, active=True, autostart=True)
+    present = network_present(wanted, listed(connection))
+    with translated(f"define the network '{wanted.name}'"):
+        if present is not None and _same(wanted, present):
+            network = connection.networkLookupByUUIDString(str(wanted.uuid))
+        else:
+            network = connection.networkDefineXML(xml)
+    started = False
+    try:
+        with translated(f"start the network '{wanted.name}' on bridge '{wanted.bridge}'"):
+            if not network.isActive():
+                network.create()
+            network.setAutostart(1)
+        started = True
+    finally:
+        if not started and present is None:
+            remove(connection, wanted.uuid)
+    return _record(network) or wanted
+
+
+def remove(connection: libvirt.virConnect, uuid: UUID) -> bool:
+    """Do what `Hypervisor.remove_network` promises."""
+    try:
+        with translated(f"find the network with UUID '{uuid}'"):
+            network = connection.networkLookupByUUIDString(str(uuid))
+    except NotFoundError:
+        return False
+    try:
+        with translated(f"remove the network '{network.name()}'"):
+            persistent = network.isPersistent()
+            if network.isActive():
+                network.destroy()
+            if persistent:
+                network.undefine()
+    except NotFoundError:
+        # Somebody else finished the job between two of the calls.
+        return True
+    return True
+
+
+def network_present(wanted: NetworkInfo, existing: Sequence[NetworkInfo]) -> NetworkInfo | None:
+    """Return the existing network that is the wanted one; None when it is yet to be made.
+
+    Raises:
+        ConflictError: Another network has its name or its bridge.
+        OperationError: It runs with another bridge or other addresses than wanted.
+    """
+    for other in existing:
+        if other.uuid == wanted.uuid:
+            continue
+        taken = {"name": wanted.name == other.name, "bridge": wanted.bridge == other.bridge}
+        if taken["name"] or (taken["bridge"] and wanted.bridge is not None):
+            what = f"name '{wanted.name}'" if taken["name"] else f"bridge name '{wanted.bridge}'"
+            msg = (
+                f"The network '{wanted.name}' should be made, but its {what} is taken by the "
+                f"foreign network '{other.name}' with UUID '{other.uuid}'."
+            )
+            raise ConflictError(
+                msg, hint="Rename the lab or its network; labkit never touches foreign networks."
+            )
+    present = next((item for item in existing if item.uuid == wanted.uuid), None)
+    if present is not None and present.active and not _same(wanted, present):
+        msg = (
+            f"The network '{wanted.name}' should be {_shape(wanted)}, "
+            f"but it runs as {_shape(present)}."
+        )
+        raise OperationError(msg, hint="Run 'labkit destroy', then 'labkit up'.")
+    return present
+
+
+def _same(one: NetworkInfo, other: NetworkInfo) -> bool:
+    return (one.name, one.bridge, one.forward, one.addresses) == (
+        other.name,
+        other.bridge,
+        other.forward,
+        other.addresses,
+    )
+
+
+def _shape(network: NetworkInfo) -> str:
+    addresses = ", ".join(str(item) for item in network.addresses) or "without an address"
+    return f"'{network.name}' ({network.forward or 'isolated'}) on '{network.bridge}' {addresses}"
+
+
+def _record(network: libvirt.virNetwork) -> NetworkInfo | None:
+    """Return the network's record; None when it went away meanwhile."""
+    try:
+        with translated(f"read the network '{network.name()}'"):
+            return parse_network(
+                network.XMLDesc(0),
+                active=bool(network.isActive()),
+                autostart=bool(network.autostart()) if network.isPersistent() else False,
+            )
+    except NotFoundError:
+        return None

@@ -1,0 +1,300 @@
+"""SSH to a node: the lab's key in, the node's own host key checked, nothing trusted on sight."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from labkit.errors import OperationError
+from labkit.host.preload import beside
+from labkit.host.process import run
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from ipaddress import IPv4Address
+    from pathlib import Path
+    from types import TracebackType
+
+    import paramiko  # noqa: TID251 -- this module is the one allowed to
+
+log = logging.getLogger(__name__)
+
+PORT = 22
+USER = "vagrant"
+CONNECT_SECONDS = 5.0
+AS_ROOT = "sudo -n bash -s"
+
+
+class NotReachableError(OperationError):
+    """No SSH session yet; the message names the layer that failed. Worth another try."""
+
+
+class WrongHostKeyError(OperationError):
+    """Something answers with a key that is not the node's. Not worth another try."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """How to reach a node.
+
+    Attributes:
+        node: Its name, for messages.
+        addresses: Its addresses in the order they are tried: Packstack takes the first NIC
+            away for a while.
+        key_file: The lab's private key.
+        host_key: The node's public host key, `<type> <base64>`.
+        port: TCP port; nodes use 22.
+    """
+
+    node: str
+    addresses: tuple[IPv4Address, ...]
+    key_file: Path
+    host_key: str
+    port: int = PORT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteResult:
+    """What a command on a node returned."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptResult:
+    """What a script on a node returned; its output may be any bytes."""
+
+    returncode: int
+    stdout: bytes
+    stderr: str
+
+
+class Connection:
+    """An open SSH session; a context manager."""
+
+    def __init__(self, client: paramiko.SSHClient, node: str, address: IPv4Address) -> None:
+        self._client = client
+        self._node = node
+        self.address = address
+
+    def __enter__(self) -> Self:
+        """Return the open session."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the session."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the session; closing it twice is no error."""
+        self._client.close()
+
+    def run(self, command: str, *, timeout: float) -> RemoteResult:
+        """Run a shell command on the node and return what came back, whatever its status.
+
+        Args:
+            command: A line for the login shell; quote with `shlex.quote`.
+            timeout: Seconds of silence after which it counts as lost.
+
+        Raises:
+            NotReachableError: The session broke or stayed silent.
+        """
+        code, out, err = self._exchange(command, b"", timeout=timeout)
+        return RemoteResult(
+            returncode=code,
+            stdout=out.decode("utf-8", "replace"),
+            stderr=err.decode("utf-8", "replace"),
+        )
+
+    def run_script(self, script: str, *, what: str, timeout: float) -> ScriptResult:
+        """Run a bash script as root on the node; it travels on standard input.
+
+        So neither the node's process list nor a log shows what is in it.
+
+        Args:
+            script: The script; the commands in it find nothing on their standard input.
+            what: What it does, for log and errors.
+            timeout: Seconds of silence after which it counts as lost.
+
+        Raises:
+            NotReachableError: The session broke or stayed silent.
+        """
+        # bash reads the next line only when it gets there: a command that reads would eat it.
+        whole = f"{{\n{script}\n}} </dev/null\nexit\n"
+        code, out, err = self._exchange(AS_ROOT, whole.encode(), timeout=timeout, what=what)
+        return ScriptResult(returncode=code, stdout=out, stderr=err.decode("utf-8", "replace"))
+
+    def _exchange(
+        self, command: str, stdin: bytes, *, timeout: float, what: str = ""
+    ) -> tuple[int, bytes, bytes]:
+        import paramiko  # noqa: PLC0415, TID251 -- 0.15 s that only SSH verbs should pay
+
+        shown = what or command
+        log.debug("ssh %s: %s", self._node, shown)
+        try:
+            writer, stdout, stderr = self._client.exec_command(command, timeout=timeout)
+            if stdin:
+                writer.write(stdin)
+                writer.flush()
+                writer.channel.shutdown_write()
+            out, err = stdout.read(), stderr.read()
+            # What was read to its end has sent its status as well, unless the connection died.
+            code = stdout.channel.recv_exit_status()
+        except (paramiko.SSHException, OSError, EOFError) as exc:
+            message = f"The SSH session with '{self._node}' broke during '{shown}'."
+            raise NotReachableError(message, details=(_reason(exc),)) from exc
+        if code < 0:
+            message = f"The SSH session with '{self._node}' ended during '{shown}'."
+            raise NotReachableError(message, details=("no exit status came",))
+        log.debug("ssh %s: exit %d", self._node, code)
+        return code, out, err
+
+
+def loading() -> AbstractContextManager[None]:
+    """Load what a session needs, 0.15 s, beside work that waits for something else."""
+    return beside("paramiko")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeting:
+    """An open connection on which an SSH server has said who it is.
+
+    Attributes:
+        address: The server's address.
+        connection: The connection; what the server said can still be read from it, so that
+            `connect` can go on with it. A guest starts a process for every connection.
+    """
+
+    address: IPv4Address
+    connection: socket.socket
+
+
+def greeting(address: IPv4Address, *, timeout: float, port: int = PORT) -> Greeting:
+    """Return a connection on which an SSH server greeted: the cheapest proof that one is there.
+
+    Raises:
+        NotReachableError: Nothing listens, or what listens stays silent.
+    """
+    try:
+        connection = socket.create_connection((str(address), port), timeout=timeout)
+        try:
+            line = connection.recv(255, socket.MSG_PEEK)
+        except OSError:
+            connection.close()
+            raise
+    except OSError as exc:
+        message = f"No SSH server answers at {address}, port {port}."
+        raise NotReachableError(message, details=(_reason(exc),)) from exc
+    if not line.startswith(b"SSH-"):
+        connection.close()
+        message = f"Something at {address}, port {port} answers, but not an SSH server yet."
+        raise NotReachableError(message, details=(line.decode("ascii", "replace").strip(),))
+    return Greeting(address=address, connection=connection)
+
+
+def connect(
+    endpoint: Endpoint, *, timeout: float = CONNECT_SECONDS, greeted: Greeting | None = None
+) -> Connection:
+    """Open a session over the first address that takes one.
+
+    Args:
+        endpoint: The node.
+        timeout: Seconds for a TCP connection; the steps after it are given four times as long.
+        greeted: A connection to the node to use instead of opening one; closed with the session.
+
+    Raises:
+        WrongHostKeyError: An address answers with a foreign host key.
+        NotReachableError: No address takes a session; details say why, one line each.
+    """
+    if greeted is not None:
+        return _connect(endpoint, greeted.address, timeout, greeted.connection)
+    problems: list[str] = []
+    for address in endpoint.addresses:
+        try:
+            return _connect(endpoint, address, timeout)
+        except NotReachableError as exc:
+            problems.append(f"{address}: {exc.details[0] if exc.details else exc.message}")
+    message = f"No address of '{endpoint.node}' takes an SSH session."
+    raise NotReachableError(message, details=tuple(problems))
+
+
+def _connect(
+    endpoint: Endpoint,
+    address: IPv4Address,
+    timeout: float,
+    connection: socket.socket | None = None,
+) -> Connection:
+    import paramiko  # noqa: PLC0415, TID251 -- 0.15 s that only SSH verbs should pay
+
+    client = paramiko.SSHClient()
+    kind, blob = endpoint.host_key.split()[:2]
+    key = paramiko.PKey.from_type_string(kind, _decoded(blob))
+    # OpenSSH's known_hosts form: the port is part of the name unless it is 22.
+    name = str(address) if endpoint.port == PORT else f"[{address}]:{endpoint.port}"
+    client.get_host_keys().add(name, kind, key)
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    try:
+        client.connect(
+            str(address),
+            port=endpoint.port,
+            username=USER,
+            key_filename=str(endpoint.key_file),
+            timeout=timeout,
+            banner_timeout=timeout * 4,
+            auth_timeout=timeout * 4,
+            allow_agent=False,
+            look_for_keys=False,
+            sock=connection,
+        )
+    except paramiko.BadHostKeyException as exc:
+        client.close()
+        message = f"{address} answers with another SSH host key than '{endpoint.node}' was given."
+        raise WrongHostKeyError(
+            message,
+            details=(f"expected {kind} {blob[:24]}…, found {exc.key.get_base64()[:24]}…",),
+            hint="Another machine uses this address; find it with 'ip neigh' and 'arping'.",
+        ) from exc
+    except (paramiko.SSHException, OSError, EOFError) as exc:
+        client.close()
+        message = f"'{endpoint.node}' takes no SSH session at {address}."
+        raise NotReachableError(message, details=(_reason(exc),)) from exc
+    return Connection(client, endpoint.node, address)
+
+
+def _decoded(blob: str) -> bytes:
+    from base64 import b64decode  # noqa: PLC0415 -- beside its only use
+
+    return b64decode(blob)
+
+
+def _reason(exc: BaseException) -> str:
+    return str(exc) or type(exc).__name__
+
+
+def generate_key(target: Path, kind: str, comment: str) -> None:
+    """Make a key pair without a passphrase at `target` and `target.pub`, if none is there.
+
+    Args:
+        target: Where the private half goes; ssh-keygen makes it 0600.
+        kind: `rsa`, in PEM form: what Vagrant's net-ssh reads on every distribution (ed25519
+            needs further gems, ECDSA fails on OpenSSL 3), of 2048 bits as Vagrant's own
+            (2.3.4, util/keypair.rb), because the machines wait for it; or `ed25519`.
+        comment: Goes into the public half.
+    """
+    if target.exists() and target.with_name(f"{target.name}.pub").exists():
+        return
+    target.unlink(missing_ok=True)
+    form = ["-b", "2048", "-m", "PEM"] if kind == "rsa" else []
+    run(
+        ["ssh-keygen", "-q", "-t", kind, *form, "-N", "", "-C", comment, "-f", target],
+        timeout=60,
+    )

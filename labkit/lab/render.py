@@ -1,0 +1,203 @@
+"""Renders a resolved lab into text: guest files, Vagrantfile, libvirt networks. Writes nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+from xml.etree import ElementTree as ET
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from labkit.errors import HostError
+from labkit.lab.topology import LAB_NAMESPACE, NetworkMode
+from labkit.resources import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from labkit.lab.topology import ResolvedLab, ResolvedNetwork, ResolvedNode
+
+# bash and the ifcfg readers of udev, puppet and NetworkManager agree on these without quotes.
+PLAIN_SHELL = re.compile(r"[A-Za-z0-9_./:@%+-]*")
+XML_SPECIAL = re.compile(r"[<>&'\"]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestFile:
+    """A file labkit puts into a guest, owned by root.
+
+    Attributes:
+        path: Absolute path in the guest.
+        content: Its text.
+        mode: Permission bits.
+    """
+
+    path: str
+    content: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VagrantSettings:
+    """What the Vagrantfile needs to know of this host beside the lab.
+
+    Attributes:
+        box_name: The box's name in Vagrant's catalogue.
+        box_version: The box's version there.
+        domain_type: kvm where it was seen to work, else qemu (emulation).
+        storage_pool: libvirt pool of the box volume and the nodes' disks.
+        seed_paths: Per node name, its seed ISO.
+        console_paths: Per node name, the file its serial console is written to.
+        firstboot_paths: Per node name, the file labkit-firstboot reports to.
+        private_key_path: SSH key of user vagrant, RSA in PEM form (Debian's net-ssh reads no
+            other); Vagrant refuses the file when it does not exist.
+        boot_timeout: Seconds a plain `vagrant up` waits for SSH.
+        disk_cache: QEMU cache mode of the nodes' disks; libvirt's default when None.
+    """
+
+    box_name: str
+    box_version: str
+    domain_type: Literal["kvm", "qemu"]
+    storage_pool: str
+    seed_paths: Mapping[str, Path]
+    console_paths: Mapping[str, Path]
+    firstboot_paths: Mapping[str, Path]
+    private_key_path: Path
+    boot_timeout: int = 300
+    disk_cache: str | None = None
+
+
+def ruby(value: object) -> str:
+    """Return a value's text as a Ruby string literal that Ruby reads back unchanged."""
+    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def shell_value(value: object) -> str:
+    """Return a value's text as one shell word, quoted only where it has to be."""
+    text = str(value)
+    if PLAIN_SHELL.fullmatch(text):
+        return text
+    escaped = text.replace("'", "'\\''")
+    return f"'{escaped}'"
+
+
+def lab_mark(lab: ResolvedLab) -> str:
+    """Return the description every domain of the lab carries."""
+    return f"labkit lab={lab.name} id={lab.lab_id}"
+
+
+def node_files(lab: ResolvedLab, node: ResolvedNode) -> tuple[GuestFile, ...]:
+    """Return the configuration files of a node, ifcfg files first."""
+    scripts = "/etc/sysconfig/network-scripts"
+    ifcfgs = [
+        GuestFile(
+            path=f"{scripts}/ifcfg-{nic.name}", content=_render("kickstart/ifcfg.j2", nic=nic)
+        )
+        for nic in node.nics
+    ]
+    templates = {
+        "/etc/hostname": "hostname.j2",
+        "/etc/hosts": "hosts.j2",
+        "/etc/resolv.conf": "resolv.conf.j2",
+        "/etc/sysconfig/network": "sysconfig-network.j2",
+        "/etc/sysctl.d/90-labkit-multihome.conf": "multihome-sysctl.conf.j2",
+        "/etc/udev/rules.d/70-persistent-net.rules": "persistent-net.rules.j2",
+    }
+    others = [
+        GuestFile(path=path, content=_render(f"kickstart/{template}", lab=lab, node=node))
+        for path, template in templates.items()
+    ]
+    return (*ifcfgs, *others)
+
+
+def vagrantfile(lab: ResolvedLab, settings: VagrantSettings) -> str:
+    """Return the one Vagrantfile of all nodes.
+
+    Raises:
+        HostError: A path cannot be put into libvirt's XML by vagrant-libvirt.
+    """
+    for paths in (settings.seed_paths, settings.console_paths, settings.firstboot_paths):
+        for node in lab.nodes:
+            _check_path(paths[node.name])
+    return _render("Vagrantfile.j2", lab=lab, settings=settings, mark=lab_mark(lab))
+
+
+def network_xml(lab: ResolvedLab, network: ResolvedNetwork) -> str:
+    """Return libvirt's definition of a network labkit makes.
+
+    Neither DHCP nor DNS is offered, so libvirt starts no dnsmasq: the guests' addresses are
+    static and their name servers come from lab.yaml.
+
+    Raises:
+        ValueError: The network is an existing bridge, which libvirt does not manage.
+    """
+    if network.libvirt_name is None:
+        msg = f"network '{network.name}' is a bridge of the host"
+        raise ValueError(msg)
+    # Not ET.register_namespace: that changes a table the whole process shares.
+    root = ET.Element("network")
+    ET.SubElement(root, "name").text = network.libvirt_name
+    ET.SubElement(root, "uuid").text = str(network.uuid)
+    metadata = ET.SubElement(root, "metadata")
+    attributes = {"xmlns:labkit": LAB_NAMESPACE, "id": str(lab.lab_id), "name": lab.name}
+    ET.SubElement(metadata, "labkit:lab", attributes)
+    if network.mode is NetworkMode.NAT:
+        ET.SubElement(root, "forward", mode="nat")
+    ET.SubElement(root, "bridge", name=network.bridge, stp="off", delay="0")
+    ET.SubElement(root, "dns", enable="no")
+    if network.gateway is not None:
+        prefix = str(network.cidr.prefixlen)
+        ET.SubElement(root, "ip", address=str(network.gateway), prefix=prefix)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def render_all(lab: ResolvedLab, settings: VagrantSettings) -> dict[str, str]:
+    """Return every generated file as relative path and text.
+
+    Raises:
+        HostError: As for `vagrantfile`.
+    """
+    texts = {"Vagrantfile": vagrantfile(lab, settings)}
+    for network in lab.networks:
+        if network.libvirt_name is not None:
+            texts[f"networks/{network.name}.xml"] = network_xml(lab, network)
+    for node in lab.nodes:
+        for file in node_files(lab, node):
+            texts[f"{node.name}{file.path}"] = file.content
+    return texts
+
+
+def _check_path(path: Path) -> None:
+    # vagrant-libvirt writes paths into the domain XML as they are (0.11.2, domain.xml.erb).
+    found = XML_SPECIAL.search(str(path))
+    if found is not None:
+        msg = (
+            f"A path without < > & ' \" was expected, because vagrant-libvirt cannot pass those on "
+            f"to libvirt, and '{path}' has {found[0]} in it."
+        )
+        raise HostError(
+            msg, hint="Move the lab to another directory, or set LABKIT_STATE_DIR to one."
+        )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(  # noqa: S701 -- config files, not HTML; filters quote each language
+        loader=FunctionLoader(read_text),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["ruby"] = ruby
+    environment.filters["shell_value"] = shell_value
+    return environment
+
+
+def _render(template: str, **values: object) -> str:
+    return _environment().get_template(template).render(**values)

@@ -1,0 +1,284 @@
+"""The values lab.yaml may have: each with its bounds, and the words for a value outside them."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from labkit.lab.topology import Form, NetworkMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Two names of 30 characters keep `<lab>_<node>` and every file named after it far below the
+# limits of libvirt, Vagrant and file systems.
+NAME_LENGTH = 30
+NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$"
+DOMAIN_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$"
+IFCFG_KEY_PATTERN = r"^[A-Z][A-Z0-9_]*$"
+NIC_PATTERN = r"^enp0s[0-9]{1,3}$"
+# IFNAMSIZ of the Linux kernel is 16 with the closing NUL.
+BRIDGE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$"
+MAC_PATTERN = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
+SIZE_PATTERN = r"^[1-9][0-9]* ?(MiB|GiB)$"
+MIB_PER_UNIT = {"MiB": 1, "GiB": 1024}
+MAX_CPUS = 64
+MIN_MEMORY_MIB, MAX_MEMORY_MIB = 256, 1024 * 1024
+MIN_DISK_GIB, MAX_DISK_GIB = 4, 16 * 1024
+DEFAULT_DISK_GIB = 60
+SCENARIO_PATTERN = r"^[a-z][a-z0-9-]{0,40}$"
+ANSWER_KEY_PATTERN = r"^[A-Z][A-Z0-9_]*$"
+PHYSICAL_NETWORK_PATTERN = r"^[a-z][a-z0-9_-]{0,30}$"
+RELEASE_PATTERN = r"^7\.[0-9]\.[0-9]{4}$"
+URL_PATTERN = r"^https?://[A-Za-z0-9._~:@\[\]-]+(/[A-Za-z0-9._~%/+-]*)?$"
+MAX_HUNG_MINUTES = 24 * 60
+LIFETIME_PATTERN = r"^[1-9][0-9]{0,3}(m|h|d)$"
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
+# Both kept after CentOS 7's end of life on 2024-06-30; see docs/how-to/repositories.md.
+VAULTS = ("https://vault.centos.org", "https://archive.kernel.org/centos-vault")
+
+
+def unexpected(*, expected: str) -> PydanticCustomError:
+    """Return the error of a value that is not what lab.yaml asks for there.
+
+    Args:
+        expected: Noun phrase that completes "expected …".
+    """
+    return PydanticCustomError("unexpected", "{expected}", {"expected": expected})
+
+
+def _text(pattern: str, expected: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise unexpected(expected=expected)
+        return value
+
+    return parse
+
+
+def _cpus(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_CPUS:
+        raise unexpected(expected=f"a whole number from 1 to {MAX_CPUS}")
+    return value
+
+
+def _mebibytes(value: object, example: str) -> int:
+    written = re.fullmatch(r"([1-9][0-9]{0,9}) ?([A-Za-z]*)", str(value).strip())
+    if isinstance(value, bool | float) or written is None:
+        raise unexpected(expected=f"a size with its unit, such as '{example}'")
+    amount, unit = written.groups()
+    if unit not in MIB_PER_UNIT:
+        found = f"'{unit}' is not one" if unit else "a bare number does not say which"
+        raise unexpected(expected=f"a size in MiB or GiB ({found}), such as '{amount} GiB'")
+    return int(amount) * MIB_PER_UNIT[unit]
+
+
+def _memory(value: object) -> int:
+    mib = _mebibytes(value, "8 GiB")
+    if not MIN_MEMORY_MIB <= mib <= MAX_MEMORY_MIB:
+        raise unexpected(expected=f"{MIN_MEMORY_MIB} MiB to {MAX_MEMORY_MIB // 1024} GiB")
+    return mib
+
+
+def _disk(value: object) -> int:
+    gib, rest = divmod(_mebibytes(value, "60 GiB"), 1024)
+    if rest or not MIN_DISK_GIB <= gib <= MAX_DISK_GIB:
+        raise unexpected(expected=f"whole GiB, from {MIN_DISK_GIB} GiB to {MAX_DISK_GIB} GiB")
+    return gib
+
+
+def _address(value: object) -> IPv4Address:
+    if isinstance(value, IPv4Address):
+        return value
+    try:
+        return IPv4Address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise unexpected(
+            expected="an IPv4 address without a prefix length, such as '172.16.208.39'"
+        ) from None
+
+
+def _cidr(value: object) -> IPv4Network:
+    if isinstance(value, IPv4Network):
+        return value
+    text = value if isinstance(value, str) and "/" in value else ""
+    try:
+        network = IPv4Network(text)
+    except ValueError:
+        try:
+            meant = f"'{IPv4Network(text, strict=False)}'"
+        except ValueError:
+            meant = "'172.16.208.0/24'"
+        raise unexpected(expected=f"an IPv4 network such as {meant}") from None
+    if not 8 <= network.prefixlen <= 30:  # noqa: PLR2004 -- the message beside it says what they are
+        raise unexpected(expected="a prefix length from /8 to /30")
+    first = network.network_address
+    if (
+        first.is_loopback
+        or first.is_multicast
+        or first.is_reserved
+        or first.is_link_local
+        or not first.packed[0]
+    ):
+        raise unexpected(expected="a network whose addresses can be given to machines")
+    return network
+
+
+def _mac(value: object) -> str:
+    expected = "a MAC address for one card, such as '52:54:00:12:34:56'"
+    if not isinstance(value, str) or not re.fullmatch(MAC_PATTERN, value):
+        raise unexpected(expected=expected)
+    # Bit 0 of the first octet marks a group address, which no card may have.
+    if int(value[:2], 16) & 1 or set(value) <= {"0", ":"}:
+        raise unexpected(expected=expected)
+    return value.lower()
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise unexpected(expected="true or false")
+    return value
+
+
+def _ifcfg_value(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise unexpected(expected="text; for a switch write yes or no")
+    text = str(value)
+    if not text.isprintable():
+        raise unexpected(expected="one line of printable text")
+    return text
+
+
+def _answer(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise unexpected(expected="text or a whole number; for a switch write y or n in quotes")
+    text = str(value)
+    if text != "" and not text.isprintable():
+        raise unexpected(expected="one line of printable text")
+    return text
+
+
+def _minutes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_HUNG_MINUTES:
+        raise unexpected(expected=f"a whole number of minutes from 1 to {MAX_HUNG_MINUTES}")
+    return value
+
+
+def _lifetime(value: object) -> int:
+    if not isinstance(value, str) or not re.fullmatch(LIFETIME_PATTERN, value):
+        raise unexpected(expected="minutes, hours or days, such as '90m', '12h' or '3d'")
+    return int(value[:-1]) * SECONDS_PER_UNIT[value[-1]]
+
+
+def _choice(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
+    names = [f"'{member}'" for member in kind]
+
+    def parse(value: object) -> StrEnum:
+        try:
+            return kind(value if isinstance(value, str) else "")
+        except ValueError:
+            raise unexpected(expected=f"{', '.join(names[:-1])} or {names[-1]}") from None
+
+    return parse
+
+
+class Role(StrEnum):
+    """What a node does in OpenStack."""
+
+    CONTROLLER = "controller"
+    NETWORK = "network"
+    COMPUTE = "compute"
+
+
+_NAME = f"a host name: lower-case letters, digits and '-', a letter first, at most {NAME_LENGTH} characters"
+_SIZE_SCHEMA = {"type": "string", "pattern": SIZE_PATTERN, "examples": ["8 GiB", "8192 MiB"]}
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN), BeforeValidator(_text(NAME_PATTERN, _NAME))]
+NicName = Annotated[
+    str,
+    Field(pattern=NIC_PATTERN),
+    BeforeValidator(_text(NIC_PATTERN, "a card's name 'enp0s<slot>', such as 'enp0s3'")),
+]
+IfcfgKey = Annotated[
+    str,
+    Field(pattern=IFCFG_KEY_PATTERN),
+    BeforeValidator(_text(IFCFG_KEY_PATTERN, "an ifcfg key in capitals, such as 'UUID'")),
+]
+BridgeName = Annotated[
+    str,
+    Field(pattern=BRIDGE_PATTERN),
+    BeforeValidator(
+        _text(BRIDGE_PATTERN, "a bridge's name of at most 15 characters, such as 'br0'")
+    ),
+]
+DomainName = Annotated[
+    str,
+    Field(pattern=DOMAIN_PATTERN),
+    BeforeValidator(
+        _text(DOMAIN_PATTERN, "a domain name in lower case, such as 'packstack.test'")
+    ),
+]
+Address = Annotated[IPv4Address, BeforeValidator(_address)]
+Cidr = Annotated[
+    IPv4Network,
+    BeforeValidator(_cidr),
+    WithJsonSchema({"type": "string", "format": "ipv4network"}),
+]
+Mac = Annotated[str, Field(pattern=MAC_PATTERN), BeforeValidator(_mac)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Cpus = Annotated[int, Field(ge=1, le=MAX_CPUS), BeforeValidator(_cpus)]
+MemoryMib = Annotated[int, PlainValidator(_memory), WithJsonSchema(_SIZE_SCHEMA)]
+DiskGib = Annotated[int, PlainValidator(_disk), WithJsonSchema(_SIZE_SCHEMA)]
+Lifetime = Annotated[
+    int,
+    PlainValidator(_lifetime),
+    WithJsonSchema(
+        {"type": "string", "pattern": LIFETIME_PATTERN, "examples": ["90m", "12h", "3d"]}
+    ),
+]
+IfcfgValue = Annotated[
+    str, BeforeValidator(_ifcfg_value), WithJsonSchema({"type": ["string", "integer"]})
+]
+ScenarioName = Annotated[
+    str,
+    Field(pattern=SCENARIO_PATTERN),
+    BeforeValidator(_text(SCENARIO_PATTERN, "a scenario's name, such as 'multinode'")),
+]
+AnswerKey = Annotated[
+    str,
+    Field(pattern=ANSWER_KEY_PATTERN),
+    BeforeValidator(
+        _text(ANSWER_KEY_PATTERN, "an answer-file key, such as 'CONFIG_SERVICE_WORKERS'")
+    ),
+]
+AnswerValue = Annotated[
+    str, BeforeValidator(_answer), WithJsonSchema({"type": ["string", "integer"]})
+]
+PhysicalNetwork = Annotated[
+    str,
+    Field(pattern=PHYSICAL_NETWORK_PATTERN),
+    BeforeValidator(
+        _text(PHYSICAL_NETWORK_PATTERN, "a name in lower case for Neutron, such as 'extnet'")
+    ),
+]
+Release = Annotated[
+    str,
+    Field(pattern=RELEASE_PATTERN),
+    BeforeValidator(_text(RELEASE_PATTERN, "a CentOS 7 release, such as '7.9.2009'")),
+]
+Url = Annotated[
+    str,
+    Field(pattern=URL_PATTERN),
+    BeforeValidator(
+        _text(URL_PATTERN, "an http or https URL, such as 'https://vault.centos.org'")
+    ),
+]
+Minutes = Annotated[int, Field(ge=1, le=MAX_HUNG_MINUTES), BeforeValidator(_minutes)]
+FormName = Annotated[Form, BeforeValidator(_choice(Form))]
+RoleName = Annotated[Role, BeforeValidator(_choice(Role))]
+ModeName = Annotated[NetworkMode, BeforeValidator(_choice(NetworkMode))]

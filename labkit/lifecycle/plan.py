@@ -1,0 +1,278 @@
+"""What `up` and `destroy` have to do, decided from what is wanted, recorded and seen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from labkit.errors import HostError, OperationError
+from labkit.host.libvirt.xml import DomainInfo, DomainState, NetworkInfo
+from labkit.lab.topology import NetworkMode, ResolvedLab, ResolvedNode, network_uuid, node_uuid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from uuid import UUID
+
+    from labkit.host.inventory import Seen
+    from labkit.state.directory import LabState
+
+
+class Action(StrEnum):
+    """What `up` does with a node."""
+
+    KEEP = "keep"  # it runs; only its readiness is checked
+    CREATE = "create"  # Vagrant makes it
+    RECREATE = "recreate"  # left half-made by an interrupted run: removed, then made
+    START = "start"  # it is off
+    RESUME = "resume"  # it is paused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePlan:
+    """One node of an `up`.
+
+    Attributes:
+        node: The node.
+        action: What is done with it.
+        notice: Something the user should know; empty when there is nothing.
+    """
+
+    node: ResolvedNode
+    action: Action
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpPlan:
+    """Everything an `up` does, in the order it does it.
+
+    Attributes:
+        networks: Names of lab networks to define or start.
+        nodes: Every node of the lab with its action.
+        leftovers: Claimed volumes of interrupted runs, deleted before anything is created.
+    """
+
+    networks: tuple[str, ...]
+    nodes: tuple[NodePlan, ...]
+    leftovers: tuple[str, ...]
+
+    def of(self, *actions: Action) -> tuple[ResolvedNode, ...]:
+        """Return the nodes with one of these actions."""
+        return tuple(item.node for item in self.nodes if item.action in actions)
+
+    @property
+    def changes(self) -> bool:
+        """Return whether anything at all has to be done."""
+        return bool(
+            self.networks
+            or self.leftovers
+            or any(item.action is not Action.KEEP for item in self.nodes)
+        )
+
+
+def spec_digest(node: ResolvedNode, box: str) -> str:
+    """Return a digest of everything that is fixed when a domain is created.
+
+    The box counts by its name: a newer build of it is no reason to touch a node that exists.
+    """
+    hardware = {
+        "box": box,
+        "cpus": node.cpus,
+        "memory_mib": node.memory_mib,
+        "disk_gib": node.disk_gib,
+        "nics": [(nic.name, nic.slot, nic.mac, nic.network.bridge) for nic in node.nics],
+    }
+    return hashlib.sha256(json.dumps(hardware).encode()).hexdigest()
+
+
+def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str, str]) -> UpPlan:
+    """Decide what `up` does.
+
+    Args:
+        lab: What is wanted.
+        state: What is recorded.
+        seen: What the host has.
+        seeds: Seed id per node, as rendered now; a node that is not there is not compared.
+
+    Raises:
+        HostError: A host bridge is missing, or an address range is in use on this host.
+        OperationError: Something of the lab's names belongs to somebody else, or lab.yaml
+            no longer fits what runs; details list every case.
+    """
+    _require_networks(lab, state, seen)
+    conflicts = tuple(_conflicts(lab, state, seen))
+    if conflicts:
+        message = f"The lab '{lab.name}' cannot come up as things are on this host."
+        raise OperationError(message, details=conflicts)
+    nodes = tuple(_node_plan(node, state, seen, seeds.get(node.name, "")) for node in lab.nodes)
+    fresh = {
+        name
+        for item in nodes
+        if item.action in {Action.CREATE, Action.RECREATE}
+        for name in (item.node.disk_volume, item.node.seed_volume)
+    }
+    return UpPlan(
+        networks=tuple(
+            network.name
+            for network in lab.networks
+            if network.libvirt_name is not None
+            and not any(n.uuid == network.uuid and n.active for n in seen.networks)
+        ),
+        nodes=nodes,
+        leftovers=tuple(sorted(fresh & set(state.volumes) & set(seen.volumes))),
+    )
+
+
+def _node_plan(node: ResolvedNode, state: LabState, seen: Seen, seed_id: str) -> NodePlan:
+    domain = _by_uuid(seen, node.uuid)
+    recorded = state.nodes.get(node.name)
+    if domain is None:
+        return NodePlan(node=node, action=Action.CREATE)
+    if recorded is not None and not recorded.created:
+        return NodePlan(node=node, action=Action.RECREATE)
+    notice = ""
+    if recorded is not None and seed_id and recorded.seed not in {"", seed_id}:
+        notice = "its files changed in lab.yaml; they take effect after 'labkit halt' and 'up'"
+    match domain.state:
+        case DomainState.RUNNING:
+            return NodePlan(node=node, action=Action.KEEP, notice=notice)
+        case DomainState.PAUSED:
+            return NodePlan(node=node, action=Action.RESUME, notice=notice)
+        case _:
+            return NodePlan(node=node, action=Action.START)
+
+
+def _by_uuid(seen: Seen, uuid: UUID) -> DomainInfo | None:
+    return next((domain for domain in seen.domains if domain.uuid == uuid), None)
+
+
+def _conflicts(lab: ResolvedLab, state: LabState, seen: Seen) -> Iterator[str]:
+    for node in lab.nodes:
+        yield from _node_conflicts(node, state, seen, lab.box)
+    for name in state.nodes:
+        if lab.node(name) is None and _by_uuid(seen, node_uuid(lab.lab_id, name)):
+            yield (
+                f"node '{name}' exists but is no longer in lab.yaml: put it back, "
+                "or run 'labkit destroy' first"
+            )
+    for network in lab.networks:
+        for found in seen.networks:
+            if found.name == network.libvirt_name and found.uuid != network.uuid:
+                yield (
+                    f"network '{found.name}': a libvirt network of that name exists that is not "
+                    f"this lab's (UUID {found.uuid}); rename the lab, or remove that network "
+                    f"with 'virsh net-undefine {found.name}'"
+                )
+
+
+def _node_conflicts(node: ResolvedNode, state: LabState, seen: Seen, box: str) -> Iterator[str]:
+    mine = _by_uuid(seen, node.uuid)
+    for domain in seen.domains:
+        if domain.name == node.domain and domain.uuid != node.uuid:
+            yield (
+                f"node '{node.name}': a domain named '{node.domain}' exists that is not this "
+                f"lab's (UUID {domain.uuid}); rename the lab, or remove that domain"
+            )
+    recorded = state.nodes.get(node.name)
+    if mine is None:
+        for name in (node.disk_volume, node.seed_volume):
+            if name in seen.volumes and name not in state.volumes:
+                yield (
+                    f"node '{node.name}': the volume '{seen.volumes[name].path}' exists and is "
+                    "not this lab's; rename the lab, or remove it with "
+                    f"'virsh vol-delete {seen.volumes[name].path}'"
+                )
+        return
+    if recorded is None or not recorded.created:
+        return
+    if recorded.spec not in {"", spec_digest(node, box)}:
+        yield (
+            f"node '{node.name}': its box or hardware in lab.yaml is not what it was created "
+            "with; put it back, or run 'labkit destroy' and 'labkit up'"
+        )
+
+
+def _require_networks(lab: ResolvedLab, state: LabState, seen: Seen) -> None:
+    problems: list[str] = []
+    claimed = {network_uuid(state.lab_id, name) for name in state.networks}
+    own_bridges: set[str | None] = {network.bridge for network in lab.networks}
+    own_bridges |= {found.bridge for found in seen.networks if found.uuid in claimed}
+    for network in lab.networks:
+        if network.mode is NetworkMode.BRIDGE:
+            if network.bridge not in seen.links:
+                problems.append(
+                    f"network '{network.name}': the host has no bridge '{network.bridge}'; make "
+                    f"it with 'ip link add {network.bridge} type bridge', or use mode: nat"
+                )
+            continue
+        ours = any(found.uuid == network.uuid for found in seen.networks)
+        if network.bridge in seen.links and not ours:
+            problems.append(
+                f"network '{network.name}': a device '{network.bridge}' exists on this host that "
+                f"is not the lab's; remove it with 'ip link delete {network.bridge}'"
+            )
+        problems += [
+            f"network '{network.name}': its range {network.cidr} overlaps {address} on the "
+            f"host's '{device}'; choose another range in lab.yaml"
+            for device, addresses in seen.links.items()
+            for address in addresses
+            if device not in own_bridges and network.cidr.overlaps(address.network)
+        ]
+    if problems:
+        message = f"The networks of the lab '{lab.name}' cannot be made on this host."
+        raise HostError(message, details=tuple(problems))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Possessions:
+    """Everything on the host that is this lab's.
+
+    Attributes:
+        domains: Its domains.
+        networks: Its libvirt networks.
+        volumes: Its volumes in the pool.
+    """
+
+    domains: tuple[DomainInfo, ...]
+    networks: tuple[NetworkInfo, ...]
+    volumes: tuple[str, ...]
+
+    def describe(self) -> tuple[str, ...]:
+        """Return one line per thing."""
+        return (
+            *(f"domain {domain.name}" for domain in self.domains),
+            *(f"network {network.name}" for network in self.networks),
+            *(f"volume {volume}" for volume in self.volumes),
+        )
+
+
+def possessions(lab: ResolvedLab | None, state: LabState, seen: Seen) -> Possessions:
+    """Find what is the lab's: by UUID, by claim, and by being a disk of its domains.
+
+    Names alone prove nothing: somebody else may use them. Claims are written before a volume
+    is made, and `up` never claims a name that already existed.
+    """
+    node_names = set(state.nodes) | {node.name for node in (lab.nodes if lab else ())}
+    network_names = set(state.networks) | {net.name for net in (lab.networks if lab else ())}
+    domain_uuids = {node_uuid(state.lab_id, name) for name in node_names}
+    network_uuids = {network_uuid(state.lab_id, name) for name in network_names}
+    domains = tuple(domain for domain in seen.domains if domain.uuid in domain_uuids)
+    own_names = {
+        name for domain in domains for name in (f"{domain.name}.img", f"{domain.name}_seed.iso")
+    }
+    attached = {disk.path for domain in domains for disk in domain.disks}
+    volumes = tuple(
+        sorted(
+            name
+            for name, volume in seen.volumes.items()
+            if name in state.volumes or (name in own_names and volume.path in attached)
+        )
+    )
+    return Possessions(
+        domains=domains,
+        networks=tuple(network for network in seen.networks if network.uuid in network_uuids),
+        volumes=volumes,
+    )

@@ -1,0 +1,254 @@
+"""`halt` and `destroy`: stop a lab, or remove everything of it and prove that nothing is left."""
+
+from __future__ import annotations
+
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from labkit.errors import LabkitError, OperationError, UsageError
+from labkit.host.inventory import POOL, look
+from labkit.host.libvirt.xml import DomainState
+from labkit.lab.types import NAME_PATTERN
+from labkit.lifecycle.plan import Possessions, possessions
+from labkit.snapshots import forget
+from labkit.state.lock import lab_lock
+from labkit.state.progress import LAB, stage
+from labkit.state.registry import Registry, user_registry
+from labkit.waiting import Deadline, NotYet, WaitTimeout, stretched, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labkit.host.libvirt.connection import Hypervisor
+    from labkit.lab.topology import ResolvedLab, ResolvedNode
+    from labkit.state.directory import LabDirectory, LabState
+    from labkit.state.progress import Progress
+    from labkit.state.session import Session
+    from labkit.state.tools import Tools
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 60.0
+OFF = frozenset({None, DomainState.SHUTOFF, DomainState.CRASHED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaltReport:
+    """How each node stopped: "was off", "shut down" or "powered off"."""
+
+    nodes: tuple[tuple[str, str], ...]
+
+
+def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> HaltReport:
+    """Shut every node down by ACPI, side by side; cut the power of one that does not follow.
+
+    Args:
+        session: The lab.
+        force: Cut the power at once.
+        dry_run: Only say what would be done.
+    """
+    nodes = session.lab.nodes
+    names = [node.name for node in nodes]
+    if dry_run:
+        with session.tools.connect() as hypervisor:
+            states = [hypervisor.domain_state(node.uuid) for node in nodes]
+        todo = ["is off" if state in OFF else "would be shut down" for state in states]
+        return HaltReport(nodes=tuple(zip(names, todo, strict=True)))
+    with (
+        lab_lock(session.directory, "halt"),
+        ThreadPoolExecutor(max_workers=len(nodes)) as pool,
+    ):
+        how = pool.map(lambda node: _halt_node(session, node, force=force), nodes)
+        return HaltReport(nodes=tuple(zip(names, how, strict=True)))
+
+
+def _halt_node(session: Session, node: ResolvedNode, *, force: bool) -> str:
+    with session.tools.connect() as hypervisor:
+        state = hypervisor.domain_state(node.uuid)
+        if state in OFF:
+            return "was off"
+        with stage(session.progress, node.name, "shutting down") as current:
+            if state is DomainState.PAUSED:
+                hypervisor.resume(node.uuid)
+            current.note = "powered off" if force else _by_acpi(session, hypervisor, node)
+            if current.note == "powered off":
+                hypervisor.power_off(node.uuid)
+        return current.note
+
+
+def _by_acpi(session: Session, hypervisor: Hypervisor, node: ResolvedNode) -> str:
+    def check() -> None:
+        if hypervisor.domain_state(node.uuid) not in OFF:
+            msg = "it still runs"
+            raise NotYet(msg)
+
+    domain = hypervisor.domain_by_uuid(node.uuid)
+    fast = domain is not None and domain.domain_type == "kvm"
+    hypervisor.shutdown(node.uuid)
+    try:
+        wait_until(
+            check,
+            what=f"node '{node.name}' to shut down",
+            deadline=Deadline.after(stretched(SHUTDOWN_SECONDS, accelerated=fast)),
+            cancelled=session.cancelled.is_set,
+        )
+    except WaitTimeout:
+        return "powered off"
+    return "shut down"
+
+
+def destroy(session: Session, *, dry_run: bool = False) -> Possessions:
+    """Remove every domain, volume, network and file of the lab, and verify that none is left.
+
+    Vagrant goes first, so that its own records stay right; what it leaves, or cannot remove
+    because it crashes on a half-made machine, is removed through libvirt. Works on any state an
+    interrupted verb can leave, and a second time finds nothing to do.
+
+    Returns:
+        What was removed; for a dry run what would be.
+
+    Raises:
+        OperationError: Something could not be removed; details list it.
+    """
+    remains = _Remains(
+        name=session.lab.name,
+        lab=session.lab,
+        directory=session.directory,
+        registry=user_registry(),
+        progress=session.progress,
+        tools=session.tools,
+    )
+    return remains.look() if dry_run else remains.remove()
+
+
+def destroy_by_name(
+    name: str,
+    directory: LabDirectory,
+    progress: Progress,
+    *,
+    registry: Registry,
+    tools: Tools,
+    dry_run: bool = False,
+    once_held: Callable[[], None] = lambda: None,
+) -> Possessions:
+    """Remove a lab whose lab file is gone, by what its directory has on record.
+
+    Args:
+        name: Its name, as somebody typed it.
+        directory: The lab's directory, `.labkit/<lab>` where its lab file was.
+        progress: Told of every stage.
+        registry: Where its record is.
+        tools: libvirt and Vagrant.
+        dry_run: Only say what would be removed.
+        once_held: Called before anything is removed; what it raises leaves the lab as it is.
+
+    Returns:
+        What was removed; for a dry run what would be.
+
+    Raises:
+        UsageError: There is no such directory; names the labs there are.
+        OperationError: Something could not be removed; details list it.
+    """
+    if not re.fullmatch(NAME_PATTERN, name) or not directory.state_file.exists():
+        found = sorted(each.parent.name for each in directory.path.parent.glob("*/state.json"))
+        known = ", ".join(f"'{each}'" for each in found) or "none"
+        message = f"No lab '{name}' is on record in '{directory.path.parent}'; found {known}."
+        raise UsageError(message, hint="Name the directory of the lab file with '--lab'.")
+    remains = _Remains(
+        name=name,
+        lab=None,
+        directory=directory,
+        registry=registry,
+        progress=progress,
+        tools=tools,
+        once_held=once_held,
+    )
+    return remains.look() if dry_run else remains.remove()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Remains:
+    """What is known of a lab that goes; `lab` is None when its file is gone."""
+
+    name: str
+    lab: ResolvedLab | None
+    directory: LabDirectory
+    registry: Registry
+    progress: Progress
+    tools: Tools
+    once_held: Callable[[], None] = lambda: None
+
+    def look(self) -> Possessions:
+        with self.tools.connect() as hypervisor:
+            state = self.directory.load(self.name)
+            return possessions(self.lab, state, look(hypervisor, define_pool=False))
+
+    def remove(self) -> Possessions:
+        with lab_lock(self.directory, "destroy"):
+            self.once_held()
+            with self.tools.connect() as hypervisor:
+                state = self.directory.load(self.name)
+                owned = possessions(self.lab, state, look(hypervisor))
+                state = self._claim(state, owned)
+                forget(hypervisor, owned.domains)
+                with stage(self.progress, LAB, "vagrant destroy") as current:
+                    current.note = self._vagrant_destroy()
+                with stage(self.progress, LAB, "removing") as current:
+                    problems = _remove(hypervisor, possessions(self.lab, state, look(hypervisor)))
+                    left = possessions(self.lab, state, look(hypervisor))
+                    current.note = "nothing left" if not left.describe() else "incomplete"
+            if left.describe():
+                message = f"Not everything of the lab '{self.name}' could be removed."
+                raise OperationError(
+                    message,
+                    details=(*left.describe(), *problems),
+                    hint="Run 'labkit destroy' again; what is listed above is what still exists.",
+                )
+            self.directory.remove()
+            # Last: whatever is killed before leaves a record that 'sweep' clears away.
+            self.registry.forget(state.lab_id)
+            return owned
+
+    def _claim(self, state: LabState, owned: Possessions) -> LabState:
+        """Write down volumes that only their domain says are the lab's, before the domain goes."""
+        volumes = {*state.volumes, *owned.volumes}
+        if volumes == {*state.volumes}:
+            return state
+        claimed = state.model_copy(update={"volumes": tuple(sorted(volumes))})
+        self.directory.save(claimed)
+        return claimed
+
+    def _vagrant_destroy(self) -> str:
+        known = self.directory.vagrant / ".vagrant" / "machines"
+        if not any(known.glob("*/libvirt/id")):
+            return "knows no machine"
+        try:
+            self.tools.machines(self.directory).destroy()
+        except LabkitError as exc:
+            log.warning("vagrant destroy failed: %s %s", exc.message, exc.details)
+            return "failed; libvirt does it"
+        return ""
+
+
+def _remove(hypervisor: Hypervisor, owned: Possessions) -> tuple[str, ...]:
+    problems: list[str] = []
+    for domain in owned.domains:
+        try:
+            hypervisor.power_off(domain.uuid)
+            hypervisor.undefine(domain.uuid)
+        except LabkitError as exc:
+            problems += [exc.message, *exc.details]
+    for volume in owned.volumes:
+        try:
+            hypervisor.storage.delete_volume(POOL, volume)
+        except LabkitError as exc:
+            problems += [exc.message, *exc.details]
+    for network in owned.networks:
+        try:
+            hypervisor.remove_network(network.uuid)
+        except LabkitError as exc:
+            problems += [exc.message, *exc.details]
+    return tuple(problems)

@@ -1,0 +1,140 @@
+"""Why a Packstack run failed, and what mends it: recognises the known failures in its texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from labkit.packstack.known_failures import FAILURES, Failure, Where
+from labkit.packstack.output.puppet import PuppetError, puppet_errors
+from labkit.packstack.output.view import Outcome, RunView, view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+EVIDENCE_LINES = 5
+_LINE_CHARACTERS = 300
+_PUPPET_LIMIT = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A known failure as it was met.
+
+    Attributes:
+        failure: What is known of it.
+        cause: Its cause, in one sentence about this run.
+        remedy: The command or the lab file's key that mends it, in one sentence.
+        node: The node whose Puppet log shows it; empty when Packstack's output does.
+        evidence: The lines it was recognised by, at most `EVIDENCE_LINES`.
+    """
+
+    failure: Failure
+    cause: str
+    remedy: str
+    node: str
+    evidence: tuple[str, ...]
+
+
+def failure(identity: str) -> Failure:
+    """Return a known failure by its id, also one that no text gives away: hang, network-lost.
+
+    Raises:
+        KeyError: There is none of that id.
+    """
+    return {known.id: known for known in FAILURES}[identity]
+
+
+def explain(output_text: str, puppet_texts: Mapping[str, str]) -> tuple[Explanation, ...]:
+    """Return the known failures that a run's texts show, the most specific first.
+
+    Errors come before notes, such as the kernel that waits for a reboot; of a run that
+    completed only the notes are left. Every failure is told once, by the text met first. Secrets
+    in the texts have to be masked before (`gather.masked`).
+
+    Args:
+        output_text: What Packstack printed, stdout and stderr.
+        puppet_texts: Puppet's logs by the name of their node.
+
+    Source: the records' own, see `known_failures`.
+    """
+    view = view_of(output_text.encode())
+    places = list(_places(view, puppet_texts))
+    found: list[Explanation] = []
+    for known in FAILURES:
+        if view.outcome is Outcome.SUCCEEDED and not known.note:
+            continue
+        for where, node, text in places:
+            met = _met(known, node, text) if where in known.where else None
+            if met:
+                found.append(met)
+                break
+    # The sort is stable: of equal ones the registry's order decides.
+    found.sort(key=lambda one: (one.failure.note, -one.failure.specificity))
+    # What is known exactly makes the general words needless.
+    errors = [one for one in found if not one.failure.note]
+    exact = [one for one in errors if one.failure.specificity > 0]
+    return (*(exact or errors), *(one for one in found if one.failure.note))
+
+
+def shown_errors(puppet_texts: Mapping[str, str]) -> tuple[str, ...]:
+    """Return Puppet's first errors of each log as lines "node: resource: text", limited."""
+    return tuple(
+        line
+        for node, text in puppet_texts.items()
+        for error in _distinct(puppet_errors(text))[:_PUPPET_LIMIT]
+        for line in _shown(node, error)
+    )
+
+
+def _shown(node: str, error: PuppetError) -> tuple[str, ...]:
+    # The text of an error that names its resource begins with it.
+    first, *more = error.lines[:EVIDENCE_LINES]
+    return (_short(f"{node}: {first}"), *(_short(f"  {line.strip()}") for line in more))
+
+
+def _distinct(errors: Iterable[PuppetError]) -> tuple[PuppetError, ...]:
+    # Puppet tells a failed command twice: alone, and again with the resource that ran it.
+    kept: list[PuppetError] = []
+    for error in errors:
+        twins = [at for at, other in enumerate(kept) if _same(error, other)]
+        if twins:
+            more = kept[twins[0]].lines[1:]
+            kept[twins[0]] = replace(error, lines=(*error.lines, *more))
+        elif not any(_same(other, error) for other in kept):
+            kept.append(error)
+    return tuple(kept)
+
+
+def _same(longer: PuppetError, shorter: PuppetError) -> bool:
+    return bool(longer.resource) and shorter.lines[0] in longer.lines[0]
+
+
+def _places(view: RunView, puppet_texts: Mapping[str, str]) -> Iterable[tuple[Where, str, str]]:
+    invalid = (f"Parameter {one.key} failed validation: {one.reason}" for one in view.invalid)
+    yield Where.OUTPUT, "", "\n".join((*view.traceback, *invalid, *view.error, *view.other))
+    yield Where.BULLETS, "", "\n".join(view.bullets)
+    for node, text in puppet_texts.items():
+        for error in _distinct(puppet_errors(text)):
+            yield Where.PUPPET, node, error.text
+
+
+def _met(known: Failure, node: str, text: str) -> Explanation | None:
+    match = known.pattern.search(text) if known.pattern else None
+    if match is None:
+        return None
+    begin = text.rfind("\n", 0, match.start()) + 1
+    end = text.find("\n", match.end())
+    lines = text[begin : end if end >= 0 else None].split("\n")
+    told = {name: value for name, value in match.groupdict().items() if value}
+    return Explanation(
+        failure=known,
+        cause=known.cause_for(told),
+        remedy=known.remedy_for(told),
+        node=node,
+        evidence=tuple(_short(line) for line in lines[:EVIDENCE_LINES] if line.strip()),
+    )
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _LINE_CHARACTERS else f"{line[: _LINE_CHARACTERS - 1]}…"

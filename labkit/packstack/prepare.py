@@ -1,0 +1,213 @@
+"""Preparing the nodes for Packstack: all side by side, each step named, a reboot proven."""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from labkit.errors import LabkitError, OperationError, joined
+from labkit.host import ssh
+from labkit.packstack import detached
+from labkit.packstack import prepare_script as preparation
+from labkit.packstack import run_failed as packstack_failures
+from labkit.packstack.detached import Job, RunSample, RunState
+from labkit.packstack.prepare_script import PreparationView
+from labkit.state.progress import Event, Phase, Progress, stage
+from labkit.waiting import BOOT, Deadline, NotYet, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from labkit.lab.topology import ResolvedNode
+    from labkit.packstack.link import Link
+    from labkit.state.session import Session
+
+log = logging.getLogger(__name__)
+
+PREPARE = Job(unit=preparation.UNIT, description="labkit: prepares this node for Packstack")
+TAIL_LINES = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What preparing a node came to.
+
+    Attributes:
+        node: Its name.
+        seconds: What the steps took in the guest.
+        changed: The steps that changed something.
+        rebooted: Whether the node was restarted for a newer kernel.
+    """
+
+    node: str
+    seconds: float
+    changed: tuple[str, ...]
+    rebooted: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """Turns a run's output into progress and a view."""
+
+    node: str
+    progress: Progress
+    view: PreparationView = field(default_factory=PreparationView)
+    tail: str = ""
+    _decode: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
+    )
+
+    def receive(self, sample: RunSample) -> None:
+        text = self._decode.decode(sample.output)
+        before = len(self.view.done), self.view.running
+        self.view = preparation.advance(self.view, text)
+        self.tail = (self.tail + text)[-8192:]
+        for event in self.view.done[before[0] :]:
+            self._tell(
+                event.step,
+                Phase.DONE,
+                seconds=event.seconds,
+                note="changed" if event.changed else "",
+            )
+        if self.view.running and self.view.running != before[1]:
+            self._tell(self.view.running, Phase.STARTED)
+
+    def _tell(self, step: str, phase: Phase, *, seconds: float = 0.0, note: str = "") -> None:
+        self.progress(
+            Event(node=self.node, stage=f"prepare {step}", phase=phase, seconds=seconds, note=note)
+        )
+
+
+def prepare(
+    session: Session,
+    links: Mapping[str, Link],
+    nodes: tuple[ResolvedNode, ...],
+    scripts: Mapping[str, str],
+) -> tuple[Prepared, ...]:
+    """Prepare nodes side by side; one that is prepared already changes nothing.
+
+    Args:
+        session: The lab.
+        links: By node name.
+        nodes: The nodes to prepare.
+        scripts: By node name, from `labkit.packstack.prepare_script`.
+
+    Raises:
+        OperationError: A step failed on a node; every such node is in the details.
+    """
+    with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+        futures = [
+            pool.submit(_prepare, session, links[node.name], node, scripts[node.name])
+            for node in nodes
+        ]
+        try:
+            errors = [error for future in futures if (error := future.exception()) is not None]
+        except BaseException:
+            session.cancelled.set()
+            raise
+    for error in errors:
+        if not isinstance(error, LabkitError):
+            raise error
+    if errors:
+        expected = [error for error in errors if isinstance(error, LabkitError)]
+        raise joined(expected, f"{len(expected)} nodes could not be prepared.")
+    return tuple(future.result() for future in futures)
+
+
+def _prepare(session: Session, link: Link, node: ResolvedNode, script: str) -> Prepared:
+    first = _run(session, link, node, script)
+    if first.reboot is None:
+        return _prepared(node, first, rebooted=False)
+    with stage(session.progress, node.name, "reboot") as current:
+        _reboot(session, link)
+        current.note = f"kernel {first.reboot[1]}"
+    # What it prepared is still there; that nothing is left to do has to be seen once more.
+    second = _run(session, link, node, script)
+    if second.reboot is not None:
+        running, newest = second.reboot
+        message = f"Node '{node.name}' runs kernel '{running}' after a reboot, not '{newest}'."
+        raise OperationError(
+            message, hint=f"Look at its boot loader: 'labkit console {node.name}'."
+        )
+    return _prepared(node, first, rebooted=True)
+
+
+def _prepared(node: ResolvedNode, view: PreparationView, *, rebooted: bool) -> Prepared:
+    return Prepared(
+        node=node.name,
+        seconds=view.seconds,
+        changed=tuple(event.step for event in view.done if event.changed),
+        rebooted=rebooted,
+    )
+
+
+def _run(session: Session, link: Link, node: ResolvedNode, script: str) -> PreparationView:
+    reader = _Reader(node=node.name, progress=session.progress)
+    link.ask(lambda c: detached.start(c, PREPARE, script, run_id=uuid.uuid4().hex))
+    last = detached.follow(link, PREPARE, receive=reader.receive, pause=session.cancelled.wait)
+    view = reader.view
+    if last.state is RunState.ENDED and last.code == 0 and view.failed is None:
+        return view
+    step = view.failed.step if view.failed else view.running
+    if view.failed is None and view.running:
+        session.progress(
+            Event(node=node.name, stage=f"prepare {view.running}", phase=Phase.FAILED)
+        )
+    raise _failure(node, step, last, view, reader.tail)
+
+
+def _failure(
+    node: ResolvedNode, step: str, last: RunSample, view: PreparationView, tail: str
+) -> OperationError:
+    where = f"in step '{step}'" if step else "before its first step"
+    message = f"Preparing node '{node.name}' failed {where}."
+    if last.state is RunState.LOST:
+        why = "the node was rebooted" if last.rebooted else "the run was killed in the guest"
+        return OperationError(
+            f"Preparing node '{node.name}' was cut off {where}: {why}.",
+            hint="Run 'labkit deploy' again; what is prepared stays.",
+        )
+    reason = view.failed.reason if view.failed else f"its script ended with {last.code}"
+    known = packstack_failures.explained(tail)
+    lines = [line for line in tail.splitlines() if line and not line.startswith("labkit-step:")]
+    return OperationError(
+        message,
+        details=(reason, *known, "Its last lines:", *(f"  {x}" for x in lines[-TAIL_LINES:])),
+        hint=f"Mend it, then run 'labkit deploy' again; 'labkit ssh {node.name}' looks inside.",
+    )
+
+
+def _reboot(session: Session, link: Link) -> None:
+    """Restart a node; a new boot id is the proof, an answer over SSH would not be."""
+    before = link.ask(boot_id)
+    # It may take the session with it before it answers: that is no failure.
+    try:
+        link.once(lambda c: c.run_script("systemctl reboot", what="reboot", timeout=20.0))
+    except ssh.NotReachableError as exc:
+        log.debug("the reboot took the session with it: %s", exc.message)
+    link.renew()
+
+    def check() -> None:
+        if link.ask(boot_id) == before:
+            msg = "it still has its old boot id"
+            raise NotYet(msg)
+
+    wait_until(
+        check,
+        what=f"node '{link.node}' to boot again",
+        deadline=Deadline.after(REBOOT_SECONDS),
+        policy=BOOT,
+        cancelled=session.cancelled.is_set,
+    )
+
+
+REBOOT_SECONDS = 900.0
+
+
+def boot_id(connection: ssh.Connection) -> str:
+    """Return the guest kernel's boot id, which changes with every boot and nothing else."""
+    return connection.run("cat /proc/sys/kernel/random/boot_id", timeout=20.0).stdout.strip()

@@ -1,0 +1,305 @@
+"""One run of Packstack in the controller: started once, watched on every node, found again."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from labkit.errors import OperationError
+from labkit.host import ssh
+from labkit.lab.scenario import ANSWER_FILE
+from labkit.packstack import detached
+from labkit.packstack.detached import Job, RunFile, RunSample, RunState
+from labkit.packstack.output.parser import Applied, Parser, StepDone
+from labkit.packstack.output.puppet import PuppetLog
+from labkit.packstack.output.stall import OUTPUT, Activity, Look, judge
+from labkit.packstack.output.words import event_line, headline, node_line
+from labkit.packstack.watch import NodeSample, parse_watch, watch_script
+from labkit.state.progress import Event, Phase
+from labkit.waiting import WaitCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from labkit.lab.scenario import PackstackCall
+    from labkit.packstack.link import Link
+    from labkit.packstack.output.parser import Event as PackstackEvent
+    from labkit.packstack.output.view import RunView
+    from labkit.state.progress import Progress
+
+log = logging.getLogger(__name__)
+
+PACKSTACK = Job(unit="labkit-packstack", description="labkit: Packstack installs OpenStack")
+# Newer than every log of an earlier run.
+MARK = str(detached.RUNS / f"{PACKSTACK.unit}.mark")
+WATCH_SECONDS = 20.0
+TAIL_BYTES = 64 * 1024
+# The walk-through's own setting; without unbuffered output a pipe holds lines back for minutes.
+_ENVIRONMENT = ("PYTHONUNBUFFERED=1", "LANG=en_US.utf-8", "LC_ALL=en_US.utf-8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """How a run ended, with everything that can explain it.
+
+    Attributes:
+        view: What its output says.
+        last: The last look at it.
+        output: The end of its output.
+        puppet: The end of each Puppet log, by `<node>: <manifest>`.
+        outages: How many sessions with the nodes were lost and made again.
+    """
+
+    view: RunView
+    last: RunSample
+    output: str
+    puppet: Mapping[str, str]
+    outages: int
+
+    @property
+    def succeeded(self) -> bool:
+        """Return whether Packstack ended well; its exit code has the last word."""
+        return self.last.state is RunState.ENDED and self.last.code == 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """Which Puppet log: of a node, by the path `LogPiece` has, for a manifest."""
+
+    node: str
+    path: str
+    manifest: str
+
+
+class HungError(OperationError):
+    """A run shows no sign of progress; it was left running."""
+
+
+def begin(links: Mapping[str, Link], controller: str, call: PackstackCall, run_id: str) -> bool:
+    """Start Packstack; return False when a run is under way that somebody else started.
+
+    Args:
+        links: By name, every node that takes part.
+        controller: The node Packstack runs on.
+        call: How it is called.
+        run_id: Identifies this run; asking twice with the same one starts it once.
+
+    Raises:
+        OperationError: The controller could not start it.
+        WaitTimeout: A node could not be reached.
+    """
+    mark = f"mkdir -p -m 0700 {detached.RUNS} && touch {shlex.quote(MARK)}"
+    for link in links.values():
+        link.ask(lambda c: c.run_script(mark, what="mark the beginning", timeout=WATCH_SECONDS))
+    files = []
+    if call.answer_file is not None:
+        content = call.answer_file.encode()
+        files.append(RunFile(path=PurePosixPath(ANSWER_FILE), content=content))
+    script = f"umask 0022\ncd /root\nexec env {shlex.join(_ENVIRONMENT)} {call.command_line()}\n"
+
+    def start(connection: ssh.Connection) -> bool:
+        found = detached.sample(connection, PACKSTACK, offset=0)
+        # An earlier try whose answer was lost on the way.
+        if found.run_id == run_id:
+            return True
+        return detached.start(connection, PACKSTACK, script, run_id=run_id, files=files)
+
+    return links[controller].ask(start)
+
+
+@dataclass(slots=True, kw_only=True)
+class Watcher:
+    """Follows a run by its output and the Puppet logs of all nodes.
+
+    Attributes:
+        links: By name, every node that takes part.
+        controller: The node Packstack runs on.
+        view: What the output said so far; give it the expected steps.
+        hung_seconds: Seconds without any growth anywhere after which the run counts as hung.
+        progress: Told of every step.
+        pause: Passes the time, in seconds; true ends the watching.
+        give_up: Called when the watching ends by an error, so that nobody waits for nodes then.
+        lost_before: Sessions that had been lost when the run was started.
+    """
+
+    links: Mapping[str, Link]
+    controller: str
+    view: RunView
+    hung_seconds: float
+    progress: Progress
+    pause: Callable[[float], bool]
+    give_up: Callable[[], None]
+    lost_before: int = 0
+    clock: Callable[[], float] = time.monotonic
+    _parser: Parser = field(default_factory=Parser)
+    _offset: int = 0
+    _output: bytes = b""
+    _logs: dict[LogKey, PuppetLog] = field(default_factory=dict)
+    _boots: dict[str, str] = field(default_factory=dict)
+    _activity: Activity = field(default_factory=lambda: Activity(began=0.0))
+    _began: float = 0.0
+    _event_at: float = 0.0
+
+    def follow(self) -> RunOutcome:
+        """Watch until the run is over.
+
+        Raises:
+            HungError: Nothing moved for too long; the run goes on.
+            OperationError: A node other than the controller was rebooted: Packstack would wait
+                for it for ever.
+            WaitTimeout: A node could not be reached for too long; the run may go on.
+            WaitCancelled: The caller gave up; the run goes on.
+        """
+        self._began = self._event_at = self.clock()
+        self._activity = Activity(began=self._began)
+        with ThreadPoolExecutor(max_workers=len(self.links)) as pool:
+            try:
+                return self._until_over(pool)
+            except BaseException:
+                self.give_up()
+                raise
+
+    def _until_over(self, pool: ThreadPoolExecutor) -> RunOutcome:
+        while True:
+            last = self._look()
+            over = last.state is not RunState.RUNNING and self._offset >= last.size
+            for name, seen in pool.map(self._watch, self.links.values()):
+                self._take(name, seen)
+            if over:
+                return self._outcome(last)
+            self._require_life(last)
+            self._tell_running()
+            if self._offset >= last.size and self.pause(detached.TICK_SECONDS):
+                message = "Following the Packstack run was given up; the run goes on."
+                raise WaitCancelled(message)
+
+    def _look(self) -> RunSample:
+        look = partial(detached.sample, job=PACKSTACK, offset=self._offset)
+        found = self.links[self.controller].ask(look)
+        self._offset += len(found.output)
+        self._output = (self._output + found.output)[-TAIL_BYTES:]
+        self._advance(self._parser.feed(found.output))
+        return found
+
+    def _advance(self, events: tuple[PackstackEvent, ...]) -> None:
+        now = self.clock()
+        for event in events:
+            self.view = self.view.advance(event, now)
+            line = event_line(event, self.view)
+            if line is None:
+                continue
+            failed = isinstance(event, StepDone | Applied) and not event.ok
+            phase = Phase.FAILED if failed else Phase.DONE
+            seconds, self._event_at = now - self._event_at, now
+            told = Event(
+                node=self.controller,
+                stage=line.removesuffix(": failed"),
+                phase=phase,
+                seconds=seconds,
+            )
+            self.progress(told)
+
+    def _watch(self, link: Link) -> tuple[str, NodeSample]:
+        offsets = {
+            key.path: puppet.size for key, puppet in self._logs.items() if key.node == link.node
+        }
+        script = watch_script(offsets, since=MARK)
+
+        def ask(connection: ssh.Connection) -> NodeSample:
+            result = connection.run_script(
+                script, what="look at Puppet's logs", timeout=WATCH_SECONDS
+            )
+            try:
+                return parse_watch(result.stdout)
+            except ValueError as exc:
+                # A log was renamed or removed between two lines of the script.
+                raise ssh.NotReachableError(str(exc)) from exc
+
+        return link.node, link.ask(ask)
+
+    def _take(self, node: str, seen: NodeSample) -> None:
+        known = self._boots.setdefault(node, seen.boot_id)
+        if seen.boot_id != known and node != self.controller:
+            message = f"Node '{node}' was rebooted while Packstack worked on it."
+            raise OperationError(
+                message,
+                details=("Packstack waits for ever for the Puppet run that the reboot ended.",),
+                hint="Run 'labkit deploy --kill', then 'labkit deploy' again.",
+            )
+        now = self.clock()
+        for piece in seen.logs:
+            key = LogKey(node, piece.path, piece.manifest)
+            self._logs[key] = self._logs.get(key, PuppetLog()).feed(piece.content, now)
+
+    def _require_life(self, last: RunSample) -> None:
+        now = self.clock()
+        looks = {OUTPUT: Look(size=last.size, tail=tuple(self._text().splitlines()[-5:]))}
+        for name in self.links:
+            mine = [puppet for key, puppet in self._logs.items() if key.node == name]
+            if mine:
+                newest = max(mine, key=lambda puppet: puppet.changed_at or 0.0)
+                size = sum(puppet.size for puppet in mine)
+                looks[name] = Look(size=size, tail=newest.tail[-5:])
+        self._activity = self._activity.observe(looks, now)
+        verdict = judge(self._activity, now=now, limit=self.hung_seconds)
+        if verdict is None:
+            return
+        message = (
+            f"Packstack seems to hang: no sign of progress for {self.hung_seconds / 60:.0f} min."
+        )
+        raise HungError(
+            message,
+            details=verdict.describe(),
+            hint=(
+                "It was left running: 'labkit deploy' follows it again, 'labkit logs' shows its "
+                "output, 'labkit deploy --kill' ends it."
+            ),
+        )
+
+    def _outcome(self, last: RunSample) -> RunOutcome:
+        self._advance(self._parser.close())
+        texts: dict[str, str] = {}
+        for key, puppet in self._logs.items():
+            done = puppet.close()
+            lines = [f"Error: {error.text}" for error in done.errors]
+            texts[f"{key.node}: {key.manifest}"] = "\n".join([*lines, *done.tail])
+        return RunOutcome(
+            view=self.view,
+            last=last,
+            output=self._text(),
+            puppet=texts,
+            outages=lost_sessions(self.links) - self.lost_before,
+        )
+
+    def _text(self) -> str:
+        return self._output.decode("utf-8", "replace")
+
+    def _tell_running(self) -> None:
+        now = self.clock()
+        line = headline(self.view, started=self._began, now=now)
+        self.progress(Event(node=self.controller, stage=line, phase=Phase.STARTED))
+        for run in self.view.running:
+            for key, puppet in self._logs.items():
+                if key.manifest == run.manifest:
+                    shown = node_line(run, puppet, now=now)
+                    self.progress(Event(node=key.node, stage=shown, phase=Phase.STARTED))
+
+
+def lost_sessions(links: Mapping[str, Link]) -> int:
+    """Return how many sessions with the nodes were lost so far."""
+    return sum(link.outages for link in links.values())
+
+
+def peek(link: Link) -> RunSample:
+    """Look at the run without its output.
+
+    Raises:
+        WaitTimeout: The controller could not be reached.
+    """
+    return link.ask(partial(detached.sample, job=PACKSTACK, offset=2**62))

@@ -1,0 +1,1 @@
+"""What is recorded of a lab, who may change it, and the session a verb holds."""

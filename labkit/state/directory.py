@@ -1,0 +1,231 @@
+"""The lab's directory on disk: state.json, and where everything else of a lab lies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from labkit.errors import HostError, OperationError
+from labkit.host.files import write_atomically
+
+STATE_DIR_VARIABLE = "LABKIT_STATE_DIR"
+
+
+class NodeState(BaseModel):
+    """What neither libvirt nor Vagrant can say about a node.
+
+    Attributes:
+        created: Vagrant finished creating it; False means a half-made domain to be remade.
+        spec: Digest of the hardware it was created with, to notice a changed lab.yaml.
+        seed: Id of the seed its firstboot has to report.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    created: bool = False
+    spec: str = ""
+    seed: str = ""
+
+
+class DeploymentState(BaseModel):
+    """What is known of a lab's deployment.
+
+    Attributes:
+        prepared: Whether its nodes were made ready for Packstack.
+        run_id: Of the last Packstack run that labkit started; empty before the first.
+        nodes: The nodes that run installs.
+        handled: Whether its end was seen and dealt with, however it ended.
+        deployed: The nodes of the last run that ended well; empty before one did.
+        answers: sha256 of the answer file on the controller as the last run left it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prepared: bool = False
+    run_id: str = ""
+    nodes: tuple[str, ...] = ()
+    handled: bool = True
+    deployed: tuple[str, ...] = ()
+    answers: str = ""
+
+
+class LabState(BaseModel):
+    """The content of state.json.
+
+    Attributes:
+        version: Format of this file.
+        lab: The lab's name.
+        lab_id: Every UUID of the lab is derived from it.
+        box: Name of the box the nodes are created from, when it is not lab.yaml's.
+        nodes: Per node name; also names that lab.yaml no longer has, until destroyed.
+        networks: Names, as in lab.yaml, of the networks the lab has claimed.
+        volumes: Names in the storage pool the lab has claimed, written before they are made.
+        deployment: What is known of its deployment.
+        expires: When `sweep` may remove the lab; None for never.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    lab: str
+    lab_id: UUID
+    box: str = ""
+    nodes: Mapping[str, NodeState] = {}
+    networks: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    deployment: DeploymentState = DeploymentState()
+    expires: AwareDatetime | None = None
+
+    @property
+    def stage(self) -> str:
+        """Return how far the lab has come: created, prepared, deploying or deployed; or ""."""
+        known = self.deployment
+        if not known.handled:
+            return "deploying"
+        if known.deployed:
+            return "deployed"
+        return "prepared" if known.prepared else "created" if self.nodes else ""
+
+    def with_node(self, name: str, node: NodeState) -> LabState:
+        """Return a copy in which one node's state is replaced."""
+        return self.model_copy(update={"nodes": {**self.nodes, name: node}})
+
+
+@dataclass(frozen=True, slots=True)
+class LabDirectory:
+    """Paths of one lab; `path` is `.labkit/<lab>` beside its lab.yaml."""
+
+    path: Path
+
+    @property
+    def state_file(self) -> Path:
+        """Return where state.json lies."""
+        return self.path / "state.json"
+
+    @property
+    def vagrant(self) -> Path:
+        """Return the directory with the Vagrantfile; Vagrant keeps its own data there too."""
+        return self.path / "vagrant"
+
+    @property
+    def gate(self) -> Path:
+        """Return the file whose appearance lets a waiting Vagrant go on."""
+        return self.vagrant / "gate"
+
+    @property
+    def rendered(self) -> Path:
+        """Return the directory with every rendered file, for reading; safe to delete."""
+        return self.path / "rendered"
+
+    @property
+    def seeds(self) -> Path:
+        """Return the directory with the seed ISO of each node."""
+        return self.path / "seeds"
+
+    @property
+    def keys(self) -> Path:
+        """Return the directory with the lab's SSH keys."""
+        return self.path / "keys"
+
+    @property
+    def packstack(self) -> Path:
+        """Return the directory with the answer file and credentials brought home."""
+        return self.path / "packstack"
+
+    @property
+    def logs(self) -> Path:
+        """Return the directory with labkit's, Vagrant's and the nodes' logs."""
+        return self.path / "logs"
+
+    @property
+    def snapshots(self) -> Path:
+        """Return the directory with a directory per snapshot, and the note of one under way."""
+        return self.path / "snapshots"
+
+    def console_log(self, node: str) -> Path:
+        """Return the file a node's serial console is written to."""
+        return self.logs / f"{node}.console.log"
+
+    def firstboot_log(self, node: str) -> Path:
+        """Return the file labkit-firstboot's virtio port is written to."""
+        return self.logs / f"{node}.firstboot.log"
+
+    def create(self) -> None:
+        """Make the directories; keys are for the owner alone.
+
+        Raises:
+            HostError: The file system refuses.
+        """
+        try:
+            for directory in (self.vagrant, self.rendered, self.seeds, self.logs):
+                directory.mkdir(parents=True, exist_ok=True)
+            for private in (self.keys, self.packstack):
+                private.mkdir(mode=0o700, exist_ok=True)
+            ignore = self.path.parent / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+        except OSError as exc:
+            raise unwritable(self.path, exc) from exc
+
+    def load(self, lab: str) -> LabState:
+        """Return the recorded state, or a fresh one when nothing is recorded yet.
+
+        A fresh state's lab id comes from the directory's path, so a lab whose state.json was
+        lost still recognises its own domains and networks.
+
+        Raises:
+            OperationError: state.json is damaged or of another format.
+        """
+        try:
+            text = self.state_file.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return LabState(lab=lab, lab_id=path_lab_id(self.path))
+        try:
+            return LabState.model_validate_json(text)
+        except ValidationError as exc:
+            msg = f"The lab's state file '{self.state_file}' cannot be read."
+            raise OperationError(
+                msg,
+                details=tuple(f"{e['loc']}: {e['msg']}" for e in exc.errors()),
+                hint=(
+                    f"Remove '{self.state_file}'; labkit finds the lab's machines again by "
+                    "their UUIDs."
+                ),
+            ) from exc
+
+    def save(self, state: LabState) -> None:
+        """Write state.json so that a crash leaves either the old or the new one."""
+        write_atomically(self.state_file, state.model_dump_json(indent=2) + "\n")
+
+    def remove(self) -> None:
+        """Delete the lab's directory, and `.labkit` with it when no other lab is in there."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        parent = self.path.parent
+        if parent.name == ".labkit" and {p.name for p in parent.iterdir()} <= {".gitignore"}:
+            shutil.rmtree(parent, ignore_errors=True)
+
+
+def lab_directory(lab_file: Path, lab: str, environment: Mapping[str, str]) -> LabDirectory:
+    """Return where a lab's state belongs: beside its lab.yaml, or below LABKIT_STATE_DIR."""
+    override = environment.get(STATE_DIR_VARIABLE)
+    parent = Path(override) if override else lab_file.resolve().parent / ".labkit"
+    return LabDirectory(parent.absolute() / lab)
+
+
+def path_lab_id(directory: Path) -> UUID:
+    """Return the id a lab has by the place of its directory."""
+    return uuid5(NAMESPACE_URL, f"labkit:{directory}")
+
+
+def unwritable(path: Path, cause: OSError) -> HostError:
+    """Return the error of a lab directory that cannot be made."""
+    return HostError(
+        f"The lab's directory '{path}' cannot be created: {cause.strerror}.",
+        hint=f"Make its parent writable, or set {STATE_DIR_VARIABLE} to another place.",
+    )

@@ -1,0 +1,1 @@
+"""Expected versus seen on a deployed lab."""

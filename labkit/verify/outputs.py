@@ -1,0 +1,119 @@
+"""The command outputs that checks judge: which file each goes into, and on which nodes."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from labkit.lab import deployment
+
+if TYPE_CHECKING:
+    from labkit.lab.topology import ResolvedLab, ResolvedNode
+
+SCRIPTS = "/etc/sysconfig/network-scripts"
+LBAAS_UNIT = "neutron-lbaasv2-agent"
+KEYSTONERC = "/root/keystonerc_admin"
+HTTP_SECONDS = 20
+# systemctl says with 3 that a unit is not active, and with 4 that there is none: an answer, too.
+STATUS_ANSWERS = frozenset({0, 3, 4})
+
+
+class Kind(StrEnum):
+    """An output; the value is its file's name where that is the same in every lab."""
+
+    IP_ADDR = "ip-addr.txt"
+    OVS = "ovs-vsctl-show.txt"
+    IFCFG_BRIDGE = "ifcfg-BRIDGE"
+    IFCFG_NIC = "ifcfg-NIC"
+    LBAAS_UNIT = f"systemctl-{LBAAS_UNIT}.txt"
+    COMPUTE_SERVICES = "openstack-compute-service-list.json"
+    HYPERVISORS = "openstack-hypervisor-list.json"
+    AGENTS = "openstack-network-agent-list.json"
+    TOKEN = "openstack-token.json"  # noqa: S105 -- a file's name; it never holds the token
+    CELL_HOSTS = "nova-cell-hosts.txt"
+    KEYSTONE_HTTP = "keystone-http.txt"
+    DASHBOARD_HTTP = "dashboard-http.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What a command printed.
+
+    Attributes:
+        text: Its standard output.
+        returncode: Its exit code.
+        stderr: Its standard error.
+    """
+
+    text: str
+    returncode: int = 0
+    stderr: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command whose output is judged.
+
+    Attributes:
+        kind: Which output it is.
+        file: The file it is kept in.
+        shell: The command, for root's bash.
+    """
+
+    kind: Kind
+    file: str
+    shell: str
+
+
+def file_name(kind: Kind, lab: ResolvedLab) -> str:
+    """Return the name of an output's file in a lab."""
+    if kind is Kind.IFCFG_BRIDGE:
+        return f"ifcfg-{lab.deployment.external_bridge}"
+    if kind is Kind.IFCFG_NIC:
+        return f"ifcfg-{lab.deployment.external_nic}"
+    return kind.value
+
+
+def answers(kind: Kind) -> frozenset[int]:
+    """Return the exit codes with which the output is an answer and no failure."""
+    return STATUS_ANSWERS if kind is Kind.LBAAS_UNIT else frozenset({0})
+
+
+def commands(lab: ResolvedLab, node: ResolvedNode) -> tuple[Command, ...]:
+    """Return the commands of a node, none for a node that nothing is installed on."""
+    if node not in deployment.deployed_nodes(lab):
+        return ()
+    texts = {Kind.IP_ADDR: "ip addr", Kind.OVS: "ovs-vsctl show"}
+    if node in deployment.network_nodes(lab):
+        texts |= _network_commands(lab)
+    if node == deployment.controller(lab):
+        texts |= _controller_commands(str(deployment.management_address(node)))
+    return tuple(
+        Command(kind=kind, file=file_name(kind, lab), shell=text) for kind, text in texts.items()
+    )
+
+
+def _network_commands(lab: ResolvedLab) -> dict[Kind, str]:
+    texts: dict[Kind, str] = {}
+    if deployment.attaches_external_nic(lab):
+        for kind in (Kind.IFCFG_BRIDGE, Kind.IFCFG_NIC):
+            texts[kind] = f"cat {shlex.quote(f'{SCRIPTS}/{file_name(kind, lab)}')}"
+    if lab.deployment.lbaas:
+        texts[Kind.LBAAS_UNIT] = f"systemctl status --no-pager --lines=0 {LBAAS_UNIT}.service"
+    return texts
+
+
+def _controller_commands(address: str) -> dict[Kind, str]:
+    client = f". {KEYSTONERC} && openstack"
+    curl = f"curl -sS -o /dev/null -w '%{{http_code}}' --max-time {HTTP_SECONDS}"
+    return {
+        Kind.COMPUTE_SERVICES: f"{client} compute service list -f json",
+        Kind.HYPERVISORS: f"{client} hypervisor list -f json",
+        Kind.AGENTS: f"{client} network agent list -f json",
+        Kind.TOKEN: f"{client} token issue -c expires -c user_id -f json",
+        Kind.CELL_HOSTS: "su -s /bin/sh nova -c 'nova-manage cell_v2 list_hosts'",
+        Kind.KEYSTONE_HTTP: f"{curl} http://{address}:5000/v3/",
+        Kind.DASHBOARD_HTTP: f"{curl} -L http://{address}/dashboard/",
+    }

@@ -1,0 +1,230 @@
+"""Whether a deployed lab is what it should be: outputs collected over SSH, judged by the checks."""
+
+from __future__ import annotations
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from labkit.errors import LabkitError, OperationError, UsageError
+from labkit.lab import deployment
+from labkit.state.progress import stage
+from labkit.verify.check import Result, Verdict, not_judged, printable, run
+from labkit.verify.checks import all_checks
+from labkit.verify.collect import COMMAND_SECONDS, script, unpack
+from labkit.verify.outputs import Output, commands
+from labkit.verify.report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from labkit.host import ssh
+    from labkit.lab.topology import ResolvedLab, ResolvedNode
+    from labkit.state.progress import Progress
+    from labkit.state.session import Session
+
+REACHABLE = "reachable"
+REACHABLE_SUMMARY = "The node takes an SSH session and its commands can be run."
+# Beside a file: how its command ended, when that was not with 0.
+ERROR_SUFFIX = ".error"
+MOST_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What was collected of a lab.
+
+    Attributes:
+        outputs: Per node that answered, its outputs by file name.
+        unreachable: Per node that did not, the reason.
+    """
+
+    outputs: Mapping[str, Mapping[str, Output]]
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+
+
+def judge(
+    lab: ResolvedLab,
+    outputs: Mapping[str, Mapping[str, Output]],
+    *,
+    unreachable: Mapping[str, str] | None = None,
+) -> Report:
+    """Judge outputs; which checks apply follows from the lab.
+
+    Args:
+        lab: The lab they come from.
+        outputs: Per node, what its commands printed by file name. A missing file leaves its
+            checks not judged.
+        unreachable: Per node that could not be asked, why; for outputs just collected. Every
+            node then has a check more, which says whether it could be reached.
+    """
+    results: list[Result] = []
+    for node in deployment.deployed_nodes(lab):
+        reason = (unreachable or {}).get(node.name)
+        if unreachable is not None:
+            results.append(_reached(node, reason))
+        for check in all_checks():
+            if node not in check.nodes(lab):
+                continue
+            if reason is None:
+                results.append(run(check, lab, node, outputs.get(node.name, {})))
+            else:
+                results.append(not_judged(check, node, "the node could not be reached"))
+    return Report(lab=lab.name, results=tuple(results))
+
+
+def _reached(node: ResolvedNode, reason: str | None) -> Result:
+    return Result(
+        node=node.name,
+        check=REACHABLE,
+        summary=REACHABLE_SUMMARY,
+        verdict=Verdict.OK if reason is None else Verdict.FAILED,
+        expected="an SSH session",
+        seen="an SSH session" if reason is None else printable(reason),
+    )
+
+
+def verify(session: Session) -> Report:
+    """Collect the outputs of every node, side by side, and judge them.
+
+    Raises:
+        OperationError: The lab was never brought up.
+    """
+    collected = collect(
+        session.lab, session.endpoint, connect=session.tools.ssh, progress=session.progress
+    )
+    return judge_collected(session.lab, collected)
+
+
+def judge_collected(lab: ResolvedLab, collected: Collected) -> Report:
+    """Judge what `collect` returned."""
+    return judge(lab, collected.outputs, unreachable=collected.unreachable)
+
+
+def collect(
+    lab: ResolvedLab,
+    endpoint: Callable[[ResolvedNode], ssh.Endpoint],
+    *,
+    connect: Callable[[ssh.Endpoint], ssh.Connection],
+    progress: Progress,
+) -> Collected:
+    """Run every node's commands, one SSH command per node, all nodes side by side.
+
+    Args:
+        lab: The lab.
+        endpoint: How to reach a node.
+        connect: Opens an SSH session.
+        progress: Told of every node.
+
+    Raises:
+        LabkitError: What `endpoint` raises.
+    """
+    nodes = deployment.deployed_nodes(lab)
+    ends = [endpoint(node) for node in nodes]
+    with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+        answers = list(
+            pool.map(
+                lambda node, end: _ask(lab, node, end, connect=connect, progress=progress),
+                nodes,
+                ends,
+            )
+        )
+    pairs = list(zip((node.name for node in nodes), answers, strict=True))
+    return Collected(
+        outputs={name: answer for name, answer in pairs if not isinstance(answer, str)},
+        unreachable={name: answer for name, answer in pairs if isinstance(answer, str)},
+    )
+
+
+def _ask(
+    lab: ResolvedLab,
+    node: ResolvedNode,
+    end: ssh.Endpoint,
+    *,
+    connect: Callable[[ssh.Endpoint], ssh.Connection],
+    progress: Progress,
+) -> Mapping[str, Output] | str:
+    """Return a node's outputs, or why there are none."""
+    try:
+        with stage(progress, node.name, "asking"), connect(end) as connection:
+            result = connection.run_script(
+                script(lab, node), what="collect outputs", timeout=COMMAND_SECONDS * 2
+            )
+            return _unpacked(node, result)
+    except LabkitError as exc:
+        return "; ".join((exc.message, *exc.details))
+
+
+def _unpacked(node: ResolvedNode, result: ssh.ScriptResult) -> Mapping[str, Output]:
+    try:
+        return unpack(result.stdout)
+    except ValueError as exc:
+        message = f"The outputs of '{node.name}' cannot be read: {exc}."
+        told = result.stderr.splitlines()[-3:]
+        raise OperationError(message, details=(f"exit {result.returncode}", *told)) from exc
+
+
+def from_directory(lab: ResolvedLab, path: Path) -> Report:
+    """Judge outputs kept in files, `PATH/NODE/FILE`; neither libvirt nor a node is asked.
+
+    Raises:
+        UsageError: The directory cannot be read, or has no directory of any node.
+    """
+    nodes = deployment.deployed_nodes(lab)
+    if not any((path / node.name).is_dir() for node in nodes):
+        names = ", ".join(f"'{node.name}'" for node in nodes)
+        message = f"A directory of {names} was expected in '{path}', and none is there."
+        raise UsageError(message, hint="Give the directory that holds one directory per node.")
+    return judge(lab, {node.name: _read(lab, node, path / node.name) for node in nodes})
+
+
+def _read(lab: ResolvedLab, node: ResolvedNode, directory: Path) -> dict[str, Output]:
+    found: dict[str, Output] = {}
+    for command in commands(lab, node):
+        text = _text(directory / command.file)
+        if text is None:
+            continue
+        error = _text(directory / f"{command.file}{ERROR_SUFFIX}") or ""
+        first, _, rest = error.partition("\n")
+        code = re.fullmatch(r"exit (\d{1,3})", first)
+        found[command.file] = Output(
+            text=text, returncode=int(code[1]) if code else 0, stderr=rest if code else error
+        )
+    return found
+
+
+def _text(file: Path) -> str | None:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MOST_BYTES).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        message = f"The file '{file}' cannot be read: {exc.strerror}."
+        raise UsageError(message) from exc
+
+
+def save(outputs: Mapping[str, Mapping[str, Output]], directory: Path) -> None:
+    """Keep outputs in files, for `from_directory` and for people.
+
+    Files are for their owner alone: they show the lab's inside, though no password.
+    """
+    for node, files in outputs.items():
+        target = directory / node
+        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, output in files.items():
+            _write(target / name, output.text)
+            if output.returncode or output.stderr:
+                text = f"exit {output.returncode}\n{output.stderr}"
+                _write(target / f"{name}{ERROR_SUFFIX}", text)
+            else:
+                (target / f"{name}{ERROR_SUFFIX}").unlink(missing_ok=True)
+
+
+def _write(file: Path, text: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+        stream.write(text)

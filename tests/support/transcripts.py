@@ -1,0 +1,162 @@
+"""Outputs of deployed labs: the walk-through's own, and ones made for any lab in both styles of OVS."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING
+
+from labkit.lab import deployment
+from labkit.verify.checks import ifcfg
+from labkit.verify.checks.tunnels import port_name
+from labkit.verify.outputs import Kind, Output, file_name
+from tests.support.examples import ROOT
+
+if TYPE_CHECKING:
+    from labkit.lab.topology import ResolvedLab, ResolvedNode
+
+DOCUMENT = ROOT / "tests" / "data" / "document" / "verify"
+Outputs = dict[str, dict[str, Output]]
+
+
+@cache
+def _document() -> dict[tuple[str, str], str]:
+    return {
+        (path.parent.name, path.name): path.read_text(encoding="utf-8")
+        for path in sorted(DOCUMENT.glob("*/*"))
+    }
+
+
+def document() -> Outputs:
+    """Return the outputs that the walk-through shows."""
+    found: Outputs = {}
+    for (node, file), text in _document().items():
+        found.setdefault(node, {})[file] = Output(text=text)
+    return found
+
+
+def whole(lab: ResolvedLab) -> Outputs:
+    """Return the walk-through's outputs, and OpenStack's answers beside them."""
+    found = document()
+    found["controller"] |= openstack(lab)
+    return found
+
+
+def made(lab: ResolvedLab, *, quoted: bool = False) -> Outputs:
+    """Return the outputs of a lab as it should be.
+
+    Args:
+        lab: The lab.
+        quoted: Names in quotes, as Open vSwitch 2.9 prints those with a digit.
+    """
+    found: Outputs = {}
+    for node in deployment.deployed_nodes(lab):
+        files = {
+            Kind.IP_ADDR: _ip_addr(lab, node),
+            Kind.OVS: _ovs(lab, node, quote='"' if quoted else ""),
+        }
+        if node in deployment.network_nodes(lab):
+            asked = lab.deployment
+            nic = next(nic for nic in node.nics if nic.name == asked.external_nic)
+            if deployment.attaches_external_nic(lab):
+                files[Kind.IFCFG_NIC] = _ifcfg(ifcfg.port_keys(asked))
+                files[Kind.IFCFG_BRIDGE] = _ifcfg(ifcfg.bridge_keys(asked, nic))
+            if asked.lbaas:
+                files[Kind.LBAAS_UNIT] = (
+                    "* neutron-lbaasv2-agent.service - Agent\n"
+                    "     Loaded: loaded (/usr/lib/systemd/system/x; enabled)\n"
+                    "     Active: active (running) since Tue 2018-07-03 02:33:00 EDT; 2h ago\n"
+                )
+        found[node.name] = {
+            file_name(kind, lab): Output(text=text) for kind, text in files.items()
+        }
+    found[deployment.controller(lab).name] |= openstack(lab)
+    return found
+
+
+def openstack(lab: ResolvedLab) -> dict[str, Output]:
+    """Return what OpenStack's clients print on the controller of a lab as it should be."""
+    head = deployment.controller(lab).fqdn
+    computes = [node.fqdn for node in deployment.compute_nodes(lab)]
+    services = [(name, head) for name in ("nova-conductor", "nova-scheduler", "nova-consoleauth")]
+    services += [("nova-compute", host) for host in computes]
+    agents = [("Open vSwitch agent", node.fqdn) for node in deployment.tunnel_nodes(lab)]
+    kinds = ["DHCP agent", "L3 agent", "Metadata agent", "Metering agent"]
+    kinds += ["Loadbalancerv2 agent"] if lab.deployment.lbaas else []
+    agents += [(kind, n.fqdn) for n in deployment.network_nodes(lab) for kind in kinds]
+    rule = "+-----------+------+--------------------------+"
+    cells = "\n".join(f"|   cell1   | 9c2d | {host} |" for host in computes)
+    texts = {
+        Kind.COMPUTE_SERVICES: json.dumps(
+            [
+                {"ID": i, "Binary": name, "Host": host, "Status": "enabled", "State": "up"}
+                for i, (name, host) in enumerate(services)
+            ]
+        ),
+        Kind.HYPERVISORS: json.dumps(
+            [{"ID": 1, "Hypervisor Hostname": host, "State": "up"} for host in computes]
+        ),
+        Kind.AGENTS: json.dumps(
+            [
+                {"Agent Type": kind, "Host": host, "Alive": (True, ":-)")[i % 2], "State": True}
+                for i, (kind, host) in enumerate(agents)
+            ]
+        ),
+        Kind.TOKEN: '{"expires": "2018-07-03T07:33:00+0000", "user_id": "3f1c"}\n',
+        Kind.CELL_HOSTS: f"{rule}\n| Cell Name | Cell UUID | Hostname |\n{rule}\n{cells}\n{rule}\n",
+        Kind.KEYSTONE_HTTP: "200",
+        Kind.DASHBOARD_HTTP: "200",
+    }
+    return {file_name(kind, lab): Output(text=text) for kind, text in texts.items()}
+
+
+def _ifcfg(keys: dict[str, str]) -> str:
+    return "".join(f'{key}="{value}"\n' for key, value in keys.items())
+
+
+def _ip_addr(lab: ResolvedLab, node: ResolvedNode) -> str:
+    asked = lab.deployment
+    moved = deployment.attaches_external_nic(lab) and node in deployment.network_nodes(lab)
+    devices = []
+    for nic in node.nics:
+        outside = moved and nic.name == asked.external_nic
+        devices.append((nic.name, nic.mac, "" if outside else str(nic.address)))
+        if outside:
+            devices.append((asked.external_bridge, nic.mac, str(nic.address)))
+    if len(deployment.tunnel_nodes(lab)) > 1 and node in deployment.tunnel_nodes(lab):
+        devices.append(("vxlan_sys_4789", "b6:26:b9:70:3b:8a", ""))
+    lines = []
+    for number, (name, mac, address) in enumerate(devices, start=2):
+        lines.append(f"{number}: {name}: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 state UP")
+        lines.append(f"    link/ether {mac} brd ff:ff:ff:ff:ff:ff")
+        lines += [f"    inet {address} brd 172.16.208.255 scope global {name}"] if address else []
+    return "\n".join(lines) + "\n"
+
+
+def _ovs(lab: ResolvedLab, node: ResolvedNode, *, quote: str) -> str:
+    external = lab.deployment.external_bridge
+    bridges: dict[str, list[tuple[str, str, str]]] = {}
+    ends = deployment.tunnel_nodes(lab)
+    if node in ends:
+        bridges["br-int"] = [("patch-tun", "patch", "{peer=patch-int}")]
+        bridges["br-tun"] = [("patch-int", "patch", "{peer=patch-tun}")]
+    for peer in ends if node in ends else ():
+        if peer is not node:
+            remote = deployment.tunnel_address(lab, peer)
+            local = deployment.tunnel_address(lab, node)
+            options = f'{{df_default="true", in_key=flow, local_ip="{local}", out_key=flow, remote_ip="{remote}"}}'
+            bridges["br-tun"].append((port_name(remote), "vxlan", options))
+    if node in deployment.network_nodes(lab):
+        bridges["br-int"].append((f"int-{external}", "patch", f"{{peer=phy-{external}}}"))
+        bridges[external] = [(f"phy-{external}", "patch", f"{{peer=int-{external}}}")]
+        if deployment.attaches_external_nic(lab):
+            bridges[external].append((lab.deployment.external_nic, "", ""))
+    lines = ["8690bb97-ba2f-4b7b-8087-8d3484ba2d64"]
+    for bridge, ports in bridges.items():
+        lines += [f"    Bridge {bridge}", "        fail_mode: secure"]
+        for name, kind, options in [*ports, (bridge, "internal", "")]:
+            shown = f"{quote}{name}{quote}"
+            lines += [f"        Port {shown}", f"            Interface {shown}"]
+            lines += [f"                type: {kind}"] if kind else []
+            lines += [f"                options: {options}"] if options else []
+    return "\n".join([*lines, '    ovs_version: "3.1.0"']) + "\n"

@@ -1,0 +1,110 @@
+"""The domain that installs; tests/integration/test_kickstart.py has libvirt's own opinion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from labkit.boxes.anaconda.domain import LOG_PORT, InstallDomain, install_domain_xml
+from labkit.boxes.kickstart import RESULT_PORT, kernel_line
+from labkit.host.libvirt.xml import DomainState, parse_domain
+
+if TYPE_CHECKING:
+    from tests.support.golden import Golden
+
+WORK = Path("/var/lib/labkit/build")
+DOMAIN = InstallDomain(
+    name="labkit-build-centos7-1a2b3c4d",
+    uuid=UUID("11111111-2222-3333-4444-555555555555"),
+    domain_type="kvm",
+    cpus=2,
+    memory_mib=2048,
+    disk=WORK / "disk.qcow2",
+    iso=Path("/isos/CentOS-7-x86_64-Minimal-1804.iso"),
+    kickstart_iso=WORK / "kickstart.iso",
+    kernel=WORK / "vmlinuz",
+    initrd=WORK / "initrd.img",
+    cmdline=kernel_line(stage2_label="CentOS 7 x86_64", kickstart_label="LABKIT_KS"),
+    serial_log=WORK / "serial.log",
+    anaconda_log=WORK / "anaconda.log",
+    result_log=WORK / "result.log",
+    description="labkit build of 'centos7' & nothing else",
+)
+
+
+def root_of(domain: InstallDomain) -> ET.Element:
+    return ET.fromstring(install_domain_xml(domain))  # noqa: S314 -- our own text
+
+
+def test_xml_of_an_installing_domain_is_the_reviewed_text(golden: Golden) -> None:
+    emulated = replace(DOMAIN, domain_type="qemu", description="")
+    texts = {"kvm.xml": install_domain_xml(DOMAIN), "qemu.xml": install_domain_xml(emulated)}
+    golden.check("install-domain", texts)
+
+
+def test_xml_is_read_back_as_it_was_meant() -> None:
+    info = parse_domain(
+        install_domain_xml(DOMAIN),
+        state=DomainState.SHUTOFF,
+        has_managed_save=False,
+        snapshots=0,
+        bridges={},
+    )
+    assert (info.name, info.uuid) == (DOMAIN.name, DOMAIN.uuid)
+    assert (info.vcpus, info.memory_mib, info.domain_type) == (2, 2048, "kvm")
+    assert info.description == DOMAIN.description
+    assert info.nics == ()
+    assert [(disk.target, disk.device, disk.path) for disk in info.disks] == [
+        ("vda", "disk", DOMAIN.disk),
+        ("sda", "cdrom", DOMAIN.iso),
+        ("sdb", "cdrom", DOMAIN.kickstart_iso),
+    ]
+    assert [(port.name, port.path) for port in info.channels] == [
+        (LOG_PORT, DOMAIN.anaconda_log),
+        (RESULT_PORT, DOMAIN.result_log),
+    ]
+    assert info.serial_path == DOMAIN.serial_log
+
+
+def test_xml_never_starts_a_second_installation() -> None:
+    root = root_of(DOMAIN)
+    assert [root.findtext(event) for event in ("on_poweroff", "on_reboot", "on_crash")] == [
+        "destroy"
+    ] * 3
+    # Only a direct kernel boot: with a boot device as well, the empty disk might be tried.
+    assert root.find("os/boot") is None
+
+
+def test_xml_installation_media_are_never_written_to() -> None:
+    cdroms = root_of(DOMAIN).findall("devices/disk[@device='cdrom']")
+    assert [cdrom.find("readonly") is not None for cdrom in cdroms] == [True, True]
+
+
+def test_xml_has_nothing_a_guest_could_reach_the_network_or_a_screen_by() -> None:
+    devices = root_of(DOMAIN).find("devices")
+    assert devices is not None
+    found = {device.tag for device in devices}
+    assert found == {"disk", "serial", "channel", "rng", "video", "memballoon"}
+    assert [model.get("type") for model in devices.findall("video/model")] == ["none"]
+
+
+def test_xml_emulated_domain_takes_no_processor_of_the_host() -> None:
+    assert root_of(DOMAIN).find("cpu[@mode='host-passthrough']") is not None
+    assert root_of(replace(DOMAIN, domain_type="qemu")).find("cpu") is None
+
+
+@pytest.mark.parametrize("text", ["a & b", "<x/>", "'\"", "ü 網", r"a\x20b", "a  b"])
+def test_xml_hostile_paths_and_command_lines_are_read_back_unchanged(text: str) -> None:
+    path = Path("/w") / text.replace("/", "_")
+    root = root_of(replace(DOMAIN, kernel=path, disk=path, result_log=path, cmdline=text))
+    source = root.find("devices/disk[@device='disk']/source")
+    channel = root.find(f"devices/channel/target[@name='{RESULT_PORT}']/../source")
+    assert source is not None
+    assert channel is not None
+    assert [source.get("file"), channel.get("path"), root.findtext("os/kernel")] == [str(path)] * 3
+    assert root.findtext("os/cmdline") == text

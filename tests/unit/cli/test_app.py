@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit.cli.app import main
+from labkit.errors import UsageError
+from labkit.host.process import environment
+from labkit.host.process import run as process_run
+from labkit.lifecycle.bringup import boot_budget
+from tests.support.examples import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VERBS = (
+    "up", "status", "verify", "ssh", "console", "halt", "destroy", "sweep", "box", "render", "graph", "validate", "schema",
+    "sandbox", "rehearsal", "doctor", "scenarios", "deploy", "add-compute", "logs",
+    "snapshot", "snapshots", "restore",
+)  # fmt: skip
+HOSTILE = """\
+name: UPPER
+box: rehearsal
+colour: blue
+dns: {servers: [nowhere], domain: demo.test}
+networks:
+  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.1.1}
+nodes:
+  one:
+    roles: [controller]
+    cpus: many
+    memory: 512
+    nics:
+      enp0s3: {network: lan, address: 10.0.0.3}
+  $(reboot):
+    roles: [compute]
+    cpus: 1
+    memory: 512 MiB
+    nics:
+      eth0: {network: lan, address: 10.0.0.4}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Run the command line in this process, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LABKIT_LAB", "LABKIT_STATE_DIR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    terminate = signal.getsignal(signal.SIGTERM)
+    logger = logging.getLogger("labkit")
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["labkit", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        seen = capfd.readouterr()
+        code = ended.value.code
+        return Ended(code=code if isinstance(code, int) else 0, out=seen.out, err=seen.err)
+
+    yield run
+    signal.signal(signal.SIGTERM, terminate)
+    for handler in logger.handlers[:]:
+        if isinstance(handler, logging.FileHandler):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+@pytest.fixture
+def document(run: Run) -> Path:  # noqa: ARG001 -- it has to change the directory first
+    shutil.copy(ROOT / "lab.yaml", "lab.yaml")
+    return Path("lab.yaml")
+
+
+def test_help_lists_every_verb(run: Run) -> None:
+    ended = run("--help")
+    assert ended.code == 0
+    assert set(VERBS) <= set(re.findall(r"[\w-]+", ended.out))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_is_printed(run: Run, verb: str) -> None:
+    ended = run(verb, "-h")
+    assert ended.code == 0
+    assert "Usage: " in ended.out
+
+
+def test_version_is_printed(run: Run) -> None:
+    ended = run("--version")
+    assert (ended.code, ended.err) == (0, "")
+    assert re.fullmatch(r"labkit \d+\.\d+\.\d+\n", ended.out)
+
+
+@pytest.mark.parametrize("arguments", [["dance"], ["up", "--no-such-option"], ["ssh"]])
+def test_wrong_command_line_exits_with_2(run: Run, arguments: list[str]) -> None:
+    ended = run(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err
+
+
+def test_missing_lab_file_exits_with_2_and_names_it(run: Run) -> None:
+    ended = run("validate")
+    assert (ended.code, ended.out) == (2, "")
+    assert "lab.yaml" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_hostile_lab_file_is_reported_whole_with_lines_and_columns(run: Run) -> None:
+    Path("lab.yaml").write_text(HOSTILE)
+    ended = run("validate")
+    places = re.findall(r"^ *lab\.yaml:(\d+):\d+: ", ended.err, re.MULTILINE)
+    assert ended.code == 2
+    assert {1, 3, 4, 6, 10, 11, 14, 19} <= {int(line) for line in places}, ended.err
+    assert ended.err.startswith("error: ")
+    assert "hint: " in ended.err
+
+
+@pytest.mark.parametrize(
+    "verb", [["up"], ["status"], ["halt"], ["destroy"], ["render", "out"], ["graph"]]
+)
+def test_broken_lab_file_stops_every_verb_before_it_does_anything(
+    run: Run, verb: list[str]
+) -> None:
+    Path("lab.yaml").write_text(HOSTILE)
+    assert run(*verb).code == 2
+    assert [path.name for path in Path().iterdir()] == ["lab.yaml"]
+
+
+@pytest.mark.usefixtures("document")
+def test_valid_lab_file_is_said_to_be_valid(run: Run) -> None:
+    ended = run("validate")
+    assert (ended.code, ended.out) == (0, "")
+    assert "lab 'packstack' with 2 nodes" in ended.err
+
+
+@pytest.mark.parametrize("verb", ["ssh", "console"])
+@pytest.mark.usefixtures("document")
+def test_unknown_node_exits_with_2_and_names_the_known_ones(run: Run, verb: str) -> None:
+    ended = run(verb, "nobody")
+    assert ended.code == 2
+    assert "no node 'nobody'; it has 'controller', 'compute'" in ended.err
+
+
+@pytest.mark.parametrize("verb", ["ssh", "console"])
+@pytest.mark.usefixtures("document")
+def test_node_that_was_never_made_exits_with_4_and_a_hint(run: Run, verb: str) -> None:
+    ended = run(verb, "controller")
+    assert (ended.code, ended.out) == (4, "")
+    assert "hint: Run 'labkit up' first." in ended.err
+
+
+@pytest.mark.parametrize("separator", [[], ["--"]])
+@pytest.mark.usefixtures("document")
+def test_options_after_the_node_belong_to_the_remote_command(
+    run: Run, separator: list[str]
+) -> None:
+    ended = run("ssh", "controller", *separator, "ls", "-l", "--help", "--lab", "x")
+    # It got as far as looking for the node's key: neither help nor another lab file was taken.
+    assert (ended.code, ended.out) == (4, "")
+    assert "has no SSH host key yet" in ended.err
+
+
+@pytest.mark.usefixtures("document")
+def test_state_directory_that_cannot_be_made_exits_with_3(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("occupied").write_text("a file")
+    monkeypatch.setenv("LABKIT_STATE_DIR", "occupied")
+    for verb in ("up", "halt", "destroy"):
+        ended = run(verb)
+        assert ended.code == 3
+        assert "LABKIT_STATE_DIR" in ended.err
+        assert "Traceback" not in ended.err
+
+
+@pytest.mark.usefixtures("document")
+def test_unknown_box_exits_with_2_and_leaves_no_machine_behind(run: Run) -> None:
+    ended = run("up", "--box", "no-such-box")
+    assert ended.code == 2
+    assert "'no-such-box'" in ended.err
+
+
+@pytest.mark.usefixtures("document")
+def test_render_writes_into_the_directory_and_says_how_much(run: Run) -> None:
+    ended = run("render", "out", "--box", "rehearsal")
+    assert (ended.code, ended.out) == (0, "")
+    assert Path("out/Vagrantfile").is_file()
+    assert not Path(".labkit").exists()
+    again = run("render", "out", "--box", "rehearsal")
+    assert again.code == 2
+    assert "'out' is not empty" in again.err
+
+
+@pytest.mark.usefixtures("document")
+def test_render_writes_the_answer_file_without_secrets_and_the_command(run: Run) -> None:
+    assert run("render", "out").code == 0
+    command = Path("out/packstack-command.txt").read_text(encoding="utf-8")
+    assert command == "packstack --answer-file=/var/lib/labkit/answers.cfg\n"
+    text = Path("out/answers.cfg").read_text(encoding="utf-8")
+    assert "CONFIG_NEUTRON_OVS_TUNNEL_IF=enp0s8\n" in text
+    passwords = re.findall(r"^CONFIG_\w+_PW=(.*)$", text, re.MULTILINE)
+    assert len(passwords) > 30
+    assert set(passwords) == {"********"}
+
+
+def test_scenarios_as_json_names_form_and_verb_of_each(run: Run) -> None:
+    ended = run("scenarios", "--json")
+    found = {each["name"]: each for each in json.loads(ended.out)}
+    assert set(found) == {"add-compute", "allinone", "external-network", "multinode"}
+    assert found["allinone"]["forms"] == ["command", "answer-file"]
+    assert (found["add-compute"]["forms"], found["add-compute"]["verb"]) == ([], "add-compute")
+    assert all(each["summary"] and each["asks"] for each in found.values())
+
+
+def test_scenarios_fit_80_columns(run: Run) -> None:
+    ended = run("scenarios")
+    assert (ended.code, ended.err) == (0, "")
+    assert "external-network" in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("document")
+def test_graph_prints_mermaid_or_an_image_and_leaves_nothing(run: Run) -> None:
+    before = sorted(Path().iterdir())
+    text, image = run("graph"), run("graph", "--svg")
+
+    assert (text.code, text.err) == (image.code, image.err) == (0, "")
+    assert text.out.startswith("flowchart TB\n")
+    assert image.out.startswith("<svg ")
+    assert sorted(Path().iterdir()) == before
+
+
+def test_plugin_of_pydantic_that_lies_beside_labkit_is_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "intruder.py").write_text("raise SystemExit('loaded')\n")
+    record = tmp_path / "intruder-1.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: intruder\nVersion: 1\n")
+    (record / "entry_points.txt").write_text("[pydantic]\nintruder = intruder:plugin\n")
+    inherited = {
+        name: value for name, value in environment().items() if not name.startswith("PYDANTIC_")
+    }
+    env = {**inherited, "PYTHONPATH": str(tmp_path)}
+    models = [sys.executable, "-c", "import labkit.lab.model"]
+
+    ended = process_run([sys.executable, "-m", "labkit", "schema"], timeout=30, env=env)
+
+    assert json.loads(ended.stdout)["title"] == "lab.yaml"
+    loaded = process_run(models, timeout=30, env=env, check=False)
+    assert "loaded" in loaded.stderr, "the intruder is none: this test shows nothing"
+
+
+def test_schema_is_json_on_standard_output(run: Run) -> None:
+    ended = run("schema")
+    assert (ended.code, ended.err) == (0, "")
+    assert {"name", "networks", "nodes"} <= set(json.loads(ended.out)["properties"])
+
+
+def test_box_list_as_json_names_the_stand_in(run: Run) -> None:
+    ended = run("box", "list", "--json")
+    boxes = {box["name"]: box for box in json.loads(ended.out)}
+    assert boxes["rehearsal"]["stand_in"] is True
+    assert boxes["rehearsal"]["cached"] is None
+
+
+def test_box_list_fits_80_columns(run: Run) -> None:
+    ended = run("box", "list")
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "rehearsal" in ended.out
+
+
+@pytest.mark.parametrize("verb", ["build", "verify", "remove"])
+def test_unknown_box_in_a_box_verb_exits_with_2(run: Run, verb: str) -> None:
+    ended = run("box", verb, "no-such-box")
+    assert ended.code == 2
+    assert "rehearsal" in ended.err
+
+
+def test_verify_of_a_box_that_is_not_built_exits_with_4(run: Run) -> None:
+    ended = run("box", "verify", "rehearsal")
+    assert ended.code == 4
+    assert "labkit box build rehearsal" in ended.err
+
+
+@pytest.mark.usefixtures("document")
+def test_rehearsal_report_into_a_missing_directory_exits_with_2(run: Run) -> None:
+    ended = run("rehearsal", "--report", "nowhere/report.json")
+    assert ended.code == 2
+    assert "nowhere/report.json" in ended.err
+
+
+def test_boot_budget_is_the_users_when_there_is_one() -> None:
+    assert boot_budget({"LABKIT_BOOT_SECONDS": "1800"}, accelerated=True) == 1800
+    assert boot_budget({"LABKIT_BOOT_SECONDS": ""}, accelerated=True) == boot_budget(
+        {}, accelerated=True
+    )
+    assert boot_budget({}, accelerated=False) > boot_budget({}, accelerated=True)
+
+
+@pytest.mark.parametrize("wrong", ["soon", "0", "-1", "nan", "inf", "1 h"])
+def test_boot_budget_that_is_no_number_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match=f"'{wrong}'"):
+        boot_budget({"LABKIT_BOOT_SECONDS": wrong}, accelerated=True)

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import closing
+from dataclasses import replace
+from ipaddress import IPv4Interface
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit.cli.remote import _quoted, console_argv, ssh_argv
+from labkit.errors import OperationError
+from labkit.state.directory import LabDirectory
+from labkit.state.session import Session, host_key
+from tests.fakes.tools import tools
+from tests.support import labs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from labkit.lab.topology import ResolvedNode
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{name} {name}.lab.example\n"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    directory = LabDirectory(tmp_path / "state" / "demo")
+    directory.create()
+    lab = labs.lab()
+    for node in lab.nodes:
+        public = host_key(directory, node.name)
+        public.with_name(f"{public.name}.pub").write_text(KEY.format(name=node.name))
+    return Session(
+        lab=lab,
+        lab_file=tmp_path / "lab.yaml",
+        directory=directory,
+        progress=lambda _event: None,
+        tools=tools(),
+    )
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let something greet like an SSH server on a free port of 127.0.0.1, used instead of 22."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def greet() -> None:
+            while True:
+                try:
+                    peer, _ = server.accept()
+                except OSError:
+                    return
+                with peer:
+                    peer.sendall(b"SSH-2.0-test\r\n")
+
+        thread = threading.Thread(target=greet, daemon=True)
+        thread.start()
+        port = server.getsockname()[1]
+        real = Session.endpoint
+
+        def endpoint(self: Session, node: ResolvedNode) -> object:
+            return replace(real(self, node), port=port)
+
+        monkeypatch.setattr(Session, "endpoint", endpoint)
+        yield
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(timeout=5)
+
+
+def at(session: Session, *addresses: str) -> tuple[Session, ResolvedNode]:
+    """Return the session with the first node's cards at these addresses."""
+    first, *others = session.lab.nodes
+    nics = tuple(
+        replace(nic, address=IPv4Interface(f"{address}/8"))
+        for nic, address in zip(first.nics, addresses, strict=True)
+    )
+    node = replace(first, nics=nics)
+    return replace(session, lab=replace(session.lab, nodes=(node, *others))), node
+
+
+def options(argv: list[str]) -> dict[str, str]:
+    pairs = [argv[i + 1] for i, word in enumerate(argv) if word == "-o"]
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+@pytest.mark.usefixtures("answering")
+def test_ssh_command_checks_the_host_key_and_uses_nothing_of_the_users(session: Session) -> None:
+    session, node = at(session, "127.0.0.1", "127.0.0.2")
+
+    argv = ssh_argv(session, node, [])
+
+    assert argv[:3] == ["ssh", "-F", "none"]
+    assert argv[-1] == "vagrant@127.0.0.1"
+    assert options(argv) == {
+        "UserKnownHostsFile": str(session.directory.keys / "known_hosts"),
+        "StrictHostKeyChecking": "yes",
+        "IdentitiesOnly": "yes",
+        "IdentityFile": str(session.directory.keys / "id_rsa"),
+        "LogLevel": "ERROR",
+        "ConnectTimeout": "10",
+    }
+
+
+@pytest.mark.usefixtures("answering")
+def test_known_hosts_hold_every_address_of_every_node(session: Session) -> None:
+    session, node = at(session, "127.0.0.1", "127.0.0.2")
+
+    ssh_argv(session, node, [])
+
+    lines = (session.directory.keys / "known_hosts").read_text().splitlines()
+    keys = {
+        node.name: " ".join(KEY.format(name=node.name).split()[:2]) for node in session.lab.nodes
+    }
+    assert lines == [
+        f"127.0.0.1 {keys['controller']}",
+        f"127.0.0.2 {keys['controller']}",
+        f"172.16.208.23 {keys['compute']}",
+        f"172.16.208.28 {keys['compute']}",
+    ]
+
+
+@pytest.mark.usefixtures("answering")
+def test_ssh_works_beside_a_node_that_was_not_brought_up_yet(session: Session) -> None:
+    session, node = at(session, "127.0.0.1", "127.0.0.2")
+    new = host_key(session.directory, "compute")
+    new.with_name(f"{new.name}.pub").unlink()
+
+    ssh_argv(session, node, [])
+
+    lines = (session.directory.keys / "known_hosts").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["127.0.0.1", "127.0.0.2"]
+
+
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize(
+    ("words", "remote"),
+    [
+        ([], []),
+        (["echo $HOME | wc"], ["echo $HOME | wc"]),
+        (["echo", "a  b"], ["echo 'a  b'"]),
+        (["echo", "$HOME", "it's"], ["""echo '$HOME' 'it'"'"'s'"""]),
+        (["printf", "%s", ""], ["printf %s ''"]),
+    ],
+)
+def test_ssh_words_reach_the_remote_shell_as_typed(
+    session: Session, words: list[str], remote: list[str]
+) -> None:
+    session, node = at(session, "127.0.0.1", "127.0.0.2")
+    argv = ssh_argv(session, node, words)
+    assert argv[argv.index("vagrant@127.0.0.1") + 1 :] == remote
+
+
+@pytest.mark.usefixtures("answering")
+def test_ssh_takes_the_second_address_when_the_first_is_silent(session: Session) -> None:
+    # 127.1.2.3 is loopback too, but the greeting listens on 127.0.0.1 alone.
+    session, node = at(session, "127.1.2.3", "127.0.0.1")
+    assert ssh_argv(session, node, [])[-1] == "vagrant@127.0.0.1"
+
+
+def test_ssh_to_a_node_that_does_not_answer_names_every_address(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    real = Session.endpoint
+    monkeypatch.setattr(
+        Session, "endpoint", lambda self, node: replace(real(self, node), port=port)
+    )
+    session, node = at(session, "127.0.0.1", "127.0.0.2")
+    with pytest.raises(OperationError) as caught:
+        ssh_argv(session, node, [])
+    assert caught.value.message == "No address of the node 'controller' answers."
+    assert [line.split(":")[0] for line in caught.value.details] == ["127.0.0.1", "127.0.0.2"]
+    assert "labkit console controller" in caught.value.hint
+
+
+def test_ssh_to_a_node_that_was_never_made_says_so(session: Session) -> None:
+    (session.directory.keys / "controller_host_ed25519.pub").unlink()
+    with pytest.raises(OperationError) as caught:
+        ssh_argv(session, session.node("controller"), [])
+    assert caught.value.hint == "Run 'labkit up' first."
+
+
+def test_quoted_path_is_what_ssh_config_reads_back() -> None:
+    assert _quoted("/plain/path") == "/plain/path"
+    assert _quoted("/with a space/%h") == '"/with a space/%%h"'
+
+
+def test_console_prints_the_log_from_its_beginning(session: Session) -> None:
+    log = session.directory.console_log("controller")
+    log.write_text("booted\n")
+    assert console_argv(session, session.node("controller"), follow=False) == [
+        *("tail", "-n", "+1", "--", str(log))
+    ]
+    assert "-F" in console_argv(session, session.node("controller"), follow=True)
+
+
+def test_console_of_a_node_that_was_never_started_says_so(session: Session) -> None:
+    with pytest.raises(OperationError, match="never started"):
+        console_argv(session, session.node("controller"), follow=False)

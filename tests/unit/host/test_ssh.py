@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import socket
+import threading
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+import paramiko  # noqa: TID251 -- makes the keys of the fake server
+import pytest
+
+from labkit.host import ssh
+from tests.fakes.ssh_server import FakeSshServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCAL = IPv4Address("127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("keys") / "id_rsa"
+    paramiko.RSAKey.generate(2048).write_private_key_file(str(path))
+    return path
+
+
+@pytest.fixture
+def server() -> Iterator[FakeSshServer]:
+    answers = {"hostname": (0, "controller\n", ""), "false": (1, "", "no\n")}
+    with FakeSshServer(paramiko.ECDSAKey.generate(), answers) as running:
+        yield running
+
+
+def endpoint(server: FakeSshServer, key_file: Path) -> ssh.Endpoint:
+    key = server.host_key
+    return ssh.Endpoint(
+        node="controller",
+        addresses=(LOCAL,),
+        key_file=key_file,
+        host_key=f"{key.get_name()} {key.get_base64()}",
+        port=server.port,
+    )
+
+
+def test_run_returns_status_and_both_streams(server: FakeSshServer, key_file: Path) -> None:
+    with ssh.connect(endpoint(server, key_file)) as session:
+        assert session.run("hostname", timeout=5).stdout == "controller\n"
+        failed = session.run("false", timeout=5)
+    assert (failed.returncode, failed.stderr) == (1, "no\n")
+
+
+def test_connect_to_a_foreign_host_key_is_refused(server: FakeSshServer, key_file: Path) -> None:
+    other = paramiko.ECDSAKey.generate()
+    wrong = replace(
+        endpoint(server, key_file), host_key=f"{other.get_name()} {other.get_base64()}"
+    )
+    with pytest.raises(ssh.WrongHostKeyError) as caught:
+        ssh.connect(wrong)
+    assert "another SSH host key than 'controller'" in caught.value.message
+    assert server.commands == []
+
+
+def test_connect_falls_back_to_the_second_address(server: FakeSshServer, key_file: Path) -> None:
+    # 127.0.0.2 is loopback too, and the server does not listen there.
+    both = replace(endpoint(server, key_file), addresses=(IPv4Address("127.0.0.2"), LOCAL))
+    with ssh.connect(both) as session:
+        assert session.address == LOCAL
+
+
+def test_connect_with_nobody_listening_lists_every_address(key_file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    nobody = ssh.Endpoint(
+        node="compute",
+        addresses=(LOCAL, IPv4Address("127.0.0.2")),
+        key_file=key_file,
+        host_key=f"ssh-rsa {paramiko.RSAKey.generate(1024).get_base64()}",
+        port=port,
+    )
+    with pytest.raises(ssh.NotReachableError) as caught:
+        ssh.connect(nobody, timeout=1)
+    assert len(caught.value.details) == 2
+    assert "'compute'" in caught.value.message
+
+
+def test_greeting_of_an_ssh_server_can_be_gone_on_with(
+    server: FakeSshServer, key_file: Path
+) -> None:
+    greeted = ssh.greeting(LOCAL, timeout=5, port=server.port)
+    nowhere = replace(endpoint(server, key_file), addresses=(IPv4Address("127.0.0.2"),))
+    with ssh.connect(nowhere, greeted=greeted) as session:
+        assert session.address == LOCAL
+        assert session.run("hostname", timeout=5).stdout == "controller\n"
+    assert greeted.connection.fileno() == -1  # closed with the session
+
+
+def test_greeting_gone_on_with_is_held_to_the_host_key(
+    server: FakeSshServer, key_file: Path
+) -> None:
+    other = paramiko.ECDSAKey.generate()
+    wrong = replace(
+        endpoint(server, key_file), host_key=f"{other.get_name()} {other.get_base64()}"
+    )
+    with pytest.raises(ssh.WrongHostKeyError):
+        ssh.connect(wrong, greeted=ssh.greeting(LOCAL, timeout=5, port=server.port))
+    assert server.commands == []
+
+
+def test_greeting_from_silence_is_not_taken_for_an_ssh_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        # The kernel accepts for us; nothing is ever sent.
+        with pytest.raises(ssh.NotReachableError, match="No SSH server answers"):
+            ssh.greeting(LOCAL, timeout=0.2, port=port)
+
+
+@pytest.mark.parametrize("said", [b"", b"220 mail.test ESMTP\r\n"])
+def test_greeting_of_something_else_is_not_taken_for_an_ssh_server(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            taken, _ = listener.accept()
+            with taken:
+                taken.sendall(said)
+
+        other = threading.Thread(target=answer)
+        other.start()
+        with pytest.raises(ssh.NotReachableError, match="not an SSH server yet") as caught:
+            ssh.greeting(LOCAL, timeout=5, port=listener.getsockname()[1])
+        other.join()
+    assert caught.value.details == (said.decode().strip(),)
+
+
+def test_generated_keys_are_private_and_kept(tmp_path: Path) -> None:
+    target = tmp_path / "host"
+    ssh.generate_key(target, "ed25519", "controller")
+    first = target.read_bytes()
+    ssh.generate_key(target, "ed25519", "controller")
+    assert target.read_bytes() == first
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "host.pub").read_text(encoding="utf-8").endswith("controller\n")
+
+
+def test_half_made_key_is_made_again(tmp_path: Path) -> None:
+    target = tmp_path / "host"
+    target.write_text("torn", encoding="utf-8")
+    ssh.generate_key(target, "ed25519", "x")
+    assert "PRIVATE KEY" in target.read_text(encoding="utf-8")
+
+
+def test_generated_user_key_is_in_the_form_vagrant_reads(tmp_path: Path) -> None:
+    ssh.generate_key(tmp_path / "id", "rsa", "x")
+    assert (tmp_path / "id").read_text(encoding="utf-8").startswith("-----BEGIN RSA PRIVATE KEY")

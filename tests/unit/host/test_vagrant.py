@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import CommandError
+from labkit.host import vagrant
+from tests.fakes.vagrant import environment_in, install
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VAGRANT_VAGRANTFILE", "Elsewhere")
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "qemu+ssh://elsewhere/system")
+    return install(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> vagrant.Machines:
+    (tmp_path / "root").mkdir()
+    return vagrant.Machines(
+        root=tmp_path / "root", log=tmp_path / "vagrant.log", cache=tmp_path / "cache"
+    )
+
+
+def test_up_is_one_process_for_all_machines_without_waiting(
+    machines: vagrant.Machines, record: Path
+) -> None:
+    machines.up(
+        (
+            "controller",
+            "compute",
+        ),
+        gate=machines.root / "gate",
+        cancelled=lambda: False,
+    )
+    arguments = (record / "arguments").read_text().split()
+    assert arguments[:3] == ["up", "controller", "compute"]
+    assert {"--no-provision", "--no-destroy-on-error", "--provider=libvirt"} < set(arguments)
+    environment = environment_in(record)
+    assert environment["LABKIT_WAITS"] == "1"
+    assert environment["VAGRANT_CHECKPOINT_DISABLE"] == "1"
+    assert "VAGRANT_VAGRANTFILE" not in environment
+    assert "LIBVIRT_DEFAULT_URI" not in environment
+    assert (record / "directory").read_text().strip() == str(machines.root)
+
+
+def test_ruby_may_keep_what_it_compiled_in_labkits_cache(
+    machines: vagrant.Machines, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUBYOPT", "-W0")
+    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    environment = environment_in(record)
+    first, second = environment["RUBYOPT"].split()
+    assert first == "-W0"
+    assert Path(second.removeprefix("-r")).is_file()
+    kept = machines.cache / "bootsnap"
+    assert environment["LABKIT_BOOTSNAP"] == str(kept)
+    assert kept.stat().st_mode & 0o777 == 0o700
+
+
+def test_ruby_keeps_nothing_where_the_cache_cannot_be_made(
+    machines: vagrant.Machines, record: Path
+) -> None:
+    machines.cache.write_text("a file where a directory should be")
+    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    assert not {"RUBYOPT", "LABKIT_BOOTSNAP"} & set(environment_in(record))
+
+
+def test_ruby_keeps_nothing_in_a_directory_of_another_user(
+    machines: vagrant.Machines, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 4242)
+    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    assert "RUBYOPT" not in environment_in(record)
+
+
+def test_output_is_appended_to_the_log(machines: vagrant.Machines, record: Path) -> None:
+    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    machines.destroy()
+    assert (record / "arguments").read_text().split() == ["destroy", "--force"]
+    assert machines.log.read_text().splitlines() == ["one line of output", "one line of error"] * 2
+
+
+@pytest.mark.usefixtures("record")
+def test_failure_keeps_the_output_of_this_command_alone(
+    machines: vagrant.Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.log.write_text("from an earlier command\n")
+    monkeypatch.setenv("BEHAVE", "echo why; exit 5")
+    with pytest.raises(CommandError) as caught:
+        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    assert caught.value.details == ("one line of output", "one line of error", "why")
+    assert "exited with 5" in caught.value.message
+    assert str(machines.log) in caught.value.hint
+
+
+@pytest.mark.usefixtures("record")
+def test_cancelled_up_ends_vagrant(
+    machines: vagrant.Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEHAVE", "exec sleep 100")
+    with pytest.raises(CommandError, match="cancelled"):
+        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: True)
+
+
+def test_box_that_is_known_is_not_added_again(
+    record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAGRANT_HOME", str(tmp_path / "home"))
+    vagrant.box_directory("labkit-x", "1.0.0").mkdir(parents=True)
+    assert not vagrant.add_box(tmp_path / "box.json", "labkit-x", "1.0.0", tmp_path / "log")
+    assert not (record / "arguments").exists()
+
+
+def test_box_volume_is_named_as_vagrant_libvirt_looks_it_up() -> None:
+    assert (
+        vagrant.box_volume("some/box", "1.0.0")
+        == "some-VAGRANTSLASH-box_vagrant_box_image_1.0.0_box.img"
+    )

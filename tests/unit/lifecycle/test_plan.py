@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Interface
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from labkit.errors import HostError, OperationError
+from labkit.host.inventory import Seen
+from labkit.host.libvirt.xml import DiskInfo, DomainInfo, DomainState, NetworkInfo, VolumeInfo
+from labkit.lab.topology import NetworkMode, ResolvedLab, ResolvedNode
+from labkit.lifecycle.plan import Action, plan_up, possessions, spec_digest
+from labkit.state.directory import LabState, NodeState
+from tests.support import labs
+
+SEEDS = {"controller": "seed-a", "compute": "seed-b"}
+EMPTY = Seen(domains=(), networks=(), volumes={}, links={"lo": (IPv4Interface("127.0.0.1/8"),)})
+
+
+def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> DomainInfo:
+    disk = DiskInfo(
+        path=Path(f"/pool/{node.domain}.img"), target="vda", device="disk", backing=None
+    )
+    return DomainInfo(
+        name=node.domain,
+        uuid=node.uuid,
+        state=state,
+        vcpus=node.cpus,
+        memory_mib=node.memory_mib,
+        domain_type="qemu",
+        description="",
+        nics=(),
+        disks=(disk,),
+        channels=(),
+        serial_path=None,
+        has_managed_save=False,
+        snapshots=0,
+    )
+
+
+def volume(name: str) -> VolumeInfo:
+    return VolumeInfo(
+        name=name,
+        path=Path("/pool") / name,
+        pool="default",
+        capacity_bytes=1,
+        allocation_bytes=1,
+        physical_bytes=1,
+        format="qcow2",
+        backing_path=None,
+    )
+
+
+def active_network(lab: ResolvedLab) -> NetworkInfo:
+    lan = lab.networks[0]
+    assert lan.libvirt_name is not None
+    return NetworkInfo(
+        name=lan.libvirt_name,
+        uuid=lan.uuid,
+        bridge=lan.bridge,
+        active=True,
+        autostart=True,
+        forward="nat",
+        addresses=(),
+    )
+
+
+def recorded(lab: ResolvedLab, *, created: bool = True, box: str = "rehearsal") -> LabState:
+    return LabState(
+        lab=lab.name,
+        lab_id=lab.lab_id,
+        nodes={
+            node.name: NodeState(
+                created=created, spec=spec_digest(node, box), seed=SEEDS[node.name]
+            )
+            for node in lab.nodes
+        },
+        networks=("lan",),
+        volumes=tuple(
+            name
+            for node in lab.nodes
+            for name in (f"{node.domain}.img", f"{node.domain}_seed.iso")
+        ),
+    )
+
+
+def running(lab: ResolvedLab) -> Seen:
+    lan = lab.networks[0]
+    volumes = [volume(f"{n.domain}{end}") for n in lab.nodes for end in (".img", "_seed.iso")]
+    return Seen(
+        domains=tuple(domain(node) for node in lab.nodes),
+        networks=(active_network(lab),),
+        volumes={item.name: item for item in volumes},
+        links={lan.bridge: (IPv4Interface("172.16.208.254/24"),)},
+    )
+
+
+def test_plan_on_an_empty_host_creates_everything() -> None:
+    lab = labs.lab()
+    plan = plan_up(lab, LabState(lab="demo", lab_id=lab.lab_id), EMPTY, seeds=SEEDS)
+    assert plan.networks == ("lan",)
+    assert [item.action for item in plan.nodes] == [Action.CREATE, Action.CREATE]
+    assert plan.leftovers == ()
+    assert plan.changes
+
+
+def test_plan_for_a_running_lab_changes_nothing() -> None:
+    lab = labs.lab()
+    plan = plan_up(lab, recorded(lab), running(lab), seeds=SEEDS)
+    assert not plan.changes
+    assert [item.action for item in plan.nodes] == [Action.KEEP, Action.KEEP]
+
+
+@pytest.mark.parametrize(
+    ("state", "action"),
+    [
+        (DomainState.SHUTOFF, Action.START),
+        (DomainState.CRASHED, Action.START),
+        (DomainState.PAUSED, Action.RESUME),
+    ],
+)
+def test_plan_for_a_stopped_node_starts_it(state: DomainState, action: Action) -> None:
+    lab = labs.lab()
+    seen = running(lab)
+    seen = replace(seen, domains=(domain(lab.nodes[0], state), domain(lab.nodes[1])))
+    plan = plan_up(lab, recorded(lab), seen, seeds=SEEDS)
+    assert [item.action for item in plan.nodes] == [action, Action.KEEP]
+
+
+def test_plan_after_an_interrupted_up_remakes_half_made_nodes() -> None:
+    lab = labs.lab()
+    plan = plan_up(lab, recorded(lab, created=False), running(lab), seeds=SEEDS)
+    assert [item.action for item in plan.nodes] == [Action.RECREATE, Action.RECREATE]
+    assert set(plan.leftovers) == set(running(lab).volumes)
+
+
+def test_plan_after_a_kill_between_volume_and_domain_deletes_the_claimed_volume() -> None:
+    lab = labs.lab()
+    seen = replace(EMPTY, volumes={"demo_compute.img": volume("demo_compute.img")})
+    plan = plan_up(lab, recorded(lab, created=False), seen, seeds=SEEDS)
+    assert plan.leftovers == ("demo_compute.img",)
+
+
+def test_plan_with_foreign_objects_of_our_names_refuses_and_lists_all() -> None:
+    lab = labs.lab()
+    stranger = replace(domain(lab.nodes[0]), uuid=uuid4())
+    network = replace(active_network(lab), uuid=uuid4(), bridge="virbr7")
+    seen = Seen(
+        domains=(stranger,),
+        networks=(network,),
+        volumes={"demo_compute.img": volume("demo_compute.img")},
+        links={},
+    )
+    fresh = LabState(lab="demo", lab_id=lab.lab_id)
+    with pytest.raises(OperationError) as caught:
+        plan_up(lab, fresh, seen, seeds=SEEDS)
+    text = "\n".join(caught.value.details)
+    assert len(caught.value.details) == 3
+    assert "'demo_controller' exists that is not this lab's" in text
+    assert "'/pool/demo_compute.img' exists and is not this lab's" in text
+    assert "'demo_lan': a libvirt network of that name exists" in text
+
+
+def test_plan_with_changed_hardware_names_the_node() -> None:
+    lab = labs.lab()
+    bigger = replace(lab, nodes=(replace(lab.nodes[0], cpus=8), lab.nodes[1]))
+    with pytest.raises(OperationError) as caught:
+        plan_up(bigger, recorded(lab), running(lab), seeds=SEEDS)
+    assert len(caught.value.details) == 1
+    assert "node 'controller': its box or hardware" in caught.value.details[0]
+
+
+def test_plan_with_another_box_refuses() -> None:
+    lab = labs.lab()
+    with pytest.raises(OperationError) as caught:
+        plan_up(replace(lab, box="centos7"), recorded(lab), running(lab), seeds=SEEDS)
+    assert len(caught.value.details) == 2
+
+
+def test_plan_with_changed_files_says_when_they_take_effect() -> None:
+    lab = labs.lab()
+    seeds = {**SEEDS, "compute": "new"}
+    plan = plan_up(lab, recorded(lab), running(lab), seeds=seeds)
+    assert [bool(item.notice) for item in plan.nodes] == [False, True]
+    assert not plan.changes
+
+
+def test_plan_with_a_node_that_left_the_lab_file_refuses() -> None:
+    both = labs.lab()
+    one = labs.lab("controller")
+    with pytest.raises(OperationError) as caught:
+        plan_up(one, recorded(both), running(both), seeds=SEEDS)
+    assert "node 'compute' exists but is no longer in lab.yaml" in caught.value.details[0]
+
+
+def test_plan_with_a_range_used_on_the_host_refuses() -> None:
+    lab = labs.lab()
+    seen = replace(EMPTY, links={"eth0": (IPv4Interface("172.16.0.9/16"),)})
+    fresh = LabState(lab="demo", lab_id=lab.lab_id)
+    with pytest.raises(HostError) as caught:
+        plan_up(lab, fresh, seen, seeds=SEEDS)
+    assert "overlaps 172.16.0.9/16 on the host's 'eth0'" in caught.value.details[0]
+
+
+def test_plan_with_a_foreign_device_of_our_bridge_name_refuses() -> None:
+    lab = labs.lab()
+    seen = replace(EMPTY, links={lab.networks[0].bridge: ()})
+    fresh = LabState(lab="demo", lab_id=lab.lab_id)
+    with pytest.raises(HostError) as caught:
+        plan_up(lab, fresh, seen, seeds=SEEDS)
+    assert f"ip link delete {lab.networks[0].bridge}" in caught.value.details[0]
+
+
+def test_plan_with_a_missing_host_bridge_says_how_to_make_it() -> None:
+    lab = labs.lab(plugged=labs.network(mode=NetworkMode.BRIDGE))
+    fresh = LabState(lab="demo", lab_id=lab.lab_id)
+    with pytest.raises(HostError) as caught:
+        plan_up(lab, fresh, EMPTY, seeds=SEEDS)
+    assert "ip link add br0 type bridge" in caught.value.details[0]
+
+
+def test_plan_with_a_host_bridge_makes_no_network() -> None:
+    lab = labs.lab(plugged=labs.network(mode=NetworkMode.BRIDGE))
+    fresh = LabState(lab="demo", lab_id=lab.lab_id)
+    seen = replace(EMPTY, links={"br0": (IPv4Interface("172.16.208.1/24"),)})
+    assert plan_up(lab, fresh, seen, seeds=SEEDS).networks == ()
+
+
+def test_possessions_of_a_running_lab_are_everything_it_made() -> None:
+    lab = labs.lab()
+    owned = possessions(lab, recorded(lab), running(lab))
+    assert [item.name for item in owned.domains] == ["demo_controller", "demo_compute"]
+    assert [item.name for item in owned.networks] == ["demo_lan"]
+    assert set(owned.volumes) == set(running(lab).volumes)
+
+
+def test_possessions_without_state_are_found_by_uuid_and_attachment() -> None:
+    lab = labs.lab()
+    lost = LabState(lab="demo", lab_id=lab.lab_id)
+    owned = possessions(lab, lost, running(lab))
+    assert len(owned.domains) == 2
+    assert owned.volumes == ("demo_compute.img", "demo_controller.img")
+
+
+def test_possessions_never_include_what_only_has_our_name() -> None:
+    lab = labs.lab()
+    stranger = replace(domain(lab.nodes[0]), uuid=uuid4())
+    network = replace(active_network(lab), uuid=uuid4())
+    seen = Seen(
+        domains=(stranger,),
+        networks=(network,),
+        volumes={"demo_controller.img": volume("demo_controller.img")},
+        links={},
+    )
+    owned = possessions(lab, LabState(lab="demo", lab_id=lab.lab_id), seen)
+    assert owned.describe() == ()
+
+
+def test_possessions_include_nodes_that_left_the_lab_file() -> None:
+    both = labs.lab()
+    owned = possessions(labs.lab("controller"), recorded(both), running(both))
+    assert len(owned.domains) == 2

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import configparser
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+
+from labkit.lab.topology import Repositories
+from labkit.packstack import repositories
+from labkit.packstack.repositories import candidates, repo_file, without_password
+
+VAULT = Repositories(
+    release="7.9.2009",
+    bases=("https://vault.centos.org", "http://mirror.example/centos"),
+    proxy=None,
+)
+HOSTILE = ["http://a b/", "http://x\n[evil]\nbaseurl=http://e", "http://$basearch/", "http://x,y;z#'\""]  # fmt: skip
+
+
+def parsed(text: str) -> configparser.RawConfigParser:
+    reader = configparser.RawConfigParser()
+    reader.read_string(text)
+    return reader
+
+
+def test_candidates_are_the_bases_in_order_each_with_one_whole_tree() -> None:
+    first, second = candidates(VAULT)
+    assert [source.url for source in first.sources] == [
+        "https://vault.centos.org/7.9.2009/os/x86_64/",
+        "https://vault.centos.org/7.9.2009/updates/x86_64/",
+        "https://vault.centos.org/7.9.2009/extras/x86_64/",
+        "https://vault.centos.org/7.9.2009/cloud/x86_64/openstack-queens/",
+        "https://vault.centos.org/7.9.2009/storage/x86_64/ceph-luminous/",
+        "https://vault.centos.org/7.9.2009/virt/x86_64/kvm-common/",
+    ]
+    assert all(s.url.startswith("http://mirror.example/centos/7.9.2009/") for s in second.sources)
+    assert first.sources[0].repomd.endswith("/7.9.2009/os/x86_64/repodata/repomd.xml")
+
+
+def test_candidates_other_release_never_mix_trees() -> None:
+    (only,) = candidates(replace(VAULT, release="7.5.1804", bases=VAULT.bases[:1]))
+    assert {source.url.split("/")[3] for source in only.sources} == {"7.5.1804"}
+
+
+def test_repo_file_checks_signatures_and_names_no_mirror_list() -> None:
+    text = repo_file(candidates(VAULT)[0], None)
+    found = parsed(text)
+    assert found.sections() == [item.repo_id for item in repositories.REPOSITORIES]
+    for name in found.sections():
+        section = found[name]
+        assert section["gpgcheck"] == section["enabled"] == "1"
+        assert section["gpgkey"].startswith("file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-")
+        assert not {"mirrorlist", "proxy"} & set(section)
+        assert "$" not in section["baseurl"]
+    assert found["labkit-openstack-queens"]["exclude"] == "sip,PyQt4"
+    assert found["labkit-kvm-common"]["gpgkey"].endswith("-SIG-Virtualization")
+
+
+def test_repo_file_proxy_is_set_for_every_repository_and_its_user_apart() -> None:
+    found = parsed(repo_file(candidates(VAULT)[0], "http://me:secret@proxy.example:3128"))
+    for name in found.sections():
+        assert found[name]["proxy"] == "http://proxy.example:3128"
+        assert found[name]["proxy_username"] == "me"
+        assert found[name]["proxy_password"] == "secret"  # noqa: S105 -- made up
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_repo_file_hostile_values_add_no_section_key_or_variable(hostile: str) -> None:
+    plain = parsed(repo_file(candidates(VAULT)[0], "http://p"))
+    changed = replace(VAULT, bases=(hostile,), release=f"7\n{hostile}")
+    text = repo_file(candidates(changed)[0], hostile)
+    found = parsed(text)
+    assert found.sections() == plain.sections()
+    assert {key for name in found.sections() for key in found[name]} == {
+        key for name in plain.sections() for key in plain[name]
+    }
+    assert "$" not in text
+    assert all(" " not in found[name]["baseurl"] for name in found.sections())
+
+
+@pytest.mark.parametrize("proxy", ["http://u%0Aenabled=0:p%0A[x]@h:1", "http://u\n[x]:p\n@h:1"])
+def test_repo_file_hostile_proxy_user_stays_on_its_line(proxy: str) -> None:
+    found = parsed(repo_file(candidates(VAULT)[0], proxy))
+    assert found.sections() == [item.repo_id for item in repositories.REPOSITORIES]
+    assert all(found[name]["enabled"] == "1" for name in found.sections())
+
+
+def test_urls_for_people_hold_no_password() -> None:
+    assert without_password("https://me:s@h.example:8/a@b") == "https://***@h.example:8/a@b"
+    assert without_password("https://h.example/a@b") == "https://h.example/a@b"
+    secret = replace(VAULT, bases=("https://me:s@h.example",))
+    assert candidates(secret)[0].shown == "https://***@h.example/7.9.2009"
+    assert urlsplit(candidates(secret)[0].sources[0].url).password == "s"  # noqa: S105 -- made up
+
+
+def test_repositories_before_the_release_package_need_no_key_it_brings() -> None:
+    assert repositories.release_repositories() == (
+        "labkit-base",
+        "labkit-updates",
+        "labkit-extras",
+    )
+    assert len(repositories.signing_keys()) == 3

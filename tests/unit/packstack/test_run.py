@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from labkit.errors import OperationError
+from labkit.lab.scenario import PackstackCall
+from labkit.packstack import run as packstack_run
+from labkit.packstack.detached import RunState
+from labkit.packstack.output.view import RunView
+from labkit.packstack.run import HungError, Watcher
+from labkit.state.progress import Event, Phase
+from labkit.waiting import WaitCancelled
+from tests.fakes.guest import BOOT, FakeGuest, sample
+
+STEPS = ("Clean Up", "Applying Puppet manifests", "Finalizing")
+START = b"Welcome to the Packstack setup utility\n\nInstalling:\nClean Up   [ DONE ]\n"
+REST = (
+    b"Applying 192.0.2.1_controller.pp\n192.0.2.1_controller.pp:   [ DONE ]\n"
+    b"Applying Puppet manifests   [ DONE ]\nFinalizing   [ DONE ]\n\n"
+    b" **** Installation completed successfully ******\n\n"
+)
+NO_LOGS = f"boot {BOOT}\n".encode()
+LOOK, WATCH = "look at labkit-packstack", "look at Puppet"
+
+
+def log_of(content: bytes, known: int = 0) -> bytes:
+    path = "/var/tmp/packstack/0a/manifests/192.0.2.1_controller.pp.running"  # noqa: S108 -- Packstack's
+    size = known + len(content)
+    return f"boot {BOOT}\nlabkit-log {path} {size} {len(content)}\n".encode() + content + b"\n"
+
+
+@dataclass
+class Told:
+    events: list[Event] = field(default_factory=list)
+    paused: list[float] = field(default_factory=list)
+    given_up: int = 0
+    now: float = 0.0
+
+    def pause(self, seconds: float) -> bool:
+        self.paused.append(seconds)
+        self.now += seconds
+        return False
+
+    def give_up(self) -> None:
+        self.given_up += 1
+
+
+def watcher(told: Told, *guests: FakeGuest, hung_seconds: float = 600.0) -> Watcher:
+    return Watcher(
+        links={guest.name: guest.link() for guest in guests},
+        controller="controller",
+        view=RunView(expected=STEPS),
+        hung_seconds=hung_seconds,
+        progress=told.events.append,
+        pause=told.pause,
+        give_up=told.give_up,
+        clock=lambda: told.now,
+    )
+
+
+def test_follow_a_run_to_its_end_tells_every_step() -> None:
+    whole = START + REST
+    guest = FakeGuest(
+        {
+            LOOK: [
+                sample(START),
+                sample(b"", size=len(START)),
+                sample(REST, state="ended", code="000", size=len(whole)),
+            ],
+            WATCH: [log_of(b"Notice: one\n"), NO_LOGS],
+        }
+    )
+    told = Told()
+    outcome = watcher(told, guest).follow()
+    assert outcome.succeeded
+    assert (outcome.view.done, outcome.view.total) == (3, 3)
+    done = [event.stage for event in told.events if event.phase is Phase.DONE]
+    assert "step 1 of 3: Clean Up" in done
+    assert "Packstack completed the installation" in done
+    assert outcome.puppet == {"controller: 192.0.2.1_controller.pp": "Notice: one"}
+    assert f"offset={len(START)} " in guest.asked[2][1]
+    assert told.given_up == 0
+
+
+def test_follow_asks_for_all_output_before_it_ends() -> None:
+    whole = START + REST
+    cut = 40
+    guest = FakeGuest(
+        {
+            LOOK: [
+                sample(whole[:cut], state="ended", code="000", size=len(whole)),
+                sample(whole[cut:], state="ended", code="000", size=len(whole)),
+            ],
+            WATCH: NO_LOGS,
+        }
+    )
+    told = Told()
+    assert watcher(told, guest).follow().view.installed
+    assert told.paused == []
+
+
+def test_exit_code_has_the_last_word_over_the_output() -> None:
+    guest = FakeGuest({LOOK: sample(START + REST, state="ended", code="001"), WATCH: NO_LOGS})
+    assert not watcher(Told(), guest).follow().succeeded
+
+
+def test_run_that_was_lost_is_an_outcome() -> None:
+    guest = FakeGuest({LOOK: sample(START, state="lost", boot="22222222-2222"), WATCH: NO_LOGS})
+    outcome = watcher(Told(), guest).follow()
+    assert outcome.last.state is RunState.LOST
+    assert outcome.last.rebooted
+
+
+def test_puppet_log_that_grows_keeps_a_silent_run_alive() -> None:
+    pieces = [log_of(b"Notice: n\n", 10 * n) for n in range(20)]
+    guest = FakeGuest(
+        {
+            LOOK: [
+                sample(START),
+                *(sample(b"", size=len(START)) for _ in range(18)),
+                sample(REST, state="ended", code="000", size=len(START + REST)),
+            ],
+            WATCH: [*pieces],
+        }
+    )
+    assert watcher(Told(), guest, hung_seconds=10.0).follow().succeeded
+
+
+def test_run_without_any_growth_is_hung_and_left_alone() -> None:
+    guest = FakeGuest(
+        {
+            LOOK: [sample(START), sample(b"", size=len(START))],
+            WATCH: [log_of(b"Notice: x\n"), NO_LOGS],
+        }
+    )
+    told = Told()
+    with pytest.raises(HungError, match="no sign of progress for 1 min") as caught:
+        watcher(told, guest, hung_seconds=60.0).follow()
+    assert caught.value.details[0].startswith("Nothing has moved for 1:0")
+    assert "labkit deploy --kill" in caught.value.hint
+    assert told.given_up == 1
+    assert not guest.questions("stop")
+
+
+def test_other_node_that_reboots_ends_the_watching() -> None:
+    head = FakeGuest({LOOK: [sample(START), sample(b"", size=len(START))], WATCH: NO_LOGS})
+    other = FakeGuest({WATCH: [NO_LOGS, b"boot 22222222-2222\n"]}, name="compute")
+    with pytest.raises(OperationError, match="Node 'compute' was rebooted") as caught:
+        watcher(Told(), head, other).follow()
+    assert "labkit deploy --kill" in caught.value.hint
+
+
+def test_watching_that_is_given_up_says_that_the_run_goes_on() -> None:
+    guest = FakeGuest({LOOK: [sample(START), sample(b"", size=len(START))], WATCH: NO_LOGS})
+    told = Told()
+    ended = watcher(told, guest)
+    ended.pause = lambda _seconds: True
+    with pytest.raises(WaitCancelled, match="the run goes on"):
+        ended.follow()
+
+
+def test_begin_puts_the_answers_in_place_and_marks_every_node() -> None:
+    head = FakeGuest({"mark": b"", LOOK: sample(state="none", run_id="-"), "start": b"started\n"})
+    other = FakeGuest({"mark": b""}, name="compute")
+    call = PackstackCall(
+        argv=("packstack", "--answer-file=/var/lib/labkit/answers.cfg"), answer_file="[general]\n"
+    )
+    links = {guest.name: guest.link() for guest in (head, other)}
+    assert packstack_run.begin(links, "controller", call, "r9")
+    (script,) = (script for what, script in head.asked if what.startswith("start"))
+    assert "run_id=r9" in script
+    assert "/var/lib/labkit/answers.cfg" in script
+    assert "[general]" not in script  # only in base64, as everything that travels
+    assert other.questions("mark") == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "begun"),
+    [(sample(run_id="r9"), True), (sample(run_id="r8"), False)],
+)
+def test_begin_tells_its_own_run_from_another(found: bytes, *, begun: bool) -> None:
+    guest = FakeGuest({"mark": b"", LOOK: found, "start": b"running\n"})
+    call = PackstackCall(argv=("packstack", "--allinone"), answer_file=None)
+    assert packstack_run.begin({"controller": guest.link()}, "controller", call, "r9") is begun

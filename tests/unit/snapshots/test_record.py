@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit.errors import OperationError
+from labkit.snapshots.record import Journal, Shelf
+from tests.support import labs
+from tests.support.snapshot_records import record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LAB = labs.lab("controller", "compute")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "snapshots")
+
+
+def test_shelf_without_a_directory_is_empty(shelf: Shelf) -> None:
+    assert shelf.records() == ()
+    assert shelf.find("base") is None
+    assert shelf.current() == ""
+    assert shelf.journal() is None
+    shelf.done()
+    assert not shelf.path.exists()
+
+
+def test_published_records_come_back_oldest_first(shelf: Shelf) -> None:
+    late, early = record(LAB, "a", minutes=9), record(LAB, "b")
+    shelf.publish(late)
+    shelf.publish(early)
+
+    assert shelf.records() == (early, late)
+    assert shelf.find("a") == late
+
+
+def test_withdrawn_record_is_gone_and_may_go_twice(shelf: Shelf) -> None:
+    shelf.publish(record(LAB))
+    shelf.withdraw("base")
+    shelf.withdraw("base")
+
+    assert shelf.records() == ()
+    assert list(shelf.path.iterdir()) == []
+
+
+def test_directory_without_a_manifest_is_no_snapshot(shelf: Shelf) -> None:
+    (shelf.path / "torn").mkdir(parents=True)
+    (shelf.path / "torn" / ".manifest.json.half").write_text("{")
+
+    assert shelf.records() == ()
+
+
+def test_damaged_manifest_is_named(shelf: Shelf) -> None:
+    shelf.publish(record(LAB))
+    file = shelf.path / "base" / "manifest.json"
+    file.write_text(file.read_text()[:-20])
+
+    with pytest.raises(OperationError) as raised:
+        shelf.records()
+    assert raised.value.message == f"The file '{file}' cannot be read."
+    assert str(file.parent) in raised.value.hint
+
+
+def test_journal_comes_back_until_it_is_done(shelf: Shelf) -> None:
+    journal = Journal(verb="take", name="x", key="labkit-x-0", running=("one",))
+    shelf.note(journal)
+    assert shelf.journal() == journal
+    shelf.done()
+    assert shelf.journal() is None
+
+
+def test_journal_of_another_kind_is_refused(shelf: Shelf) -> None:
+    shelf.note(Journal(verb="delete"))
+    shelf.journal_file.write_text('{"verb": "explode"}')
+    with pytest.raises(OperationError, match="cannot be read"):
+        shelf.journal()
+
+
+def test_current_is_the_last_one_set(shelf: Shelf) -> None:
+    shelf.publish(record(LAB))
+    shelf.set_current("labkit-base-0")
+    shelf.set_current("labkit-later-0")
+    assert shelf.current() == "labkit-later-0"

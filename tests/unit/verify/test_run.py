@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import json
+import stat
+import subprocess  # noqa: TID251 -- a fresh Python, to see what it loads
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+import paramiko  # noqa: TID251 -- makes the keys of the fake server
+import pytest
+from typer.testing import CliRunner
+
+from labkit.cli.app import add_verbs, app
+from labkit.errors import LabkitError, OperationError, UsageError
+from labkit.host import ssh
+from labkit.verify import run as verify
+from labkit.verify.check import Verdict
+from labkit.verify.outputs import Output
+from tests.fakes.ssh_server import Answer, FakeSshServer
+from tests.support import examples, mutations, transcripts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labkit.lab.topology import ResolvedNode
+    from labkit.state.progress import Event
+    from tests.support.transcripts import Outputs
+
+LAB = examples.example("packstack")
+EVERYTHING = transcripts.whole(LAB)
+ROOT_LAB = ["--lab", str(examples.ROOT / "lab.yaml")]
+
+
+def packed(outputs: Mapping[str, Output]) -> str:
+    """Return outputs as the collecting script prints them."""
+    heads = [
+        f"{item.returncode} {len(item.text.encode())} {len(item.stderr.encode())} {file}"
+        for file, item in outputs.items()
+    ]
+    bodies = [item.text + item.stderr for item in outputs.values()]
+    return "\n".join([f"labkit-outputs {len(outputs)}", *heads, ""]) + "".join(bodies)
+
+
+@dataclass
+class MeetingAnswers(Mapping[str, Answer]):
+    """Answers only when another node is being asked at the same moment."""
+
+    answer: Answer
+    meeting: threading.Barrier | None = None
+    asked: list[str] = field(default_factory=list)
+
+    def __getitem__(self, command: str) -> Answer:
+        self.asked.append(command)
+        if self.meeting is not None:
+            try:
+                self.meeting.wait(timeout=5)
+            except threading.BrokenBarrierError:
+                return (1, "", "the nodes are not asked side by side")
+        return self.answer
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([ssh.AS_ROOT])
+
+    def __len__(self) -> int:
+        return 1
+
+
+@dataclass
+class FakeNodes:
+    """An SSH server per node of the lab."""
+
+    key_file: Path
+    servers: dict[str, FakeSshServer] = field(default_factory=dict)
+
+    def endpoint(self, node: ResolvedNode) -> ssh.Endpoint:
+        server = self.servers[node.name]
+        return ssh.Endpoint(
+            node=node.name,
+            addresses=(IPv4Address("127.0.0.1"),),
+            key_file=self.key_file,
+            host_key=f"{server.host_key.get_name()} {server.host_key.get_base64()}",
+            port=server.port,
+        )
+
+
+Start = Callable[..., FakeNodes]
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("keys") / "id_rsa"
+    paramiko.RSAKey.generate(2048).write_private_key_file(str(path))
+    return path
+
+
+@pytest.fixture
+def start(key_file: Path) -> Iterator[Start]:
+    with ExitStack() as stack:
+
+        def begin(**answers: Mapping[str, Answer]) -> FakeNodes:
+            nodes = FakeNodes(key_file)
+            for name, table in answers.items():
+                server = FakeSshServer(paramiko.ECDSAKey.generate(), table)
+                nodes.servers[name] = stack.enter_context(server)
+            return nodes
+
+        yield begin
+
+
+def silent(_event: Event) -> None:
+    return
+
+
+def test_nodes_are_asked_side_by_side_with_one_command_each(start: Start) -> None:
+    meeting = threading.Barrier(2)
+    tables = {
+        name: MeetingAnswers((0, packed(files), ""), meeting) for name, files in EVERYTHING.items()
+    }
+    collected = verify.collect(LAB, start(**tables).endpoint, connect=ssh.connect, progress=silent)
+
+    assert collected.outputs == EVERYTHING
+    assert [table.asked for table in tables.values()] == [[ssh.AS_ROOT], [ssh.AS_ROOT]]
+    report = verify.judge_collected(LAB, collected)
+    assert {result.verdict for result in report.results} == {Verdict.OK}
+    assert [r.node for r in report.results if r.check == verify.REACHABLE] == [
+        "controller",
+        "compute",
+    ]
+
+
+def test_node_that_cannot_be_reached_fails_one_check_and_leaves_the_rest(start: Start) -> None:
+    nodes = start(controller=MeetingAnswers((0, packed(EVERYTHING["controller"]), "")), compute={})
+    wrong = paramiko.ECDSAKey.generate()
+
+    def endpoint(node: ResolvedNode) -> ssh.Endpoint:
+        end = nodes.endpoint(node)
+        if node.name == "controller":
+            return end
+        return ssh.Endpoint(
+            node=node.name, addresses=end.addresses, key_file=end.key_file, port=end.port,
+            host_key=f"{wrong.get_name()} {wrong.get_base64()}",
+        )  # fmt: skip
+
+    report = verify.judge_collected(
+        LAB, verify.collect(LAB, endpoint, connect=ssh.connect, progress=silent)
+    )
+    results = {r.check: r for r in report.by_node()["compute"]}
+    first = results.pop(verify.REACHABLE)
+    assert first.verdict is Verdict.FAILED
+    assert "another SSH host key" in first.seen
+    assert {r.verdict for r in results.values()} == {Verdict.NOT_JUDGED}
+    assert {r.verdict for r in report.by_node()["controller"]} == {Verdict.OK}
+
+
+def test_answer_that_is_none_makes_the_node_unreachable_with_its_words(start: Start) -> None:
+    nodes = start(
+        controller={ssh.AS_ROOT: (1, "", "sudo: a password is required\n")},
+        compute={ssh.AS_ROOT: (0, packed(EVERYTHING["compute"])[:-5], "")},
+    )
+    collected = verify.collect(LAB, nodes.endpoint, connect=ssh.connect, progress=silent)
+    assert "sudo: a password is required" in collected.unreachable["controller"]
+    assert "more or fewer bytes" in collected.unreachable["compute"]
+
+
+def test_lab_that_was_never_up_is_an_error() -> None:
+    def endpoint(node: ResolvedNode) -> ssh.Endpoint:
+        message = f"The node '{node.name}' has no SSH host key yet."
+        raise OperationError(message)
+
+    with pytest.raises(LabkitError, match="no SSH host key yet"):
+        verify.collect(LAB, endpoint, connect=ssh.connect, progress=silent)
+
+
+def test_saved_outputs_are_judged_the_same_again(tmp_path: Path) -> None:
+    outputs: Outputs = {node: dict(files) for node, files in EVERYTHING.items()}
+    outputs["compute"]["ovs-vsctl-show.txt"] = Output(text="", returncode=1, stderr="no\ndb\n")
+    outputs["compute"]["ip-addr.txt"] = Output(
+        text=outputs["compute"]["ip-addr.txt"].text, stderr="a warning\n"
+    )
+    verify.save(outputs, tmp_path / "kept")
+
+    assert verify.from_directory(LAB, tmp_path / "kept") == verify.judge(LAB, outputs)
+    kept = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
+    verify.save(EVERYTHING, tmp_path / "kept")
+    assert verify.from_directory(LAB, tmp_path / "kept").passed
+
+
+def test_directory_without_a_node_is_a_mistake_and_no_pass(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="none is there"):
+        verify.from_directory(LAB, tmp_path)
+    (tmp_path / "compute" / "ip-addr.txt").mkdir(parents=True)
+    with pytest.raises(UsageError, match="cannot be read"):
+        verify.from_directory(LAB, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _all_verbs() -> None:
+    add_verbs()
+
+
+def test_verb_passes_on_the_walk_through_and_writes_both_reports(tmp_path: Path) -> None:
+    junit = tmp_path / "junit.xml"
+    given = ["verify", *ROOT_LAB, "--from", str(transcripts.DOCUMENT)]
+    done = CliRunner().invoke(app, [*given, "--json", "--junit", str(junit)])
+
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["counts"] == {"ok": 26, "failed": 0, "not judged": 8}
+    assert junit.read_text(encoding="utf-8").count("<testcase ") == 34
+    shown = CliRunner().invoke(app, given)
+    assert shown.stdout.endswith("packstack: 26 ok, 0 failed, 8 not judged\n")
+
+
+def test_verb_ends_with_1_when_a_check_fails(tmp_path: Path) -> None:
+    [change] = [each for each in mutations.DOCUMENT if each.name == "missing tunnel"]
+    verify.save(change.of(transcripts.document()), tmp_path)
+    done = CliRunner().invoke(app, ["verify", *ROOT_LAB, "--from", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "FAILED      vxlan-ports" in done.stdout
+
+
+def test_verb_refuses_a_report_it_could_not_write(tmp_path: Path) -> None:
+    target = str(tmp_path / "missing" / "junit.xml")
+    given = ["verify", *ROOT_LAB, "--from", str(transcripts.DOCUMENT), "--junit", target]
+    done = CliRunner().invoke(app, given)
+    assert isinstance(done.exception, UsageError)
+
+
+def test_verb_on_kept_outputs_loads_neither_libvirt_nor_ssh() -> None:
+    code = (
+        "import sys\nfrom labkit.cli.app import add_verbs, app\nadd_verbs()\n"
+        f"app(['verify', *{ROOT_LAB!r}, '--from', {str(transcripts.DOCUMENT)!r}],"
+        " standalone_mode=False)\n"
+        "print(sorted({'libvirt', 'paramiko', 'rich'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
