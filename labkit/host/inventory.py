@@ -53,7 +53,7 @@ def look(hypervisor: Hypervisor, *, define_pool: bool = True) -> Seen:
         volumes = ()
     return Seen(
         domains=hypervisor.domains(),
-        networks=hypervisor.networks(),
+        networks=hypervisor.networks.listed(),
         volumes={volume.name: volume for volume in volumes},
         links=hostnet.links(),
     )

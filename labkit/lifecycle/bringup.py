@@ -233,7 +233,7 @@ class _Bringup:
             if network.name in self.plan.networks:
                 with stage(self.session.progress, LAB, f"network {network.name}") as current:
                     xml = render.network_xml(self.lab, network)
-                    self.hypervisor.define_and_start_network(xml)
+                    self.hypervisor.networks.ensure(xml)
                     current.note = network.bridge
 
     def _box(self, creating: tuple[ResolvedNode, ...]) -> None:

@@ -248,7 +248,7 @@ def _remove(hypervisor: Hypervisor, owned: Possessions) -> tuple[str, ...]:
             problems += [exc.message, *exc.details]
     for network in owned.networks:
         try:
-            hypervisor.remove_network(network.uuid)
+            hypervisor.networks.remove(network.uuid)
         except LabkitError as exc:
             problems += [exc.message, *exc.details]
     return tuple(problems)

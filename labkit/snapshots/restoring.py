@@ -256,7 +256,7 @@ class _Restoring:
             active = {network.uuid for network in seen.networks if network.active}
             for network in session.lab.networks:
                 if network.libvirt_name is not None and network.uuid not in active:
-                    hypervisor.define_and_start_network(render.network_xml(session.lab, network))
+                    hypervisor.networks.ensure(render.network_xml(session.lab, network))
             present = {domain.uuid for domain in seen.domains}
             for node in session.lab.nodes:
                 if node.uuid not in present:

@@ -278,32 +278,32 @@ def test_network_nat_has_its_bridge_up_with_the_gateway_address(hypervisor: Hype
     uuid = uuid4()
     xml = network_xml("t_nat", uuid, "br-tnat", "10.77.1.254", nat=True)
 
-    made = hypervisor.define_and_start_network(xml)
+    made = hypervisor.networks.ensure(xml)
 
     assert (made.active, made.autostart, made.forward) == (True, True, "nat")
     assert links()["br-tnat"] == (ip_interface("10.77.1.254/24"),)
-    assert hypervisor.define_and_start_network(xml) == made
+    assert hypervisor.networks.ensure(xml) == made
     hypervisor._connection.networkLookupByName("t_nat").destroy()
     assert "br-tnat" not in links()
-    assert hypervisor.define_and_start_network(xml) == made
-    assert hypervisor.remove_network(uuid) is True
-    assert hypervisor.remove_network(uuid) is False
+    assert hypervisor.networks.ensure(xml) == made
+    assert hypervisor.networks.remove(uuid) is True
+    assert hypervisor.networks.remove(uuid) is False
     assert "br-tnat" not in links()
 
 
 def test_network_half_removed_is_removed_the_rest_of_the_way(hypervisor: Hypervisor) -> None:
     stopped, transient = uuid4(), uuid4()
     for index, uuid in enumerate((stopped, transient)):
-        hypervisor.define_and_start_network(
+        hypervisor.networks.ensure(
             network_xml(f"t_{index}", uuid, f"br-t{index}", f"10.78.{index}.1", nat=False)
         )
     hypervisor._connection.networkLookupByName("t_0").destroy()
     hypervisor._connection.networkLookupByName("t_1").undefine()
 
-    assert hypervisor.remove_network(stopped) is True
-    assert hypervisor.remove_network(transient) is True
+    assert hypervisor.networks.remove(stopped) is True
+    assert hypervisor.networks.remove(transient) is True
     assert not {"br-t0", "br-t1"} & links().keys()
-    assert not {stopped, transient} & {item.uuid for item in hypervisor.networks()}
+    assert not {stopped, transient} & {item.uuid for item in hypervisor.networks.listed()}
 
 
 def test_network_on_a_bridge_the_host_has_already_is_refused_and_not_left_defined(
@@ -314,11 +314,11 @@ def test_network_on_a_bridge_the_host_has_already_is_refused_and_not_left_define
 
     try:
         with pytest.raises(ConflictError, match="network 't_clash' on bridge 'br-host'"):
-            hypervisor.define_and_start_network(
+            hypervisor.networks.ensure(
                 network_xml("t_clash", uuid, "br-host", "10.79.0.1", nat=False)
             )
         assert "br-host" in links()
-        assert hypervisor.network_by_uuid(uuid) is None
+        assert uuid not in {item.uuid for item in hypervisor.networks.listed()}
     finally:
         run(["ip", "link", "delete", "br-host"], timeout=10)
 
@@ -329,9 +329,7 @@ def test_domain_with_snapshot_is_started_powered_off_and_undefined(
     disk = hypervisor.storage.upload_volume(pool, "boot.img", boot_disk(tmp_path))
     assert (disk.format, disk.capacity_bytes) == ("qcow2", MIB)
     network, mine, foreign = uuid4(), uuid4(), uuid4()
-    hypervisor.define_and_start_network(
-        network_xml("t_dom", network, "br-tdom", "10.80.0.1", nat=False)
-    )
+    hypervisor.networks.ensure(network_xml("t_dom", network, "br-tdom", "10.80.0.1", nat=False))
     for name, uuid in (("t_mine", mine), ("t_foreign", foreign)):
         hypervisor._connection.defineXML(domain_xml(name, uuid, disk.path, "t_dom"))
     untouched = hypervisor.domain_by_uuid(foreign)
@@ -342,7 +340,7 @@ def test_domain_with_snapshot_is_started_powered_off_and_undefined(
     assert (off.nics[0].bridge, off.nics[0].target) == ("br-tdom", None)
 
     hypervisor.start(mine)
-    running = hypervisor.domain_by_name("t_mine")
+    running = hypervisor.domain_by_uuid(mine)
     assert running is not None
     assert (running.state, running.domain_type) == (DomainState.RUNNING, "qemu")
     assert (running.nics[0].bridge, running.nics[0].pci) == ("br-tdom", "0000:00:03.0")
@@ -370,7 +368,7 @@ def test_domain_with_snapshot_is_started_powered_off_and_undefined(
     assert hypervisor.domain_by_uuid(foreign) == untouched
     assert disk.path.exists()
     hypervisor.undefine(foreign)
-    hypervisor.remove_network(network)
+    hypervisor.networks.remove(network)
 
 
 def test_domain_with_managed_save_is_undefined(

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Self, TypedDict, cast
 import libvirt  # noqa: TID251 -- this module is the one allowed to
 
 from labkit.errors import OperationError
-from labkit.host.libvirt import networks
 from labkit.host.libvirt.errors import NotFoundError, labkit_error, silence_libvirt, translated
+from labkit.host.libvirt.networks import Networks
 from labkit.host.libvirt.snapshots import DomainSnapshots
 from labkit.host.libvirt.storage import Storage
 from labkit.host.libvirt.xml import (
     DomainCapabilities,
     DomainInfo,
     DomainState,
-    NetworkInfo,
     parse_capabilities,
     parse_domain,
 )
@@ -89,12 +88,14 @@ class Hypervisor:
     merely has the same name is never touched.
 
     Attributes:
+        networks: The networks behind the same connection.
         storage: The storage pools and volumes behind the same connection.
         snapshots: The domains' snapshots behind the same connection.
     """
 
     def __init__(self, connection: libvirt.virConnect) -> None:
         self._connection = connection
+        self.networks = Networks(connection)
         self.storage = Storage(connection)
         self.snapshots = DomainSnapshots(connection)
 
@@ -142,15 +143,6 @@ class Hypervisor:
         """Return the domain, or None when there is none of that UUID."""
         domain = self._find(uuid)
         return None if domain is None else _described(domain, self._bridges())
-
-    def domain_by_name(self, name: str) -> DomainInfo | None:
-        """Return the domain, or None when there is none of that name."""
-        try:
-            with translated(f"find the domain '{name}'"):
-                domain = self._connection.lookupByName(name)
-        except NotFoundError:
-            return None
-        return _described(domain, self._bridges())
 
     def domain_state(self, uuid: UUID) -> DomainState | None:
         """Return what the domain does right now, None when it is gone; cheap enough to poll."""
@@ -251,41 +243,6 @@ class Hypervisor:
             msg = f"The domain '{domain.name()}' should be off to be undefined, but it runs."
             raise OperationError(msg, hint="Power it off first, for example with 'labkit halt'.")
 
-    def metadata(self, uuid: UUID, uri: str) -> str | None:
-        """Return the domain's metadata element of the namespace `uri`; None without one.
-
-        Raises:
-            NotFoundError: There is no such domain.
-        """
-        domain = self._domain(uuid)
-        try:
-            with translated(f"read the metadata of the domain '{domain.name()}'"):
-                return domain.metadata(
-                    libvirt.VIR_DOMAIN_METADATA_ELEMENT, uri, libvirt.VIR_DOMAIN_AFFECT_CONFIG
-                )
-        except NotFoundError:
-            return None
-
-    def set_metadata(self, uuid: UUID, xml: str, *, key: str, uri: str) -> None:
-        """Replace the domain's metadata element of the namespace `uri`, for good.
-
-        Args:
-            uuid: The domain.
-            xml: The element; libvirt puts it into the namespace.
-            key: The namespace prefix to use.
-            uri: The namespace.
-
-        Raises:
-            NotFoundError: There is no such domain.
-        """
-        domain = self._domain(uuid)
-        with translated(f"store metadata in the domain '{domain.name()}'"):
-            # AFFECT_CURRENT would change only the running copy, lost at power off.
-            flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
-            if domain.isActive():
-                flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
-            domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, key, uri, flags)
-
     def agent_interfaces(
         self, uuid: UUID, *, timeout: int = AGENT_SECONDS
     ) -> dict[str, tuple[str, tuple[str, ...]]] | None:
@@ -315,31 +272,6 @@ class Hypervisor:
         # libvirt-python annotates str and returns a dictionary by interface name.
         return interfaces_by_mac(cast("Mapping[str, _AgentInterface]", answer))
 
-    def networks(self) -> tuple[NetworkInfo, ...]:
-        """Return all networks libvirt manages, by name."""
-        return networks.listed(self._connection)
-
-    def network_by_uuid(self, uuid: UUID) -> NetworkInfo | None:
-        """Return the network, or None when there is none of that UUID."""
-        return next((item for item in self.networks() if item.uuid == uuid), None)
-
-    def define_and_start_network(self, xml: str) -> NetworkInfo:
-        """Make sure this very network is there, runs and starts with libvirtd; return it.
-
-        Args:
-            xml: Its definition, UUID included.
-
-        Raises:
-            ConflictError: Another network has the name or the bridge, or the host has a bridge
-                of that name.
-            OperationError: The network runs with other addresses than the definition's.
-        """
-        return networks.ensure(self._connection, xml)
-
-    def remove_network(self, uuid: UUID) -> bool:
-        """Stop and undefine the network; return whether there was one."""
-        return networks.remove(self._connection, uuid)
-
     def _find(self, uuid: UUID) -> libvirt.virDomain | None:
         try:
             return self._domain(uuid)
@@ -351,7 +283,9 @@ class Hypervisor:
             return self._connection.lookupByUUIDString(str(uuid))
 
     def _bridges(self) -> dict[str, str]:
-        return {item.name: item.bridge for item in self.networks() if item.bridge is not None}
+        return {
+            item.name: item.bridge for item in self.networks.listed() if item.bridge is not None
+        }
 
 
 def interfaces_by_mac(

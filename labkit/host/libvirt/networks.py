@@ -1,4 +1,4 @@
-"""libvirt's networks on one connection; `labkit.host.libvirt.connection` offers them to everyone else."""
+"""libvirt's networks on one connection."""
 
 from __future__ import annotations
 
@@ -15,54 +15,70 @@ if TYPE_CHECKING:
     import libvirt  # noqa: TID251 -- types only
 
 
-def listed(connection: libvirt.virConnect) -> tuple[NetworkInfo, ...]:
-    """Return all networks libvirt manages, by name."""
-    with translated("list the networks"):
-        handles = connection.listAllNetworks(0)
-    found = [_record(item) for item in handles]
-    return tuple(sorted((item for item in found if item is not None), key=lambda n: n.name))
+class Networks:
+    """The networks of one libvirt connection; made by `Hypervisor`.
 
+    A network is addressed by UUID, the mark of ownership.
+    """
 
-def ensure(connection: libvirt.virConnect, xml: str) -> NetworkInfo:
-    """Do what `Hypervisor.define_and_start_network` promises."""
-    wanted = parse_network(xml, active=True, autostart=True)
-    present = network_present(wanted, listed(connection))
-    with translated(f"define the network '{wanted.name}'"):
-        if present is not None and _same(wanted, present):
-            network = connection.networkLookupByUUIDString(str(wanted.uuid))
-        else:
-            network = connection.networkDefineXML(xml)
-    started = False
-    try:
-        with translated(f"start the network '{wanted.name}' on bridge '{wanted.bridge}'"):
-            if not network.isActive():
-                network.create()
-            network.setAutostart(1)
-        started = True
-    finally:
-        if not started and present is None:
-            remove(connection, wanted.uuid)
-    return _record(network) or wanted
+    def __init__(self, connection: libvirt.virConnect) -> None:
+        self._connection = connection
 
+    def listed(self) -> tuple[NetworkInfo, ...]:
+        """Return all networks libvirt manages, by name."""
+        with translated("list the networks"):
+            handles = self._connection.listAllNetworks(0)
+        found = [_record(item) for item in handles]
+        return tuple(sorted((item for item in found if item is not None), key=lambda n: n.name))
 
-def remove(connection: libvirt.virConnect, uuid: UUID) -> bool:
-    """Do what `Hypervisor.remove_network` promises."""
-    try:
-        with translated(f"find the network with UUID '{uuid}'"):
-            network = connection.networkLookupByUUIDString(str(uuid))
-    except NotFoundError:
-        return False
-    try:
-        with translated(f"remove the network '{network.name()}'"):
-            persistent = network.isPersistent()
-            if network.isActive():
-                network.destroy()
-            if persistent:
-                network.undefine()
-    except NotFoundError:
-        # Somebody else finished the job between two of the calls.
+    def ensure(self, xml: str) -> NetworkInfo:
+        """Make sure this very network is there, runs and starts with libvirtd; return it.
+
+        Args:
+            xml: Its definition, UUID included.
+
+        Raises:
+            ConflictError: Another network has the name or the bridge, or the host has a bridge
+                of that name.
+            OperationError: The network runs with other addresses than the definition's.
+        """
+        wanted = parse_network(xml, active=True, autostart=True)
+        present = network_present(wanted, self.listed())
+        with translated(f"define the network '{wanted.name}'"):
+            if present is not None and _same(wanted, present):
+                network = self._connection.networkLookupByUUIDString(str(wanted.uuid))
+            else:
+                network = self._connection.networkDefineXML(xml)
+        started = False
+        try:
+            with translated(f"start the network '{wanted.name}' on bridge '{wanted.bridge}'"):
+                if not network.isActive():
+                    network.create()
+                network.setAutostart(1)
+            started = True
+        finally:
+            if not started and present is None:
+                self.remove(wanted.uuid)
+        return _record(network) or wanted
+
+    def remove(self, uuid: UUID) -> bool:
+        """Stop and undefine the network; return whether there was one."""
+        try:
+            with translated(f"find the network with UUID '{uuid}'"):
+                network = self._connection.networkLookupByUUIDString(str(uuid))
+        except NotFoundError:
+            return False
+        try:
+            with translated(f"remove the network '{network.name()}'"):
+                persistent = network.isPersistent()
+                if network.isActive():
+                    network.destroy()
+                if persistent:
+                    network.undefine()
+        except NotFoundError:
+            # Somebody else finished the job between two of the calls.
+            return True
         return True
-    return True
 
 
 def network_present(wanted: NetworkInfo, existing: Sequence[NetworkInfo]) -> NetworkInfo | None:

@@ -12,6 +12,7 @@ from labkit.lifecycle.sweep import Sweeping, Swept, Verdict, judge, state_in_dir
 from labkit.state.directory import LabDirectory, LabState, path_lab_id
 from labkit.state.lock import lab_lock
 from labkit.state.registry import Record, Registry
+from tests.fakes.libvirt import FakeHost
 from tests.fakes.tools import tools
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
@@ -104,7 +105,7 @@ def expired(tmp_path: Path) -> Sweeping:
         state=state,
         verdict=Verdict.EXPIRED,
         things=("domain demo_controller",),
-        tools=tools(),
+        tools=tools(connect=FakeHost().connect),
     )
 
 

@@ -78,12 +78,10 @@ def test_domains_of_the_host_are_listed_by_name(hypervisor: Hypervisor) -> None:
     assert controller.state is DomainState.RUNNING
     assert controller.nics[0].bridge == "br-foreign"
     assert hypervisor.domain_by_uuid(RUNNING) == controller
-    assert hypervisor.domain_by_name("demo_controller") == controller
 
 
 def test_domain_that_does_not_exist_is_none(hypervisor: Hypervisor) -> None:
     assert hypervisor.domain_by_uuid(GONE) is None
-    assert hypervisor.domain_by_name("nobody") is None
     assert hypervisor.domain_state(GONE) is None
     assert hypervisor.agent_interfaces(GONE) is None
 
@@ -144,21 +142,12 @@ def test_power_off_and_undefine_of_a_missing_domain_do_nothing(hypervisor: Hyper
     assert hypervisor.domains() == before
 
 
-def test_metadata_once_set_is_read_back_and_survives_power_off(hypervisor: Hypervisor) -> None:
-    assert hypervisor.metadata(RUNNING, "urn:x") is None
-
-    hypervisor.set_metadata(RUNNING, "<mark expires='never'/>", key="x", uri="urn:x")
-    hypervisor.power_off(RUNNING)
-
-    assert hypervisor.metadata(RUNNING, "urn:x") == '<mark expires="never"/>'
-    assert hypervisor.metadata(RUNNING, "urn:y") is None
-
-
 def test_network_defined_twice_is_one_running_network(hypervisor: Hypervisor) -> None:
-    first = hypervisor.define_and_start_network(network_xml())
-    second = hypervisor.define_and_start_network(network_xml())
+    first = hypervisor.networks.ensure(network_xml())
+    second = hypervisor.networks.ensure(network_xml())
 
-    assert first == second == hypervisor.network_by_uuid(NETWORK)
+    assert first == second
+    assert first in hypervisor.networks.listed()
     assert first == NetworkInfo(
         name="demo_public",
         uuid=NETWORK,
@@ -168,26 +157,25 @@ def test_network_defined_twice_is_one_running_network(hypervisor: Hypervisor) ->
         forward="nat",
         addresses=(ip_interface("10.9.9.254/24"),),
     )
-    assert [item.name for item in hypervisor.networks()] == ["demo_public", "foreign"]
+    assert [item.name for item in hypervisor.networks.listed()] == ["demo_public", "foreign"]
 
 
 def test_network_running_with_another_address_is_refused(hypervisor: Hypervisor) -> None:
-    hypervisor.define_and_start_network(network_xml())
+    hypervisor.networks.ensure(network_xml())
 
     with pytest.raises(OperationError, match=r"10\.8\.8\.1/24, but .* 10\.9\.9\.254/24"):
-        hypervisor.define_and_start_network(network_xml(address="10.8.8.1"))
+        hypervisor.networks.ensure(network_xml(address="10.8.8.1"))
 
-    found = hypervisor.network_by_uuid(NETWORK)
-    assert found is not None
+    (found,) = (item for item in hypervisor.networks.listed() if item.uuid == NETWORK)
     assert found.addresses == (ip_interface("10.9.9.254/24"),)
 
 
 def test_network_removed_twice_is_gone_and_others_stay(hypervisor: Hypervisor) -> None:
-    hypervisor.define_and_start_network(network_xml())
+    hypervisor.networks.ensure(network_xml())
 
-    assert hypervisor.remove_network(NETWORK) is True
-    assert hypervisor.remove_network(NETWORK) is False
-    assert [item.uuid for item in hypervisor.networks()] == [FOREIGN]
+    assert hypervisor.networks.remove(NETWORK) is True
+    assert hypervisor.networks.remove(NETWORK) is False
+    assert [item.uuid for item in hypervisor.networks.listed()] == [FOREIGN]
 
 
 @pytest.mark.parametrize(
@@ -200,13 +188,13 @@ def test_network_removed_twice_is_gone_and_others_stay(hypervisor: Hypervisor) -
 def test_network_clashing_with_a_foreign_one_is_refused(
     hypervisor: Hypervisor, xml: str, taken: str
 ) -> None:
-    before = hypervisor.networks()
+    before = hypervisor.networks.listed()
 
     with pytest.raises(ConflictError, match=taken) as raised:
-        hypervisor.define_and_start_network(xml)
+        hypervisor.networks.ensure(xml)
 
     assert str(FOREIGN) in raised.value.message
-    assert hypervisor.networks() == before
+    assert hypervisor.networks.listed() == before
 
 
 def test_network_inactive_with_other_addresses_may_be_redefined() -> None:

@@ -1,0 +1,400 @@
+"""A host's libvirt in memory, for the verbs: it keeps books, does as told, and fails where told.
+
+Nothing of libvirt runs here. What libvirt really does is shown by the integration and e2e tests.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from xml.etree import ElementTree as ET
+
+from labkit.host.libvirt.connection import Hypervisor
+from labkit.host.libvirt.errors import NotFoundError
+from labkit.host.libvirt.networks import Networks
+from labkit.host.libvirt.snapshots import DomainSnapshots
+from labkit.host.libvirt.storage import PoolInfo, Storage
+from labkit.host.libvirt.xml import (
+    DiskInfo,
+    DomainCapabilities,
+    DomainInfo,
+    DomainState,
+    NetworkInfo,
+    VolumeInfo,
+    parse_network,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from uuid import UUID
+
+    from labkit.lab.topology import ResolvedLab, ResolvedNode
+
+POOL_PATH = Path("/pool")
+
+
+class FakeHost:
+    """What all connections to one fake libvirt share.
+
+    Attributes:
+        domains: The domains by UUID.
+        networks: The networks by UUID.
+        volumes: The volumes of the pool by name.
+        images: The snapshots in each domain's image, in the order they were taken.
+        pools: The pools that are defined.
+        free_bytes: Space left in the pool.
+        calls: What was asked for that changes something, and of what: `("start", "demo_one")`.
+        connections: How many connections were opened.
+        open: How many of them are open.
+    """
+
+    def __init__(self) -> None:
+        self.domains: dict[UUID, DomainInfo] = {}
+        self.networks: dict[UUID, NetworkInfo] = {}
+        self.volumes: dict[str, VolumeInfo] = {}
+        self.images: dict[UUID, list[str]] = {}
+        self.pools: set[str] = set()
+        self.free_bytes = 2**40
+        self.calls: list[tuple[str, str]] = []
+        self.connections = 0
+        self.open = 0
+        self._failures: dict[tuple[str, str], list[Exception]] = {}
+        self._before: dict[tuple[str, str], Callable[[], None]] = {}
+        self._lock = threading.Lock()
+
+    def connect(self) -> Hypervisor:
+        """Open a connection, as `Tools.connect` does."""
+        self.told("connect", "")
+        with self._lock:
+            self.connections += 1
+            self.open += 1
+        return FakeHypervisor(self)
+
+    def fail(self, call: str, name: str, *errors: Exception) -> None:
+        """Let the next calls of that kind on that object raise these errors, one each."""
+        self._failures.setdefault((call, name), []).extend(errors)
+
+    def before(self, call: str, name: str, action: Callable[[], None]) -> None:
+        """Do something each time that call is made on that object, before it is carried out."""
+        self._before[call, name] = action
+
+    def told(self, call: str, name: str) -> None:
+        """Write a call down, and fail it if a test asked for that."""
+        with self._lock:
+            if call != "connect":
+                self.calls.append((call, name))
+            pending = self._failures.get((call, name))
+            error = pending.pop(0) if pending else None
+        action = self._before.get((call, name))
+        if action is not None:
+            action()
+        if error is not None:
+            raise error
+
+    def add(self, node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> DomainInfo:
+        """Give the host a node's domain with its disk and its seed."""
+        for name in (node.disk_volume, node.seed_volume):
+            self.volumes[name] = _volume(name)
+        self.domains[node.uuid] = DomainInfo(
+            name=node.domain,
+            uuid=node.uuid,
+            state=state,
+            vcpus=node.cpus,
+            memory_mib=node.memory_mib,
+            domain_type="qemu",
+            description="",
+            nics=(),
+            disks=tuple(
+                DiskInfo(device=device, target=target, path=POOL_PATH / name, backing=None)
+                for device, target, name in (
+                    ("disk", "vda", node.disk_volume),
+                    ("cdrom", "sda", node.seed_volume),
+                )
+            ),
+            channels=(),
+            serial_path=None,
+            has_managed_save=False,
+            snapshots=0,
+        )
+        self.images.setdefault(node.uuid, [])
+        return self.domains[node.uuid]
+
+    def add_lab(self, lab: ResolvedLab, state: DomainState = DomainState.RUNNING) -> None:
+        """Give the host everything a lab has that is up."""
+        self.pools.add("default")
+        for network in lab.networks:
+            if network.libvirt_name is not None:
+                self.networks[network.uuid] = NetworkInfo(
+                    name=network.libvirt_name,
+                    uuid=network.uuid,
+                    bridge=network.bridge,
+                    active=True,
+                    autostart=True,
+                    forward="nat",
+                    addresses=(),
+                )
+        for node in lab.nodes:
+            self.add(node, state)
+
+    def add_volume(self, name: str, *, backing: str | None = None) -> None:
+        """Put a volume into the pool."""
+        self.volumes[name] = replace(
+            _volume(name), backing_path=None if backing is None else POOL_PATH / backing
+        )
+
+    def state(self, uuid: UUID, state: DomainState) -> None:
+        """Let a domain be in a state."""
+        self.domains[uuid] = replace(self.domains[uuid], state=state)
+
+    def name(self, uuid: UUID) -> str:
+        """Return a domain's name; that of one which is gone is its UUID."""
+        domain = self.domains.get(uuid)
+        return str(uuid) if domain is None else domain.name
+
+    def require(self, uuid: UUID) -> DomainInfo:
+        """Return a domain as libvirt would find it."""
+        if uuid not in self.domains:
+            message = f"libvirt could not find the domain with UUID '{uuid}'."
+            raise NotFoundError(message)
+        return self.domains[uuid]
+
+
+class FakeHypervisor(Hypervisor):
+    """One connection to a `FakeHost`."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.networks = _Networks(host)
+        self.storage = _Storage(host)
+        self.snapshots = _Snapshots(host)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.host.open -= 1
+
+    def domain_capabilities(
+        self, *, arch: str = "x86_64", machine: str = "q35"
+    ) -> DomainCapabilities:
+        return DomainCapabilities(
+            emulator=Path(f"/usr/bin/qemu-system-{arch}"),
+            machine=machine,
+            domain_type="qemu",
+            max_vcpus=255,
+        )
+
+    def domains(self) -> tuple[DomainInfo, ...]:
+        return tuple(sorted(self.host.domains.values(), key=lambda found: found.name))
+
+    def domain_by_uuid(self, uuid: UUID) -> DomainInfo | None:
+        return self.host.domains.get(uuid)
+
+    def domain_state(self, uuid: UUID) -> DomainState | None:
+        found = self.host.domains.get(uuid)
+        return None if found is None else found.state
+
+    def start(self, uuid: UUID) -> None:
+        self.host.require(uuid)
+        self.host.told("start", self.host.name(uuid))
+        self.host.state(uuid, DomainState.RUNNING)
+
+    def resume(self, uuid: UUID) -> None:
+        self.host.require(uuid)
+        self.host.told("resume", self.host.name(uuid))
+        self.host.state(uuid, DomainState.RUNNING)
+
+    def shutdown(self, uuid: UUID) -> None:
+        self.host.require(uuid)
+        self.host.told("shutdown", self.host.name(uuid))
+        self.host.state(uuid, DomainState.SHUTOFF)
+
+    def power_off(self, uuid: UUID) -> None:
+        self.host.told("power off", self.host.name(uuid))
+        if uuid in self.host.domains:
+            self.host.state(uuid, DomainState.SHUTOFF)
+
+    def undefine(self, uuid: UUID) -> None:
+        self.host.told("undefine", self.host.name(uuid))
+        self.host.domains.pop(uuid, None)
+
+    def agent_interfaces(
+        self, uuid: UUID, *, timeout: int = 2
+    ) -> dict[str, tuple[str, tuple[str, ...]]] | None:
+        return None
+
+
+class _Networks(Networks):
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+
+    def listed(self) -> tuple[NetworkInfo, ...]:
+        return tuple(sorted(self.host.networks.values(), key=lambda found: found.name))
+
+    def ensure(self, xml: str) -> NetworkInfo:
+        wanted = parse_network(xml, active=True, autostart=True)
+        self.host.told("ensure network", wanted.name)
+        self.host.networks[wanted.uuid] = wanted
+        return wanted
+
+    def remove(self, uuid: UUID) -> bool:
+        found = self.host.networks.get(uuid)
+        if found is None:
+            return False
+        self.host.told("remove network", found.name)
+        del self.host.networks[uuid]
+        return True
+
+
+class _Storage(Storage):
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+
+    def ensure_pool(self, name: str = "default", path: Path = POOL_PATH) -> PoolInfo:
+        if name not in self.host.pools:
+            self.host.told("define pool", name)
+            self.host.pools.add(name)
+        return self.pool(name)
+
+    def pool(self, name: str) -> PoolInfo:
+        if name not in self.host.pools:
+            message = f"libvirt could not find the storage pool '{name}'."
+            raise NotFoundError(message)
+        return PoolInfo(name=name, path=POOL_PATH, free_bytes=self.host.free_bytes)
+
+    def pool_free_bytes(self, name: str) -> int:
+        return self.pool(name).free_bytes
+
+    def refresh(self, pool: str) -> None:
+        self.pool(pool)
+
+    def volumes(self, pool: str) -> tuple[VolumeInfo, ...]:
+        self.pool(pool)
+        return tuple(sorted(self.host.volumes.values(), key=lambda found: found.name))
+
+    def volume(self, pool: str, name: str) -> VolumeInfo | None:
+        self.pool(pool)
+        return self.host.volumes.get(name)
+
+    def upload_volume(
+        self,
+        pool: str,
+        name: str,
+        source: Path,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        mode: int = 0o644,
+        progress: Callable[[int], None] | None = None,
+    ) -> VolumeInfo:
+        self.pool(pool)
+        self.host.told("upload", name)
+        self.host.volumes[name] = _volume(name)
+        return self.host.volumes[name]
+
+    def volume_intact(
+        self, pool: str, name: str, source: Path, *, offset: int = 0, length: int | None = None
+    ) -> bool:
+        return name in self.host.volumes
+
+    def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
+        return b""
+
+    def delete_volume(self, pool: str, name: str) -> bool:
+        self.pool(pool)
+        if name not in self.host.volumes:
+            return False
+        self.host.told("delete volume", name)
+        del self.host.volumes[name]
+        return True
+
+
+class _Snapshots(DomainSnapshots):
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+
+    def suspend(self, uuid: UUID) -> None:
+        self.host.require(uuid)
+        self.host.told("suspend", self.host.name(uuid))
+        self.host.state(uuid, DomainState.PAUSED)
+
+    def take(self, uuid: UUID, name: str) -> str:
+        self.host.require(uuid)
+        self.host.told("take", self.host.name(uuid))
+        self.host.images.setdefault(uuid, []).append(name)
+        return f"<domainsnapshot><name>{name}</name></domainsnapshot>"
+
+    def names(self, uuid: UUID) -> tuple[str, ...]:
+        return tuple(self.host.images.get(uuid, ()))
+
+    def describe_again(self, uuid: UUID, xml: str) -> None:
+        self.host.require(uuid)
+        self.host.told("describe", self.host.name(uuid))
+
+    def describe_stray(self, uuid: UUID, name: str) -> None:
+        self.host.require(uuid)
+        self.host.told("describe", self.host.name(uuid))
+
+    def revert(self, uuid: UUID, name: str, *, live: bool) -> None:
+        self.host.require(uuid)
+        self.host.told("revert", self.host.name(uuid))
+        self.host.state(uuid, DomainState.PAUSED if live else DomainState.SHUTOFF)
+
+    def delete(self, uuid: UUID, name: str) -> bool:
+        if name not in self.host.images.get(uuid, ()):
+            return False
+        self.host.told("delete snapshot", self.host.name(uuid))
+        self.host.images[uuid].remove(name)
+        return True
+
+    def forget(self, uuid: UUID, name: str) -> bool:
+        return name in self.host.images.get(uuid, ())
+
+    def definition(self, uuid: UUID) -> str:
+        found = self.host.require(uuid)
+        return f"<domain><name>{found.name}</name><uuid>{found.uuid}</uuid></domain>"
+
+    def define(self, xml: str) -> None:
+        name = ET.fromstring(xml).findtext("name", "")  # noqa: S314 -- the test's own
+        self.host.told("define", name)
+
+    def resident_bytes(self, uuid: UUID) -> int:
+        self.host.require(uuid)
+        return 2**28
+
+    def set_time(self, uuid: UUID, *, timeout: int) -> bool:
+        return False
+
+    def agent_write(self, uuid: UUID, path: str, text: str, *, timeout: int) -> bool:
+        return True
+
+    def agent_flush(self, uuid: UUID, *, timeout: int) -> bool:
+        self.host.told("flush", self.host.name(uuid))
+        return True
+
+    def thaw(self, uuid: UUID, *, timeout: int) -> None:
+        self.host.told("thaw", self.host.name(uuid))
+
+
+def _volume(name: str) -> VolumeInfo:
+    return VolumeInfo(
+        name=name,
+        path=POOL_PATH / name,
+        pool="default",
+        capacity_bytes=2**30,
+        allocation_bytes=2**20,
+        physical_bytes=2**20,
+        format="qcow2",
+        backing_path=None,
+    )
