@@ -34,18 +34,6 @@ if TYPE_CHECKING:
     from labkit.lifecycle.plan import Possessions
     from labkit.lifecycle.status import LabStatus
 
-# Loading modules makes objects that stay, some 70 000 for `status`; collecting meanwhile finds
-# nothing and costs a twentieth of a short verb's time.
-gc.set_threshold(100_000, 20, 20)
-# At exit Python collects once more, everything at once, for a tenth of a short verb's time; what
-# is frozen is left out and goes back to the system with the process.
-atexit.register(gc.freeze)
-# Nothing installed beside labkit has a say in how it reads its files, and looking for pydantic's
-# plugins costs a thirtieth of a short verb's time (pydantic, plugin/_loader.py).
-NO_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
-NO_PLUGINS_FROM_CALLER = NO_PLUGINS in os.environ
-os.environ.setdefault(NO_PLUGINS, "1")
-
 app = typer.Typer(
     name="labkit",
     help="One lab file in; a running, verified OpenStack lab on libvirt out.",
@@ -66,6 +54,7 @@ def main() -> NoReturn:
     Exit codes: 0 done, 1 checks failed, 2 usage or lab file, 3 host not ready, 4 operation
     failed, 130 interrupted.
     """
+    _spare_collections()
     add_verbs()
     # What has no log to go to is not for the terminal: errors reach it by another way.
     logging.getLogger("labkit").addHandler(logging.NullHandler())
@@ -92,6 +81,16 @@ def main() -> NoReturn:
         sys.stderr.write(f"log: {where}\n" if where else "")
         sys.exit(LabkitError.exit_code)
     sys.exit(0)
+
+
+def _spare_collections() -> None:
+    """Keep Python from looking for garbage where a short verb makes none."""
+    # Loading modules makes objects that stay, some 70 000 for `status`; collecting meanwhile finds
+    # nothing and costs a twentieth of a short verb's time.
+    gc.set_threshold(100_000, 20, 20)
+    # At exit Python collects once more, everything at once, for a tenth of a short verb's time;
+    # what is frozen is left out and goes back to the system with the process.
+    atexit.register(gc.freeze)
 
 
 def add_verbs() -> None:
@@ -219,16 +218,13 @@ def _print_up(report: UpReport, *, dry_run: bool) -> None:
 def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
     """Show every node: state, hardware, addresses, how to reach it."""
     from labkit.cli.session import looking
-    from labkit.host.preload import beside
     from labkit.lifecycle.status import status as ask
 
     session = looking(lab)
     if as_json:
         print_json(ask(session).as_json())
         return
-    with beside("labkit.cli.output"):
-        found = ask(session)
-    _print_status(found)
+    _print_status(ask(session))
 
 
 def _print_status(found: LabStatus) -> None:
@@ -368,6 +364,4 @@ def sandbox(
     from labkit.host.files import cache_root
     from labkit.host.sandbox import SandboxOptions, enter
 
-    if not NO_PLUGINS_FROM_CALLER:
-        os.environ.pop(NO_PLUGINS, None)  # the command is the caller's, and may use pydantic
     enter(command or [], options=SandboxOptions(cache=cache_root()))

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from labkit.errors import OperationError
-from labkit.host.preload import beside
 from labkit.host.process import run
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from ipaddress import IPv4Address
     from pathlib import Path
     from types import TracebackType
@@ -157,11 +155,6 @@ class Connection:
             raise NotReachableError(message, details=("no exit status came",))
         log.debug("ssh %s: exit %d", self._node, code)
         return code, out, err
-
-
-def loading() -> AbstractContextManager[None]:
-    """Load what a session needs, 0.15 s, beside work that waits for something else."""
-    return beside("paramiko")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,7 +196,7 @@ class _Restoring:
             Journal(verb="restore", name=record.name, key=record.key, running=self.running)
         )
         self.fault("noted")
-        with stage(self.session.progress, LAB, "putting back"), ssh.loading():
+        with stage(self.session.progress, LAB, "putting back"):
             self._prepare()
             self.fault("prepared")
             side_by_side(

@@ -38,13 +38,13 @@ class _Interface(paramiko.ServerInterface):
     def __init__(self, answer: Callable[[str, paramiko.Channel], None]) -> None:
         self._answer = answer
 
-    def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002 -- paramiko's
+    def check_channel_request(self, kind: str, chanid: int) -> int:
         return OPEN_SUCCEEDED
 
-    def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002 -- paramiko's signature
+    def get_allowed_auths(self, username: str) -> str:
         return "publickey"
 
-    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:  # noqa: ARG002 -- same
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         return AUTH_SUCCESSFUL if username == "vagrant" else AUTH_FAILED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:

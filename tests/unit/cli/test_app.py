@@ -15,8 +15,6 @@ import pytest
 
 from labkit.cli.app import main
 from labkit.errors import UsageError
-from labkit.host.process import environment
-from labkit.host.process import run as process_run
 from labkit.lifecycle.bringup import boot_budget
 from tests.support.examples import ROOT
 
@@ -252,25 +250,6 @@ def test_graph_prints_mermaid_or_an_image_and_leaves_nothing(run: Run) -> None:
     assert text.out.startswith("flowchart TB\n")
     assert image.out.startswith("<svg ")
     assert sorted(Path().iterdir()) == before
-
-
-def test_plugin_of_pydantic_that_lies_beside_labkit_is_not_loaded(tmp_path: Path) -> None:
-    (tmp_path / "intruder.py").write_text("raise SystemExit('loaded')\n")
-    record = tmp_path / "intruder-1.dist-info"
-    record.mkdir()
-    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: intruder\nVersion: 1\n")
-    (record / "entry_points.txt").write_text("[pydantic]\nintruder = intruder:plugin\n")
-    inherited = {
-        name: value for name, value in environment().items() if not name.startswith("PYDANTIC_")
-    }
-    env = {**inherited, "PYTHONPATH": str(tmp_path)}
-    models = [sys.executable, "-c", "import labkit.lab.model"]
-
-    ended = process_run([sys.executable, "-m", "labkit", "schema"], timeout=30, env=env)
-
-    assert json.loads(ended.stdout)["title"] == "lab.yaml"
-    loaded = process_run(models, timeout=30, env=env, check=False)
-    assert "loaded" in loaded.stderr, "the intruder is none: this test shows nothing"
 
 
 def test_schema_is_json_on_standard_output(run: Run) -> None:
