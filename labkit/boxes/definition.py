@@ -17,10 +17,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from labkit import resources
-from labkit.boxes.file import DebianBoxFile, Edge, KickstartBoxFile, parse_box_file, problems
+from labkit.boxes.file import DebianBoxFile, KickstartBoxFile, parse_box_file, problems
 from labkit.boxes.kickstart import render_kickstart
 from labkit.errors import HostError, LabFileError, OperationError, UsageError
 from labkit.host.files import file_sha256
+from labkit.lab.types import Edge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+
+from labkit.lab.types import Edge
 
 PackageName = Annotated[str, Field(pattern=r"^@?[A-Za-z0-9][A-Za-z0-9._+-]*$")]
-
-
-class Edge(BaseModel):
-    """A file's content: frozen, and no key passes unnoticed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Trim(Edge):

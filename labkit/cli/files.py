@@ -14,7 +14,7 @@ from labkit.cli.options import LAB_FILE, BoxOption, LabOption, print_json
 def validate(*, lab: LabOption = LAB_FILE) -> None:
     """Check the lab file and print every problem with its line and column."""
     from labkit.cli.output import notice
-    from labkit.lab import lab_file as config
+    from labkit.lab import file as config
 
     checked = config.load(lab)
     notice(f"{lab}: valid; lab '{checked.name}' with {_count(len(checked.nodes), 'node')}")
@@ -45,8 +45,8 @@ def graph(
     """Print a picture of the lab: networks, nodes with their cards, and the tunnels."""
     from uuid import UUID
 
+    from labkit.lab import file as config
     from labkit.lab import graph as pictures
-    from labkit.lab import lab_file as config
     from labkit.lab.graph_svg import svg as image
     from labkit.lab.resolve import resolve
 
@@ -56,7 +56,7 @@ def graph(
 
 def schema() -> None:
     """Print the JSON schema of the lab file."""
-    from labkit.lab import lab_file as config
+    from labkit.lab import file as config
 
     print_json(config.schema())
 

@@ -60,7 +60,7 @@ def _kept(lab: Path, source: Path) -> Report:
     """Judge kept outputs without a session: a session knows libvirt."""
     from uuid import UUID
 
-    from labkit.lab import lab_file as config
+    from labkit.lab import file as config
     from labkit.lab.resolve import resolve
     from labkit.verify.run import from_directory
 

@@ -74,11 +74,10 @@ def packstack_files(lab: ResolvedLab) -> dict[str, str]:
     A lab that was never meant to be deployed may not be fit for it; the reasons stand in the
     place of the command then.
     """
-    reasons = scenarios.troubles(lab)
-    if reasons:
+    if lab.obstacles:
         lines = [
-            f"# {'.'.join(each.place)}: expected {each.expected}, found {each.found}"
-            for each in reasons
+            f"# {'.'.join(map(str, each.place))}: expected {each.expected}, found {each.found}"
+            for each in lab.obstacles
         ]
         return {COMMAND_FILE: "\n".join(["# This lab cannot be deployed as it is:", *lines, ""])}
     made = passwords.complete({}, dict(lab.deployment.answers))

@@ -129,13 +129,12 @@ def with_box_repositories(session: Session) -> Session:
 
 
 def _require_possible(session: Session) -> None:
-    troubles = scenarios.troubles(session.lab)
-    if troubles:
+    if session.lab.obstacles:
         message = f"The lab '{session.lab.name}' cannot be deployed as its file is."
         lines = (
             f"{'.'.join(str(part) for part in each.place)}: expected {each.expected}, "
             f"found {each.found}"
-            for each in troubles
+            for each in session.lab.obstacles
         )
         raise OperationError(message, details=tuple(lines), hint="Change the lab file.")
 

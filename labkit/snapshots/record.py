@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from labkit.errors import OperationError
 from labkit.host.files import write_atomically
+from labkit.lab.types import Edge
 from labkit.state.directory import DeploymentState
 
 if TYPE_CHECKING:
@@ -30,18 +31,14 @@ class Kept(StrEnum):
     OFF = "off"
 
 
-class _Edge(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NicRecord(_Edge):
+class NicRecord(Edge):
     """A network card: its address on the wire and where the guest finds it."""
 
     mac: str
     pci: str
 
 
-class NodeRecord(_Edge):
+class NodeRecord(Edge):
     """One node of a snapshot.
 
     Attributes:
@@ -79,7 +76,7 @@ class NodeRecord(_Edge):
         return self.state is not Kept.OFF
 
 
-class SnapshotRecord(_Edge):
+class SnapshotRecord(Edge):
     """The manifest of a snapshot: without it there is none.
 
     Attributes:
@@ -125,7 +122,7 @@ class SnapshotRecord(_Edge):
         return sum(node.grown_bytes for node in self.nodes.values())
 
 
-class Journal(_Edge):
+class Journal(Edge):
     """A verb under way; found by the next one, it says what has to be put right.
 
     Attributes:

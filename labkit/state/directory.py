@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from labkit.errors import HostError, OperationError
 from labkit.host.files import write_atomically
+from labkit.lab.types import Edge
 
 STATE_DIR_VARIABLE = "LABKIT_STATE_DIR"
 
 
-class NodeState(BaseModel):
+class NodeState(Edge):
     """What neither libvirt nor Vagrant can say about a node.
 
     Attributes:
@@ -26,14 +27,12 @@ class NodeState(BaseModel):
         seed: Id of the seed its firstboot has to report.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     created: bool = False
     spec: str = ""
     seed: str = ""
 
 
-class DeploymentState(BaseModel):
+class DeploymentState(Edge):
     """What is known of a lab's deployment.
 
     Attributes:
@@ -45,8 +44,6 @@ class DeploymentState(BaseModel):
         answers: sha256 of the answer file on the controller as the last run left it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     prepared: bool = False
     run_id: str = ""
     nodes: tuple[str, ...] = ()
@@ -55,7 +52,7 @@ class DeploymentState(BaseModel):
     answers: str = ""
 
 
-class LabState(BaseModel):
+class LabState(Edge):
     """The content of state.json.
 
     Attributes:
@@ -69,8 +66,6 @@ class LabState(BaseModel):
         deployment: What is known of its deployment.
         expires: When `sweep` may remove the lab; None for never.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     lab: str

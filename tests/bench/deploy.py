@@ -22,7 +22,7 @@ from uuid import NAMESPACE_URL
 
 from labkit.host import ssh
 from labkit.host.process import run
-from labkit.lab import lab_file as config
+from labkit.lab import file as config
 from labkit.lab.resolve import resolve
 from labkit.lab.scenario import PackstackCall
 from labkit.packstack import deploy

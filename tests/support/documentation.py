@@ -21,7 +21,7 @@ from typer.main import get_command
 from labkit.cli.app import add_verbs, app
 from labkit.cli.box import box_app
 from labkit.cli.snapshots import snapshots_app
-from labkit.lab import lab_file as config
+from labkit.lab import file as config
 from labkit.verify import outputs
 from labkit.verify.checks import all_checks
 from labkit.verify.run import REACHABLE_SUMMARY

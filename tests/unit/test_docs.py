@@ -14,7 +14,7 @@ import pytest
 
 from labkit import errors
 from labkit.cli import app as cli
-from labkit.lab import lab_file as config
+from labkit.lab import file as config
 from labkit.lab import scenarios
 from tests.support import documentation
 from tests.support.documentation import NOT_RUN, PAGES, ROOT, WALKED, Command

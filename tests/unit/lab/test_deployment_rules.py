@@ -9,9 +9,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from labkit.errors import LabFileError
-from labkit.lab import lab_file as config
-from labkit.lab import options
-from labkit.lab import yaml_file as yamlfile
+from labkit.lab import file as config
+from labkit.lab import options, yaml
 from tests.support.examples import EXAMPLES, ROOT
 
 LAB = """\
@@ -356,6 +355,6 @@ def test_lab_without_answers_does_not_read_the_table_of_options() -> None:
 )
 def test_any_deployment_beside_any_nodes_is_judged(deployment: object, nodes: str) -> None:
     text = f"{nodes}\nnetworks: [a]\ndeployment: {json.dumps(deployment)}\n"
-    lab, problems = config.check(yamlfile.parse(text, "lab.yaml"))
+    lab, problems = config.check(yaml.parse(text, "lab.yaml"))
     assert lab is None
     assert problems

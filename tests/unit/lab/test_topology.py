@@ -172,7 +172,7 @@ def test_resolve_host_address_of_any_network_is_accepted_with_its_prefix(
     offset = data.draw(st.integers(1, network.num_addresses - 2))
     address = network.network_address + offset
     raw = lab_data(str(network), str(address))
-    assert list(breaches(raw)) == []
+    assert list(breaches(Lab.model_validate(raw))) == []
     nic = only_nic(raw)
     assert nic.address.ip == address
     assert nic.address.network == network
@@ -188,7 +188,8 @@ def test_breaches_address_no_host_of_its_network_is_named(
         network.broadcast_address,
         *({IPv4Address(number)} if IPv4Address(number) not in network else ()),
     ):
-        places = [breach.place for breach in breaches(lab_data(str(network), str(address)))]
+        lab = Lab.model_validate(lab_data(str(network), str(address)))
+        places = [breach.place for breach in breaches(lab)]
         assert places == [("nodes", "one", "nics", "enp0s3", "address")]
 
 

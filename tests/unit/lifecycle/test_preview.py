@@ -11,6 +11,7 @@ from labkit.state.directory import LabDirectory
 from labkit.state.session import Session
 from tests.fakes.tools import tools
 from tests.support import labs
+from tests.support.examples import example
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,10 +80,10 @@ def test_preview_where_a_file_is_in_the_way_says_so(session: Session, tmp_path: 
 
 
 def test_preview_of_a_lab_that_cannot_be_deployed_says_why_in_place_of_the_command() -> None:
-    assert packstack_files(labs.lab()) == {
+    assert packstack_files(example("hostile")) == {
         "packstack-command.txt": (
             "# This lab cannot be deployed as it is:\n"
-            "# nodes.controller: expected a card in a network with a gateway, without which "
+            "# nodes.another-name-of-30-characterss: expected a card in a network with a gateway, without which "
             "Packstack does not start, found none on the controller\n"
         )
     }

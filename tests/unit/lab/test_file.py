@@ -10,8 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from labkit.errors import LabFileError
-from labkit.lab import lab_file as config
-from labkit.lab import yaml_file as yamlfile
+from labkit.lab import file as config
+from labkit.lab import yaml
 from labkit.lab.types import NAME_PATTERN
 from tests.support.examples import EXAMPLES
 
@@ -121,10 +121,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "roles: [controller]",
             "roles: []",
-            (
-                "6:1: nodes: expected one node with the role controller, found none",
-                "8:12: nodes.one.roles: expected at least one entry, found none",
-            ),
+            "8:12: nodes.one.roles: expected at least one entry, found none",
         ),
         (
             "roles: [controller]",
@@ -226,10 +223,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "boxx: rehearsal",
-            (
-                "1:1: box: expected the key 'box', found no such key",
-                "2:1: boxx: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'boxx' (did you mean 'box'?)",
-            ),
+            "2:1: boxx: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'boxx' (did you mean 'box'?)",
         ),
         (
             "    cpus: 1\n",
@@ -581,7 +575,7 @@ def test_load_unreadable_file_says_why() -> None:
 
 
 def test_load_huge_file_is_refused() -> None:
-    error = failure("#" * (yamlfile.MAX_BYTES + 1))
+    error = failure("#" * (yaml.MAX_BYTES + 1))
     assert error.message == "The lab file 'lab.yaml' is larger than 1 MiB, which no lab needs."
 
 
@@ -599,7 +593,7 @@ def test_check_any_text_gives_positions_inside_it_or_a_lab_file_error(
 ) -> None:
     text = before + "".join(tokens)
     try:
-        document = yamlfile.parse(text, "lab.yaml")
+        document = yaml.parse(text, "lab.yaml")
     except LabFileError:
         return
     lab, problems = config.check(document)

@@ -7,30 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from labkit.lab import yaml_file as yamlfile
+from labkit.lab import yaml
 from labkit.lab.deployment_rules import deployment_breaches
-from labkit.lab.model import Deployment, Dns, Edge, Lab, Network, Nic, Node, Repos
-from labkit.lab.rules import breaches
-from labkit.lab.yaml_file import Problem
+from labkit.lab.model import Lab
+from labkit.lab.partial import keys_at, readable
+from labkit.lab.rules import breaches, judge
+from labkit.lab.yaml import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterable
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
 
-    from labkit.lab.yaml_file import Document, Place
+    from labkit.lab.yaml import Document, Place
 
-# Which model describes the mapping at a place; '*' stands for a name of the user's choice.
-MODELS: Mapping[Place, type[Edge]] = {
-    (): Lab,
-    ("dns",): Dns,
-    ("networks", "*"): Network,
-    ("nodes", "*"): Node,
-    ("nodes", "*", "nics", "*"): Nic,
-    ("deployment",): Deployment,
-    ("repos",): Repos,
-}
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -44,30 +35,34 @@ def load(path: Path) -> Lab:
         LabFileError: It cannot be read, or has problems; `details` lists all of them as
             `file:LINE:COL: path: expected …, found …`, in file order.
     """
-    document = yamlfile.read(path)
+    document = yaml.read(path)
     lab, problems = check(document)
     if lab is None or problems:
-        raise yamlfile.failure(str(path), problems)
+        raise yaml.failure(str(path), problems)
     return lab
 
 
 def check(document: Document) -> tuple[Lab | None, list[Problem]]:
-    """Return the lab a document describes, and everything that is wrong with the document."""
+    """Return the lab a document describes, and everything that is wrong with the document.
+
+    What follows from another problem is not one: neither a key that is missing because it is
+    misspelt nor a rule broken by a value that is wrong by itself.
+    """
     lab: Lab | None = None
     problems = list(document.problems)
-    # A missing value has been reported where it is missing; pydantic sees a missing key.
-    empty = {problem.place for problem in problems if problem.place not in document.written}
+    causes = {problem.place for problem in problems}
     try:
         lab = Lab.model_validate(document.data)
     except ValidationError as exc:
-        problems.extend(
-            _problem(error, document)
-            for error in exc.errors(include_url=False, include_input=False)
-            if _place(error) not in empty
-        )
-    # A value that is wrong by itself is not judged again by the rules.
-    known = {problem.place for problem in problems}
-    problems.extend(
+        errors = exc.errors(include_url=False, include_input=False)
+        causes |= {meant for error in errors if (meant := _misspelt(error, document))}
+        wrong = causes | {_place(error) for error in errors}
+        problems += [
+            _problem(error, document) for error in errors if not _follows(error, causes, wrong)
+        ]
+        causes = wrong
+    judged = lab if lab is not None and not causes else readable(document, causes)
+    problems += [
         Problem(
             position=(
                 _key_position(document, breach.place)
@@ -78,9 +73,9 @@ def check(document: Document) -> tuple[Lab | None, list[Problem]]:
             expected=breach.expected,
             found=breach.found,
         )
-        for breach in (*breaches(document.data), *deployment_breaches(document.data))
-        if breach.place not in known
-    )
+        for breach in (*breaches(judged), *judge(deployment_breaches, judged))
+        if causes.isdisjoint({breach.place, *breach.rests_on})
+    ]
     return lab, problems
 
 
@@ -160,29 +155,40 @@ def _phrases(error: ErrorDetails, place: Place, document: Document) -> tuple[str
 
 
 def _unknown_key(place: Place) -> tuple[str, str]:
-    fields = list(_fields(place[:-1]))
-    key = str(place[-1])
-    guess = get_close_matches(key.lower(), fields, n=1)
-    meant = f" (did you mean '{guess[0]}'?)" if guess else ""
-    names = ", ".join(f"'{name}'" for name in fields)
-    return f"one of {names}", f"the unknown key '{key}'{meant}"
+    guess = _guess(place)
+    meant = f" (did you mean '{guess}'?)" if guess else ""
+    names = ", ".join(f"'{name}'" for name in keys_at(place[:-1]))
+    return f"one of {names}", f"the unknown key '{place[-1]}'{meant}"
 
 
-def _fields(place: Place) -> Iterator[str]:
-    for pattern, model in MODELS.items():
-        if len(pattern) == len(place) and all(
-            want in {"*", part} for want, part in zip(pattern, place, strict=True)
-        ):
-            yield from model.model_fields
+def _guess(place: Place) -> str | None:
+    keys = keys_at(place[:-1])
+    return next(iter(get_close_matches(str(place[-1]).lower(), keys, n=1)), None)
 
 
-def _key_position(document: Document, place: Place) -> yamlfile.Position:
+def _misspelt(error: ErrorDetails, document: Document) -> Place | None:
+    """Return the place an unknown key stands for, unless that key is in the file as well."""
+    place = error["loc"]
+    guess = _guess(place) if error["type"] == "extra_forbidden" else None
+    meant = (*place[:-1], guess or "")
+    return meant if guess and meant not in document.keys else None
+
+
+def _follows(error: ErrorDetails, causes: Container[Place], wrong: Iterable[Place]) -> bool:
+    """Return whether an error is there because of another one."""
+    place = _place(error)
+    if error["type"] == "too_short":  # entries that are wrong are not counted
+        return any(each[: len(place)] == place != each for each in wrong)
+    return place in causes
+
+
+def _key_position(document: Document, place: Place) -> yaml.Position:
     while place not in document.keys:
         place = place[:-1]
     return document.keys[place]
 
 
-def _value_position(document: Document, place: Place) -> yamlfile.Position:
+def _value_position(document: Document, place: Place) -> yaml.Position:
     while place not in document.values:
         place = place[:-1]
     return document.values[place]
