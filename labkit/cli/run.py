@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 from labkit.cli.options import LAB_FILE, BoxOption, DryRunOption, JsonOption, LabOption, print_json
 from labkit.errors import LabkitError, OperationError, UsageError
-from labkit.lab.teardown_when import Destroy
+from labkit.lifecycle.teardown_when import Destroy
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 
 from labkit import snapshots
 from labkit.errors import LabkitError
-from labkit.lab.teardown_when import Destroy
 from labkit.lifecycle.teardown import destroy
+from labkit.lifecycle.teardown_when import Destroy
 from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
 from labkit.verify import report as reports

@@ -12,7 +12,8 @@ import pytest
 from lxml import etree
 
 from labkit.host.process import environment, run
-from labkit.lab.render import network_xml, node_files, ruby, shell_value, vagrantfile
+from labkit.lab.render import network_xml, node_files, vagrantfile
+from labkit.lab.templates import ruby, shell_value
 from tests.support.examples import EXAMPLES, example, settings
 
 if TYPE_CHECKING:
