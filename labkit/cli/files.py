@@ -58,7 +58,7 @@ def schema() -> None:
     """Print the JSON schema of the lab file."""
     from labkit.lab import file as config
 
-    print_json(config.schema())
+    print_json(config.json_schema())
 
 
 def _count(number: int, thing: str) -> str:

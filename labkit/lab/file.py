@@ -79,7 +79,7 @@ def check(document: Document) -> tuple[Lab | None, list[Problem]]:
     return lab, problems
 
 
-def schema() -> dict[str, Any]:
+def json_schema() -> dict[str, Any]:
     """Return the JSON schema of lab.yaml."""
     return {"$schema": SCHEMA_DIALECT, "title": "lab.yaml", **_tidied(Lab.model_json_schema())}
 

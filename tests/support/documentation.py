@@ -239,7 +239,7 @@ def _wrapped(line: str) -> str:
 
 def key_tables() -> str:
     """Return the part of docs/reference/lab-file.md that the JSON schema knows by itself."""
-    schema = config.schema()
+    schema = config.json_schema()
     parts: list[str] = []
     places: list[tuple[str, dict[str, Any]]] = [("", schema)]
     while places:

@@ -611,7 +611,7 @@ def properties(part: object) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_schema_every_key_is_described() -> None:
-    schema = config.schema()
+    schema = config.json_schema()
     json.dumps(schema)
     keys = dict(properties(schema))
     assert {"name", "box", "dns", "networks", "nodes", "cidr", "nics", "ifcfg"} <= set(keys)
@@ -620,14 +620,14 @@ def test_schema_every_key_is_described() -> None:
 
 
 def test_schema_bounds_are_those_of_the_model() -> None:
-    node = config.schema()["$defs"]["Node"]["properties"]
+    node = config.json_schema()["$defs"]["Node"]["properties"]
     assert (node["cpus"]["minimum"], node["cpus"]["maximum"]) == (1, 64)
     assert node["disk"]["default"] == "60 GiB"
-    assert config.schema()["properties"]["name"]["pattern"] == NAME_PATTERN
+    assert config.json_schema()["properties"]["name"]["pattern"] == NAME_PATTERN
 
 
 def test_schema_refuses_unknown_keys_everywhere() -> None:
-    schema = config.schema()
+    schema = config.json_schema()
     objects = [schema, *schema["$defs"].values()]
     closed = [item for item in objects if "properties" in item]
     assert len(closed) == 7

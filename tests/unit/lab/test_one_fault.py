@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from labkit.lab import yaml
-from labkit.lab.file import check, schema
+from labkit.lab.file import check, json_schema
 from tests.support.examples import EXAMPLES
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def problems(text: str) -> list[str]:
 
 
 def test_labs_have_no_problem_and_every_key_between_them() -> None:
-    schemas = schema()
+    schemas = json_schema()
     keys = {
         key for part in (schemas, *schemas["$defs"].values()) for key in part.get("properties", ())
     }
