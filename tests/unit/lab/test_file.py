@@ -10,8 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from labkit.errors import LabFileError
-from labkit.lab import file as config
 from labkit.lab import yaml
+from labkit.lab.file import check, json_schema, load
 from labkit.lab.types import NAME_PATTERN
 from tests.support.examples import EXAMPLES
 
@@ -49,7 +49,7 @@ def failure(text: str | bytes, name: str = "lab.yaml") -> LabFileError:
     path = Path(name)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(LabFileError) as caught:
-        config.load(path)
+        load(path)
     return caught.value
 
 
@@ -60,12 +60,12 @@ def replaced(old: str, new: str) -> str:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_load_example_lab_has_no_problem(name: str) -> None:
-    assert config.load(EXAMPLES[name]).nodes
+    assert load(EXAMPLES[name]).nodes
 
 
 def test_load_small_lab_fills_in_the_defaults() -> None:
     Path("lab.yaml").write_text(LAB, encoding="utf-8")
-    node = config.load(Path("lab.yaml")).nodes["one"]
+    node = load(Path("lab.yaml")).nodes["one"]
     assert (node.cpus, node.memory, node.disk) == (1, 512, 60)
     assert node.nics["enp0s3"].gateway is True
 
@@ -551,7 +551,7 @@ def test_load_empty_file_says_so(text: str) -> None:
 
 def test_load_missing_file_says_so() -> None:
     with pytest.raises(LabFileError) as caught:
-        config.load(Path("none.yaml"))
+        load(Path("none.yaml"))
     assert caught.value == LabFileError(
         "The lab file 'none.yaml' does not exist.", hint="Give the path of a lab file."
     )
@@ -559,19 +559,19 @@ def test_load_missing_file_says_so() -> None:
 
 def test_load_directory_says_so() -> None:
     with pytest.raises(LabFileError, match=r"at '\.', and a directory was found\."):
-        config.load(Path())
+        load(Path())
 
 
 def test_load_path_below_a_file_says_why() -> None:
     Path("file").touch()
     with pytest.raises(LabFileError, match=r"'file/lab\.yaml' cannot be read: Not a directory\."):
-        config.load(Path("file/lab.yaml"))
+        load(Path("file/lab.yaml"))
 
 
 def test_load_unreadable_file_says_why() -> None:
     Path("loop").symlink_to("loop")
     with pytest.raises(LabFileError, match="'loop' cannot be read: Too many levels"):
-        config.load(Path("loop"))
+        load(Path("loop"))
 
 
 def test_load_huge_file_is_refused() -> None:
@@ -596,7 +596,7 @@ def test_check_any_text_gives_positions_inside_it_or_a_lab_file_error(
         document = yaml.parse(text, "lab.yaml")
     except LabFileError:
         return
-    lab, problems = config.check(document)
+    lab, problems = check(document)
     assert lab is not None or problems
     lines = text.count("\n") + 1
     assert all(1 <= problem.position.line <= lines for problem in problems)
@@ -611,7 +611,7 @@ def properties(part: object) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_schema_every_key_is_described() -> None:
-    schema = config.json_schema()
+    schema = json_schema()
     json.dumps(schema)
     keys = dict(properties(schema))
     assert {"name", "box", "dns", "networks", "nodes", "cidr", "nics", "ifcfg"} <= set(keys)
@@ -620,14 +620,14 @@ def test_schema_every_key_is_described() -> None:
 
 
 def test_schema_bounds_are_those_of_the_model() -> None:
-    node = config.json_schema()["$defs"]["Node"]["properties"]
+    node = json_schema()["$defs"]["Node"]["properties"]
     assert (node["cpus"]["minimum"], node["cpus"]["maximum"]) == (1, 64)
     assert node["disk"]["default"] == "60 GiB"
-    assert config.json_schema()["properties"]["name"]["pattern"] == NAME_PATTERN
+    assert json_schema()["properties"]["name"]["pattern"] == NAME_PATTERN
 
 
 def test_schema_refuses_unknown_keys_everywhere() -> None:
-    schema = config.json_schema()
+    schema = json_schema()
     objects = [schema, *schema["$defs"].values()]
     closed = [item for item in objects if "properties" in item]
     assert len(closed) == 7

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.lab import resolve as resolving
 from labkit.lab.model import Lab
-from labkit.lab.resolve import derived_bridge, resolve
+from labkit.lab.resolve import _derived_mac, derived_bridge, resolve
 from labkit.lab.rules import breaches
 from labkit.lab.topology import NetworkMode, ResolvedNic, nic_slot
 from tests.support.examples import LAB_ID, example
@@ -110,7 +109,7 @@ def test_resolve_derived_mac_taken_by_the_file_gives_another() -> None:
     first, second = resolve(Lab.model_validate(data), lab_id=LAB_ID).nodes[0].nics
     assert second.mac == derived
     assert first.mac != derived
-    assert first.mac == resolving._derived_mac("demo/one/enp0s3/1")
+    assert first.mac == _derived_mac("demo/one/enp0s3/1")
 
 
 @pytest.mark.parametrize(
