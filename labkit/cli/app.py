@@ -160,7 +160,7 @@ def up(
 ) -> None:
     """Bring the lab up: box, networks, seeds, machines, and proof that each is ready."""
     from labkit.cli.session import working
-    from labkit.lifecycle.up import up as bring_up
+    from labkit.lifecycle.bringup import up as bring_up
 
     with working(lab, "up", box=box, changes=not dry_run) as session:
         report = bring_up(session, dry_run=dry_run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from labkit.lifecycle.plan import Action, NodePlan, UpPlan, plan_up, spec_digest
 from labkit.lifecycle.readiness import Ready, Waiting, wait_ready
 from labkit.snapshots import heal
 from labkit.state.directory import LabState, NodeState
+from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, Event, Phase, stage
 from labkit.state.registry import user_registry
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.lab.topology import ResolvedNode
-    from labkit.lifecycle.head_start import HeadStart
     from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
@@ -53,34 +53,35 @@ class UpReport:
     ready: tuple[Ready, ...]
 
 
-def bring_up(session: Session, pool: Executor, early: HeadStart | None) -> UpReport:
-    """Bring a lab up that the caller holds.
-
-    Args:
-        session: The lab.
-        pool: Has a thread for every node, and two for Vagrant.
-        early: A Vagrant that is loading already; dropped when it is not what is needed.
+def up(session: Session, *, dry_run: bool = False) -> UpReport:
+    """Bring the lab up; whatever is already there and right stays untouched.
 
     Raises:
         HostError: libvirt, a bridge, a tool, the box or space is missing.
         OperationError: Something foreign is in the way, or a node did not become ready.
     """
-    heal(session)
-    state = session.state()
-    if not state.nodes:
-        # Before anything is made: a box that does not exist is the user's typing error.
-        boxes.find_box(session.lab.box)
-    seeds = compose_seeds(session) if have_keys(session) else {}
-    ids = {name: item.seed_id for name, item in seeds.items()}
-    with session.tools.connect() as hypervisor:
-        plan = plan_up(session.lab, state, look(hypervisor), seeds=ids)
-        bringup = _Bringup(session, hypervisor, pool, seeds=seeds, plan=plan, early=early)
-        ready = bringup.run(state)
-    return UpReport(plan=plan, ready=ready)
+    if dry_run:
+        return _dry_run(session)
+    # One thread for Vagrant, one that waits for it, one per node.
+    workers = len(session.lab.nodes) + 2
+    with lab_lock(session.directory, "up"), ThreadPoolExecutor(max_workers=workers) as pool:
+        session.directory.create()
+        heal(session)
+        state = session.state()
+        if not state.nodes:
+            # Before anything is made: a box that does not exist is the user's typing error.
+            boxes.find_box(session.lab.box)
+        seeds = compose_seeds(session) if have_keys(session) else {}
+        ids = {name: item.seed_id for name, item in seeds.items()}
+        with session.tools.connect() as hypervisor:
+            plan = plan_up(session.lab, state, look(hypervisor), seeds=ids)
+            bringup = _Bringup(session, hypervisor, pool, seeds=seeds, plan=plan)
+            ready = bringup.run(state)
+        return UpReport(plan=plan, ready=ready)
 
 
-def dry_run(session: Session) -> UpReport:
-    """Return what `bring_up` would do, and change nothing.
+def _dry_run(session: Session) -> UpReport:
+    """Return what `up` would do, and change nothing.
 
     Raises:
         HostError: libvirt does not answer, or a bridge is missing.
@@ -128,12 +129,10 @@ class _Bringup:
         *,
         seeds: Mapping[str, seed.Seed],
         plan: UpPlan,
-        early: HeadStart | None,
     ) -> None:
         self.session = session
         self.hypervisor = hypervisor
         self.pool = pool
-        self.early = early
         self.seeds = seeds
         self.plan = plan
         self.lab = session.lab
@@ -142,8 +141,6 @@ class _Bringup:
 
     def run(self, state: LabState) -> tuple[Ready, ...]:
         creating = self.plan.of(Action.CREATE, Action.RECREATE)
-        if self.early is not None and self.early.names != _names(creating):
-            self._drop_early()
         try:
             state = self._renew(state)
             if self.plan.changes:
@@ -166,11 +163,6 @@ class _Bringup:
             self.session.cancelled.set()
             raise
         return tuple(future.result() for future in waiting)
-
-    def _drop_early(self) -> None:
-        if self.early is not None:
-            self.early.drop()
-            self.early = None
 
     def _renew(self, state: LabState) -> LabState:
         """Count the lab's time, if it has one, from now."""
@@ -243,8 +235,6 @@ class _Bringup:
         definition = boxes.find_box(self.lab.box)
         box = boxes.cached(definition, cache_root())
         if box is None:
-            # A build takes minutes, in which nothing should lie about waiting.
-            self._drop_early()
             box = _build(self.session, definition)
         with stage(self.session.progress, LAB, "box volume") as current:
             current.note = boxstore.ensure(
@@ -295,9 +285,6 @@ class _Bringup:
         if not creating:
             return
         with stage(self.session.progress, LAB, "vagrant up"):
-            if self.early is not None:
-                self.early.made.result()
-                return
             self.session.tools.machines(self.session.directory).up(
                 _names(creating),
                 gate=self.session.directory.gate,

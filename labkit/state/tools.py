@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from labkit.host import ssh
-from labkit.host.files import cache_root
 from labkit.host.inventory import URI
 
 if TYPE_CHECKING:
@@ -62,4 +61,4 @@ def _libvirt() -> Hypervisor:
 def _machines(directory: LabDirectory) -> Machines:
     from labkit.host.vagrant import Machines  # noqa: PLC0415 -- most verbs never start Vagrant
 
-    return Machines(root=directory.vagrant, log=directory.logs / "vagrant.log", cache=cache_root())
+    return Machines(root=directory.vagrant, log=directory.logs / "vagrant.log")
