@@ -30,9 +30,9 @@ from labkit.errors import LabkitError
 if TYPE_CHECKING:
     from types import FrameType
 
-    from labkit.lifecycle.bringup import UpReport
     from labkit.lifecycle.plan import Possessions
     from labkit.lifecycle.status import LabStatus
+    from labkit.lifecycle.up import UpReport
 
 app = typer.Typer(
     name="labkit",
@@ -160,7 +160,7 @@ def up(
 ) -> None:
     """Bring the lab up: box, networks, seeds, machines, and proof that each is ready."""
     from labkit.cli.session import working
-    from labkit.lifecycle.bringup import up as bring_up
+    from labkit.lifecycle.up import up as bring_up
 
     with working(lab, "up", box=box, changes=not dry_run) as session:
         report = bring_up(session, dry_run=dry_run)

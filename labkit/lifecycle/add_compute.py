@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
 from labkit.lab.deployment import SINGLE_NODE
-from labkit.lifecycle.bringup import up
+from labkit.lifecycle.up import up
 from labkit.packstack.deploy import deploy
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from labkit.boxes import definition as boxes
 from labkit.errors import OperationError
 from labkit.host import ssh
 from labkit.lifecycle import tunnel_proof
-from labkit.lifecycle.bringup import up
 from labkit.lifecycle.status import LabStatus, status
 from labkit.lifecycle.teardown import destroy
+from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
 from labkit.verify.report import summary
 from labkit.verify.settling import settled

@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 from labkit import snapshots
 from labkit.errors import LabkitError
 from labkit.lab.teardown_when import Destroy
-from labkit.lifecycle.bringup import up
 from labkit.lifecycle.teardown import destroy
+from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
 from labkit.verify import report as reports
 from labkit.verify.settling import prove_deployed

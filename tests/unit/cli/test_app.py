@@ -15,7 +15,7 @@ import pytest
 
 from labkit.cli.app import main
 from labkit.errors import UsageError
-from labkit.lifecycle.bringup import boot_budget
+from labkit.lifecycle.up import boot_budget
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
