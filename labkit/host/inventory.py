@@ -28,12 +28,14 @@ class Seen:
         networks: Every libvirt network.
         volumes: Every volume of the storage pool, by name.
         links: Every network device of the host with its addresses.
+        pool: Whether the storage pool is there and active; its volumes are unknown otherwise.
     """
 
     domains: tuple[DomainInfo, ...]
     networks: tuple[NetworkInfo, ...]
     volumes: Mapping[str, VolumeInfo]
     links: Mapping[str, tuple[IPv4Interface, ...]]
+    pool: bool = True
 
 
 def look(hypervisor: Hypervisor, *, define_pool: bool = True) -> Seen:
@@ -46,14 +48,17 @@ def look(hypervisor: Hypervisor, *, define_pool: bool = True) -> Seen:
     storage = hypervisor.storage
     if define_pool:
         storage.ensure_pool(POOL)
+    volumes: tuple[VolumeInfo, ...] = ()
+    pool = True
     try:
         storage.refresh(POOL)
         volumes = storage.volumes(POOL)
     except NotFoundError:
-        volumes = ()
+        pool = False
     return Seen(
         domains=hypervisor.domains(),
         networks=hypervisor.networks.listed(),
         volumes={volume.name: volume for volume in volumes},
         links=hostnet.links(),
+        pool=pool,
     )

@@ -1,18 +1,23 @@
-"""`render DIR`: everything `up` would use, as files, without touching anything else."""
+"""The lab's rendered files, and where they are written: for Vagrant by `up`, for reading by `render`."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.boxes import definition as boxes
-from labkit.errors import UsageError
+from labkit.errors import HostError, UsageError
+from labkit.host.files import write_atomically
+from labkit.host.inventory import POOL
 from labkit.lab import answers, render, scenarios
-from labkit.lifecycle import seed, vagrantfile
+from labkit.lifecycle import seed
 from labkit.packstack import passwords
+from labkit.state.session import user_key
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from labkit.lab.topology import ResolvedLab
     from labkit.state.session import Session
 
@@ -27,8 +32,73 @@ KEYS = (
 )
 
 
+def write(
+    session: Session,
+    texts: render.LabTexts,
+    box: boxes.CachedBox,
+    *,
+    pool: Path | None,
+    accelerated: bool,
+) -> None:
+    """Write the Vagrantfile where Vagrant runs, and every rendered file for reading.
+
+    Args:
+        session: The lab.
+        texts: What was rendered of it.
+        box: The box of its nodes.
+        pool: The storage pool's directory; None for a pool that is none.
+        accelerated: Whether guests run under KVM.
+
+    Raises:
+        HostError: The storage pool is not a directory, or a path cannot be passed to libvirt.
+    """
+    settings = _settings(
+        session, box.vagrant_name, box.vagrant_version, accelerated=accelerated, pool=pool
+    )
+    text = render.vagrantfile(session.lab, settings)
+    # Only read by people: not worth flushing each to disk while Vagrant waits to be started.
+    _write_files(session.directory.rendered, {"Vagrantfile": text, **texts.files()})
+    write_atomically(session.directory.vagrant / "Vagrantfile", text)
+
+
+def _write_files(directory: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        target = directory / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+
+
+def _settings(
+    session: Session,
+    box_name: str,
+    box_version: str,
+    *,
+    accelerated: bool,
+    pool: Path | None,
+) -> render.VagrantSettings:
+    """Return what the Vagrantfile needs beside the lab itself.
+
+    Raises:
+        HostError: The storage pool is not a directory.
+    """
+    if pool is None:
+        message = f"The storage pool '{POOL}' is not a directory; labkit needs one for the seeds."
+        raise HostError(message, hint=f"'virsh pool-dumpxml {POOL}' shows what it is.")
+    nodes = session.lab.nodes
+    return render.VagrantSettings(
+        box_name=box_name,
+        box_version=box_version,
+        domain_type="kvm" if accelerated else "qemu",
+        storage_pool=POOL,
+        seed_paths={node.name: pool / node.seed_volume for node in nodes},
+        console_paths={node.name: session.directory.console_log(node.name) for node in nodes},
+        firstboot_paths={node.name: session.directory.firstboot_log(node.name) for node in nodes},
+        private_key_path=user_key(session.directory),
+    )
+
+
 def write_preview(session: Session, directory: Path) -> int:
-    """Write every rendered file and each node's manifest; return how many.
+    """Write every rendered file and each node's manifest, and touch nothing else; return how many.
 
     Private files are not among them: what `up` would make stands as a placeholder, and secrets of
     the answer file are blacked out. The domain type is rendered as `qemu`, because probing for KVM
@@ -37,31 +107,24 @@ def write_preview(session: Session, directory: Path) -> int:
     Raises:
         UsageError: DIR exists and is not an empty directory, or cannot be written.
     """
-    settings = vagrantfile.settings_for(
+    settings = _settings(
         session,
         _box_name(session.lab.box),
         boxes.BOX_VERSION,
         accelerated=False,
         pool=POOL_PATH,
     )
-    files = dict(render.render_all(session.lab, settings))
+    texts = render.lab_texts(session.lab)
+    files = {"Vagrantfile": render.vagrantfile(session.lab, settings), **texts.files()}
     for node in session.lab.nodes:
-        guest = [
-            seed.SeedFile(
-                path=PurePosixPath(item.path), content=item.content.encode(), mode=item.mode
-            )
-            for item in render.node_files(session.lab, node)
-        ]
+        guest = seed.as_seed_files(texts.guest[node.name])
         files[f"{node.name}/manifest"] = seed.compose(node, guest).manifest + KEYS
     files |= packstack_files(session.lab)
     try:
         if directory.exists() and any(directory.iterdir()):
             message = f"'{directory}' is not empty; rendered files need a directory of their own."
             raise UsageError(message)
-        for name, text in files.items():
-            target = directory / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+        _write_files(directory, files)
     except OSError as exc:
         message = f"'{directory}' cannot be written: {exc.strerror}."
         raise UsageError(message) from exc

@@ -3,41 +3,38 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from labkit import waiting as retry
 from labkit.boxes import definition as boxes
 from labkit.boxes import pool as boxstore
-from labkit.errors import HostError, LabkitError, UsageError, joined
+from labkit.errors import HostError, LabkitError, OperationError, joined
 from labkit.host import kvm, sandbox
 from labkit.host.files import cache_root
-from labkit.host.inventory import POOL, look
-from labkit.lab import render
-from labkit.lifecycle import seed, vagrantfile
-from labkit.lifecycle.guest_files import compose_seeds, have_keys, make_keys
-from labkit.lifecycle.plan import Action, NodePlan, UpPlan, plan_up, spec_digest
-from labkit.lifecycle.readiness import Ready, Waiting, wait_ready
+from labkit.host.inventory import POOL, Seen, look
+from labkit.lab.render import LabTexts, lab_texts
+from labkit.lifecycle import rendering, seed
+from labkit.lifecycle.plan import Action, NodePlan, UpPlan, claimed, plan_up, recorded
+from labkit.lifecycle.readiness import Ready, Waiting, boot_budget, wait_ready
 from labkit.snapshots import heal
-from labkit.state.directory import LabState, NodeState
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, Event, Phase, stage
 from labkit.state.registry import user_registry
+from labkit.waiting import Deadline, WaitCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.lab.topology import ResolvedNode
+    from labkit.state.directory import LabState
     from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
-
-BOOT_SECONDS_VARIABLE = "LABKIT_BOOT_SECONDS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,48 +53,42 @@ class UpReport:
 def up(session: Session, *, dry_run: bool = False) -> UpReport:
     """Bring the lab up; whatever is already there and right stays untouched.
 
+    Args:
+        session: The lab.
+        dry_run: Only say what would be done, and touch nothing.
+
     Raises:
+        UsageError: There is no such box.
         HostError: libvirt, a bridge, a tool, the box or space is missing.
         OperationError: Something foreign is in the way, or a node did not become ready.
     """
     if dry_run:
-        return _dry_run(session)
-    # One thread for Vagrant, one that waits for it, one per node.
-    workers = len(session.lab.nodes) + 2
-    with lab_lock(session.directory, "up"), ThreadPoolExecutor(max_workers=workers) as pool:
+        with session.tools.connect() as hypervisor:
+            seen = look(hypervisor, define_pool=False)
+        seeds = _seeds(session, lab_texts(session.lab))
+        return UpReport(plan=_decide(session, session.state(), seen, seeds)[0], ready=())
+    with lab_lock(session.directory, "up"):
         session.directory.create()
         heal(session)
-        state = session.state()
-        if not state.nodes:
-            # Before anything is made: a box that does not exist is the user's typing error.
-            boxes.find_box(session.lab.box)
-        seeds = compose_seeds(session) if have_keys(session) else {}
-        ids = {name: item.seed_id for name, item in seeds.items()}
-        with session.tools.connect() as hypervisor:
-            plan = plan_up(session.lab, state, look(hypervisor), seeds=ids)
-            bringup = _Bringup(session, hypervisor, pool, seeds=seeds, plan=plan)
-            ready = bringup.run(state)
-        return UpReport(plan=plan, ready=ready)
+        # One thread for Vagrant, one per node.
+        workers = len(session.lab.nodes) + 1
+        with session.tools.connect() as hypervisor, ThreadPoolExecutor(workers) as pool:
+            return _Bringup(session, hypervisor, pool).run()
 
 
-def _dry_run(session: Session) -> UpReport:
-    """Return what `up` would do, and change nothing.
+def _seeds(session: Session, texts: LabTexts) -> Mapping[str, seed.Seed]:
+    """Return every node's seed, or none where the keys in them are not made yet."""
+    return seed.compose_seeds(session, texts.guest) if seed.have_keys(session) else {}
 
-    Raises:
-        HostError: libvirt does not answer, or a bridge is missing.
-        OperationError: Something foreign is in the way.
-    """
-    boxes.find_box(session.lab.box)
-    state = session.state()
-    recorded = {name: node.seed for name, node in state.nodes.items()}
-    with session.tools.connect() as hypervisor:
-        plan = plan_up(
-            session.lab,
-            state,
-            look(hypervisor, define_pool=False),
-            seeds=recorded,
-        )
-    return UpReport(plan=plan, ready=())
+
+def _decide(
+    session: Session, state: LabState, seen: Seen, seeds: Mapping[str, seed.Seed]
+) -> tuple[UpPlan, boxes.BoxDefinition | None]:
+    """Return what is to be done, and the box of the nodes that are to be created, if any are."""
+    ids = {name: item.seed_id for name, item in seeds.items()}
+    plan = plan_up(session.lab, state, seen, seeds=ids)
+    # Before anything is made: a box that does not exist is the user's typing error.
+    return plan, boxes.find_box(session.lab.box) if plan.creating else None
 
 
 def _build(session: Session, definition: boxes.BoxDefinition) -> boxes.CachedBox:
@@ -119,147 +110,118 @@ def _build(session: Session, definition: boxes.BoxDefinition) -> boxes.CachedBox
 
 
 class _Bringup:
-    """One execution of a plan; its methods are the stages in their order."""
+    """One `up` of a lab that the caller holds; its methods are the stages in their order."""
 
-    def __init__(
-        self,
-        session: Session,
-        hypervisor: Hypervisor,
-        pool: Executor,
-        *,
-        seeds: Mapping[str, seed.Seed],
-        plan: UpPlan,
-    ) -> None:
+    def __init__(self, session: Session, hypervisor: Hypervisor, pool: Executor) -> None:
         self.session = session
         self.hypervisor = hypervisor
         self.pool = pool
-        self.seeds = seeds
-        self.plan = plan
         self.lab = session.lab
+        self.state = session.state()
+        self.texts = lab_texts(session.lab)
+        self.seeds = _seeds(session, self.texts)
         self.accelerated = accelerated(hypervisor)
         self.boot_budget = boot_budget(os.environ, accelerated=self.accelerated)
 
-    def run(self, state: LabState) -> tuple[Ready, ...]:
-        creating = self.plan.of(Action.CREATE, Action.RECREATE)
+    def run(self) -> UpReport:
+        seen = look(self.hypervisor, define_pool=False)
+        self.plan, box = _decide(self.session, self.state, seen, self.seeds)
+        pool_path = None
+        if self.plan.changes:
+            pool_path = self.hypervisor.storage.ensure_pool(POOL).path
+            if not seen.pool:
+                # What lies in a pool that was not active could not be seen before.
+                seen = look(self.hypervisor)
+                self.plan, box = _decide(self.session, self.state, seen, self.seeds)
         try:
-            state = self._renew(state)
-            if self.plan.changes:
-                state = self._claim(state)
-            user_registry().enter(self.session.directory, state)
-            if self.plan.changes:
-                self._clear(self.plan.of(Action.RECREATE))
-            self._box(creating)
+            self._claim()
+            self._clear()
+            if box is not None:
+                self._box(box, pool_path)
             # Vagrant loads for most of a second; the rest is prepared meanwhile.
-            made = self.pool.submit(self._create, creating)
-            self._furnish(creating)
-            self._switch_on()
-            waiting = [
-                self.pool.submit(self._ready, item, lambda: _succeeded(made))
-                for item in self.plan.nodes
-            ]
-            made.add_done_callback(lambda done: self._record(state, done))
-            self._collect(made, waiting)
+            made = self.pool.submit(self._create)
+            try:
+                self._furnish()
+            except Exception as error:
+                earlier = made.exception() if made.done() else None
+                if isinstance(earlier, Exception):
+                    raise _cause([earlier, error]) from earlier
+                raise
+            ready = self._collect(made)
         except BaseException:
             self.session.cancelled.set()
             raise
-        return tuple(future.result() for future in waiting)
+        return UpReport(plan=self.plan, ready=ready)
 
-    def _renew(self, state: LabState) -> LabState:
-        """Count the lab's time, if it has one, from now."""
+    def _claim(self) -> None:
+        """Write down what is about to be made, before it is made, and until when it is wanted."""
+        state = claimed(self.lab, self.state, self.plan) if self.plan.changes else self.state
         lifetime = self.lab.lifetime_seconds
         end = None if lifetime is None else datetime.now(UTC) + timedelta(seconds=lifetime)
-        if end == state.expires:
-            return state
-        renewed = state.model_copy(update={"expires": end})
-        self.session.directory.save(renewed)
-        return renewed
+        self._save(state.model_copy(update={"expires": end}))
+        user_registry().enter(self.session.directory, self.state)
 
-    def _claim(self, state: LabState) -> LabState:
-        """Write down what is about to be made, before it is made."""
-        fresh = self.plan.of(Action.CREATE, Action.RECREATE)
-        volumes = {*state.volumes}
-        for node in fresh:
-            volumes |= {node.disk_volume, node.seed_volume}
-            state = state.with_node(node.name, NodeState())
-        claimed = state.model_copy(
-            update={
-                "lab_id": self.lab.lab_id,
-                "box": self.lab.box,
-                "volumes": tuple(sorted(volumes)),
-                "networks": tuple(
-                    sorted({*state.networks, *(network.name for network in self.lab.networks)})
-                ),
-            }
-        )
-        self.session.directory.save(claimed)
-        return claimed
+    def _save(self, state: LabState) -> None:
+        if state != self.state:
+            self.session.directory.save(state)
+            self.state = state
 
-    def _record(self, state: LabState, made: Future[None]) -> None:
-        """Write down which nodes are whole, when that is news."""
-        if not _succeeded(made):
-            return
-        known = state
-        for item in self.plan.nodes:
-            node = item.node
-            if item.action is Action.KEEP and node.name in state.nodes:
-                continue
-            whole = NodeState(
-                created=True,
-                spec=spec_digest(node, self.lab.box),
-                seed=self.seeds[node.name].seed_id,
-            )
-            known = known.with_node(node.name, whole)
-        if known != state:
-            self.session.directory.save(known)
-
-    def _clear(self, nodes: tuple[ResolvedNode, ...]) -> None:
+    def _clear(self) -> None:
         """Remove half-made domains and volumes that an interrupted run left."""
-        for node in nodes:
+        for node in self.plan.of(Action.RECREATE):
             self.hypervisor.power_off(node.uuid)
             self.hypervisor.undefine(node.uuid)
         for name in self.plan.leftovers:
             self.hypervisor.storage.delete_volume(POOL, name)
 
-    def _networks(self) -> None:
-        for network in self.lab.networks:
-            if network.name in self.plan.networks:
-                with stage(self.session.progress, LAB, f"network {network.name}") as current:
-                    xml = render.network_xml(self.lab, network)
-                    self.hypervisor.networks.ensure(xml)
-                    current.note = network.bridge
-
-    def _box(self, creating: tuple[ResolvedNode, ...]) -> None:
-        if not creating:
-            return
+    def _box(self, definition: boxes.BoxDefinition, pool_path: Path | None) -> None:
+        """Put the box into the pool, and write down for Vagrant what it has to make of it."""
         self.session.directory.gate.unlink(missing_ok=True)
-        definition = boxes.find_box(self.lab.box)
-        box = boxes.cached(definition, cache_root())
-        if box is None:
-            box = _build(self.session, definition)
+        box = boxes.cached(definition, cache_root()) or _build(self.session, definition)
         with stage(self.session.progress, LAB, "box volume") as current:
             current.note = boxstore.ensure(
                 self.hypervisor,
                 box,
-                overlays=len(creating),
+                overlays=len(self.plan.creating),
                 log_file=self.session.directory.logs / "vagrant.log",
             )
-        vagrantfile.write(self.session, box, accelerated=self.accelerated)
+        rendering.write(
+            self.session, self.texts, box, pool=pool_path, accelerated=self.accelerated
+        )
 
-    def _furnish(self, creating: tuple[ResolvedNode, ...]) -> None:
+    def _create(self) -> None:
+        if not self.plan.creating:
+            return
+        with stage(self.session.progress, LAB, "vagrant up"):
+            self.session.tools.machines(self.session.directory).up(
+                tuple(node.name for node in self.plan.creating),
+                gate=self.session.directory.gate,
+                cancelled=self.session.cancelled.is_set,
+            )
+
+    def _furnish(self) -> None:
         """Make what the machines need before they start, then let Vagrant make them."""
-        keys = None if have_keys(self.session) else self.pool.submit(self._keys)
+        if not self.seeds:
+            with stage(self.session.progress, LAB, "keys"):
+                seed.make_keys(self.session)
+            self.seeds = _seeds(self.session, self.texts)
         self._networks()
-        if keys is not None:
-            keys.result()
-            self.seeds = compose_seeds(self.session)
         # A node that is off takes a changed lab.yaml from its seed at this start.
-        self._seed((*creating, *self.plan.of(Action.START)))
-        if creating:
+        starting = self.plan.of(Action.START)
+        self._seed((*self.plan.creating, *starting))
+        for node in starting:
+            self.hypervisor.start(node.uuid)
+        for node in self.plan.of(Action.RESUME):
+            self.hypervisor.resume(node.uuid)
+        if self.plan.creating:
             self.session.directory.gate.touch()
 
-    def _keys(self) -> None:
-        with stage(self.session.progress, LAB, "keys"):
-            make_keys(self.session)
+    def _networks(self) -> None:
+        for network in self.lab.networks:
+            if network.name in self.plan.networks:
+                with stage(self.session.progress, LAB, f"network {network.name}") as current:
+                    self.hypervisor.networks.ensure(self.texts.networks[network.name])
+                    current.note = network.bridge
 
     def _seed(self, nodes: tuple[ResolvedNode, ...]) -> None:
         if not nodes:
@@ -281,28 +243,10 @@ class _Bringup:
             # QEMU writes into it as another user; made here so that the user can read it.
             path.touch(mode=0o644)
 
-    def _create(self, creating: tuple[ResolvedNode, ...]) -> None:
-        if not creating:
-            return
-        with stage(self.session.progress, LAB, "vagrant up"):
-            self.session.tools.machines(self.session.directory).up(
-                _names(creating),
-                gate=self.session.directory.gate,
-                cancelled=self.session.cancelled.is_set,
-            )
-
-    def _switch_on(self) -> None:
-        for node in self.plan.of(Action.START):
-            self.hypervisor.start(node.uuid)
-        for node in self.plan.of(Action.RESUME):
-            self.hypervisor.resume(node.uuid)
-
     def _ready(self, item: NodePlan, started: Callable[[], bool]) -> Ready:
         node = item.node
         # A running node may have been rebooted since; its report is no longer asked for.
-        seed_id = (
-            "" if item.action in {Action.KEEP, Action.RESUME} else self.seeds[node.name].seed_id
-        )
+        seed_id = self.seeds[node.name].seed_id if item.boots else ""
         with self.session.tools.connect() as hypervisor:
             return wait_ready(
                 Waiting(
@@ -312,61 +256,67 @@ class _Bringup:
                     console_log=self.session.directory.console_log(node.name),
                     state=lambda: hypervisor.domain_state(node.uuid),
                     started=started,
-                    deadline=retry.Deadline.after(self.boot_budget),
+                    deadline=Deadline.after(self.boot_budget),
                     cancelled=self.session.cancelled.is_set,
                     progress=self.session.progress,
                     connect=self.session.tools.ssh,
+                    greet=self.session.tools.greet,
                 )
             )
 
-    def _collect(self, made: Future[None], waiting: list[Future[Ready]]) -> None:
+    def _collect(self, made: Future[None]) -> tuple[Ready, ...]:
+        """Wait for Vagrant and the nodes side by side; raise what failed, the first cause first."""
+        waiting = [
+            self.pool.submit(self._ready, item, lambda: _succeeded(made))
+            for item in self.plan.nodes
+        ]
         pending: set[Future[Any]] = {made, *waiting}
-        errors: list[LabkitError] = []
+        errors: list[Exception] = []
         while pending:
             done, pending = wait(pending, return_when="FIRST_COMPLETED")
-            for future in done:
-                error = future.exception()
-                if error is None or isinstance(error, retry.WaitCancelled):
+            for future in sorted(done, key=lambda each: each is not made):
+                try:
+                    future.result()
+                    if future is made:
+                        self._save(recorded(self.lab, self.state, self.plan, seeds=self._ids()))
+                except WaitCancelled:
+                    # Not a cause: whoever set `cancelled` has one.
                     continue
-                if not isinstance(error, LabkitError):
-                    raise error
-                errors.append(error)
-                if future is made:
-                    # Without the machines the nodes cannot become ready.
-                    self.session.cancelled.set()
+                except Exception as error:
+                    if future is made and errors and self.session.cancelled.is_set():
+                        log.debug("ended for what failed before", exc_info=error)
+                        continue
+                    errors.append(error)
+                    if future is made or not isinstance(error, LabkitError):
+                        # Without the machines, or a record of them, there is nothing to wait for.
+                        self.session.cancelled.set()
         if errors:
-            raise joined(errors, f"{len(errors)} things failed while the lab came up.")
+            raise _cause(errors)
+        return tuple(future.result() for future in waiting)
 
-
-def _names(nodes: tuple[ResolvedNode, ...]) -> tuple[str, ...]:
-    return tuple(node.name for node in nodes)
+    def _ids(self) -> Mapping[str, str]:
+        return {name: item.seed_id for name, item in self.seeds.items()}
 
 
 def _succeeded(future: Future[None]) -> bool:
     return future.done() and future.exception() is None
 
 
+def _cause(errors: Sequence[Exception]) -> Exception:
+    """Return one error for all, in their order; a single one stays as it is."""
+    if len(errors) == 1:
+        return errors[0]
+    for error in errors:
+        log.debug("failed", exc_info=error)
+    known = [
+        each
+        if isinstance(each, LabkitError)
+        else OperationError(f"Unexpected {type(each).__name__}: {each}")
+        for each in errors
+    ]
+    return joined(known, f"{len(errors)} things failed while the lab came up.")
+
+
 def accelerated(hypervisor: Hypervisor) -> bool:
     """Return whether guests run under KVM: libvirt offers it and a tiny guest really ran."""
     return hypervisor.domain_capabilities().has_kvm and kvm.probe(cache=cache_root()).usable
-
-
-def boot_budget(environment: Mapping[str, str], *, accelerated: bool) -> float:
-    """Return the seconds a node is given from power-on to ready.
-
-    `LABKIT_BOOT_SECONDS` overrides labkit's own figure, on a host slower than it expects.
-
-    Raises:
-        UsageError: The variable is not a number of seconds above 0.
-    """
-    wanted = environment.get(BOOT_SECONDS_VARIABLE, "")
-    if not wanted:
-        return retry.boot_seconds(accelerated=accelerated)
-    try:
-        seconds = float(wanted)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        message = f"{BOOT_SECONDS_VARIABLE} is '{wanted}'; expected seconds, such as '900'."
-        raise UsageError(message)
-    return seconds

@@ -8,7 +8,7 @@ import shlex
 import libvirt  # noqa: TID251 -- part of labkit.storage, the storage half of labkit.hypervisor
 
 from labkit.errors import OperationError
-from labkit.host.libvirt.errors import translated
+from labkit.host.libvirt.errors import NotFoundError, translated
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +23,11 @@ def refresh(pool: libvirt.virStoragePool, *, patience: float = BUSY_SECONDS) -> 
     """Refresh the pool, when its jobs are done.
 
     Args:
-        pool: An active pool.
+        pool: A pool.
         patience: How many seconds to wait for them.
 
     Raises:
+        NotFoundError: The pool is not active.
         LabkitError: It was still busy then, or libvirt refuses for another reason.
     """
     try:
@@ -58,6 +59,9 @@ def _refresh_idle(pool: libvirt.virStoragePool) -> None:
         try:
             pool.refresh(0)
         except libvirt.libvirtError as exc:
+            if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
+                message = f"The storage pool '{pool.name()}' is not active: nothing is seen in it."
+                raise NotFoundError(message, details=(str(exc),)) from exc
             # libvirt has no code of its own for it (storage_driver.c, storagePoolRefresh), and
             # its words may be translated.
             internal = exc.get_error_code() == libvirt.VIR_ERR_INTERNAL_ERROR
