@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from labkit.errors import cause
 from labkit.host import iso, ssh
 from labkit.lab.deployment import controller
 from labkit.state.session import Session, host_key, root_key, user_key
@@ -99,10 +100,16 @@ def make_keys(session: Session) -> None:
     """Make the lab's user and root keys and every node's host key, where they do not exist yet.
 
     Made side by side, because an RSA key costs most of a second.
+
+    Raises:
+        OperationError: ssh-keygen failed; every key that could not be made is named.
     """
     wanted = _keys(session)
     with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
-        list(pool.map(lambda item: ssh.generate_key(*item), wanted))
+        made = [pool.submit(ssh.generate_key, *item) for item in wanted]
+    errors = [error for each in made if isinstance(error := each.exception(), Exception)]
+    if errors:
+        raise cause(errors, doing="make the lab's SSH keys")
 
 
 def _keys(session: Session) -> list[tuple[Path, str, str]]:

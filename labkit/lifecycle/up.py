@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.boxes import definition as boxes
 from labkit.boxes import pool as boxstore
-from labkit.errors import HostError, LabkitError, OperationError, joined
+from labkit.errors import HostError, LabkitError, cause
 from labkit.host import kvm, sandbox
 from labkit.host.files import cache_root
 from labkit.host.inventory import POOL, Seen, look
@@ -26,7 +26,7 @@ from labkit.state.registry import user_registry
 from labkit.waiting import Deadline, WaitCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from labkit.host.libvirt.connection import Hypervisor
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
+
+DOING = "bring the lab up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ def up(session: Session, *, dry_run: bool = False) -> UpReport:
     """
     if dry_run:
         with session.tools.connect() as hypervisor:
-            seen = look(hypervisor, define_pool=False)
+            seen = look(hypervisor, define_pool=False, need_pool=False)
         seeds = _seeds(session, lab_texts(session.lab))
         return UpReport(plan=_decide(session, session.state(), seen, seeds)[0], ready=())
     with lab_lock(session.directory, "up"):
@@ -124,7 +126,7 @@ class _Bringup:
         self.boot_budget = boot_budget(os.environ, accelerated=self.accelerated)
 
     def run(self) -> UpReport:
-        seen = look(self.hypervisor, define_pool=False)
+        seen = look(self.hypervisor, define_pool=False, need_pool=False)
         self.plan, box = _decide(self.session, self.state, seen, self.seeds)
         pool_path = None
         if self.plan.changes:
@@ -145,7 +147,7 @@ class _Bringup:
             except Exception as error:
                 earlier = made.exception() if made.done() else None
                 if isinstance(earlier, Exception):
-                    raise _cause([earlier, error]) from earlier
+                    raise cause([earlier, error], doing=DOING) from earlier
                 raise
             ready = self._collect(made)
         except BaseException:
@@ -291,7 +293,7 @@ class _Bringup:
                         # Without the machines, or a record of them, there is nothing to wait for.
                         self.session.cancelled.set()
         if errors:
-            raise _cause(errors)
+            raise cause(errors, doing=DOING)
         return tuple(future.result() for future in waiting)
 
     def _ids(self) -> Mapping[str, str]:
@@ -300,21 +302,6 @@ class _Bringup:
 
 def _succeeded(future: Future[None]) -> bool:
     return future.done() and future.exception() is None
-
-
-def _cause(errors: Sequence[Exception]) -> Exception:
-    """Return one error for all, in their order; a single one stays as it is."""
-    if len(errors) == 1:
-        return errors[0]
-    for error in errors:
-        log.debug("failed", exc_info=error)
-    known = [
-        each
-        if isinstance(each, LabkitError)
-        else OperationError(f"Unexpected {type(each).__name__}: {each}")
-        for each in errors
-    ]
-    return joined(known, f"{len(errors)} things failed while the lab came up.")
 
 
 def accelerated(hypervisor: Hypervisor) -> bool:

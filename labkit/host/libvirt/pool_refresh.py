@@ -8,11 +8,15 @@ import shlex
 import libvirt  # noqa: TID251 -- part of labkit.storage, the storage half of labkit.hypervisor
 
 from labkit.errors import OperationError
-from labkit.host.libvirt.errors import NotFoundError, translated
+from labkit.host.libvirt.errors import translated
 
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 60.0
+
+
+class PoolInactiveError(OperationError):
+    """The pool is defined and not active: what lies in it is unknown."""
 
 
 class _PoolBusyError(Exception):
@@ -27,7 +31,7 @@ def refresh(pool: libvirt.virStoragePool, *, patience: float = BUSY_SECONDS) -> 
         patience: How many seconds to wait for them.
 
     Raises:
-        NotFoundError: The pool is not active.
+        PoolInactiveError: The pool is not active.
         LabkitError: It was still busy then, or libvirt refuses for another reason.
     """
     try:
@@ -60,8 +64,12 @@ def _refresh_idle(pool: libvirt.virStoragePool) -> None:
             pool.refresh(0)
         except libvirt.libvirtError as exc:
             if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
-                message = f"The storage pool '{pool.name()}' is not active: nothing is seen in it."
-                raise NotFoundError(message, details=(str(exc),)) from exc
+                name = pool.name()
+                message = f"The storage pool '{name}' is not active: nothing is seen in it."
+                hint = (
+                    f"'virsh pool-start {shlex.quote(name)}' starts it; 'labkit up' does so too."
+                )
+                raise PoolInactiveError(message, details=(str(exc),), hint=hint) from exc
             # libvirt has no code of its own for it (storage_driver.c, storagePoolRefresh), and
             # its words may be translated.
             internal = exc.get_error_code() == libvirt.VIR_ERR_INTERNAL_ERROR

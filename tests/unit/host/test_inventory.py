@@ -8,6 +8,7 @@ import pytest
 
 from labkit.host.inventory import POOL, look
 from labkit.host.libvirt.connection import Hypervisor, connect
+from labkit.host.libvirt.pool_refresh import PoolInactiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,10 @@ def test_host_whose_pool_is_not_active_is_looked_at_and_left_so(
     assert look(hypervisor, define_pool=False).pool
     hypervisor._connection.storagePoolLookupByName(POOL).destroy()
     for _ in range(2):
-        seen = look(hypervisor, define_pool=False)
+        seen = look(hypervisor, define_pool=False, need_pool=False)
         assert (seen.pool, dict(seen.volumes)) == (False, {})
+        # Who removes things must not take what is not seen for what is not there.
+        with pytest.raises(PoolInactiveError, match="is not active") as caught:
+            look(hypervisor, define_pool=False)
+        assert "virsh pool-start default" in caught.value.hint
     assert look(hypervisor).pool

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from labkit.errors import OperationError
 from labkit.host import iso
 from labkit.lab.render import lab_texts
 from labkit.lifecycle.seed import (
@@ -172,3 +173,20 @@ def test_keys_of_a_lab_are_made_once_each_and_for_the_owner_alone(tmp_path: Path
 def test_manifest_holds_no_key_material(session: Session) -> None:
     for seed in composed(session).values():
         assert "private of" not in seed.manifest
+
+
+def test_keys_that_cannot_be_made_are_all_named(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keygen = tmp_path / "ssh-keygen"
+    keygen.write_text('#!/bin/sh\nfor word; do :; done\necho "not ${word##*/}" >&2; exit 1\n')
+    keygen.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for name in ("controller", "compute"):
+        host_key(session.directory, name).unlink()
+    user_key(session.directory).touch()
+    with pytest.raises(OperationError) as caught:
+        make_keys(session)
+    said = [line.strip() for line in caught.value.details]
+    for name in ("controller", "compute"):
+        assert f"not {name}_host_ed25519" in said

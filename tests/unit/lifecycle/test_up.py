@@ -572,7 +572,7 @@ def test_nodes_that_fail_are_all_reported(world: World) -> None:
         world.unreachable[name] = OperationError(f"'{name}' is not well.")
     with pytest.raises(OperationError) as caught:
         up(world.session)
-    assert caught.value.message == "2 things failed while the lab came up."
+    assert caught.value.message == "labkit could not bring the lab up: 2 things failed."
     assert set(caught.value.details) >= {f"'{name}' is not well." for name in NAMES}
     assert all(world.state.nodes[name].created for name in NAMES)
 
@@ -588,6 +588,8 @@ def test_unexpected_error_of_one_node_does_not_hide_that_of_another(world: World
         "'controller' is not well.",
         "Unexpected ValueError: a fault of labkit's",
     }
+    # With its traceback, for the log.
+    assert caught.value.__cause__ is world.unreachable["compute"]
 
 
 def test_unexpected_error_alone_stays_as_it_is(world: World) -> None:
