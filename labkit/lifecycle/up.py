@@ -122,12 +122,12 @@ class _Bringup:
         self.state = session.state()
         self.texts = lab_texts(session.lab)
         self.seeds = _seeds(session, self.texts)
-        self.accelerated = accelerated(hypervisor)
-        self.boot_budget = boot_budget(os.environ, accelerated=self.accelerated)
 
     def run(self) -> UpReport:
         seen = look(self.hypervisor, define_pool=False, need_pool=False)
         self.plan, box = _decide(self.session, self.state, seen, self.seeds)
+        self.accelerated = accelerated(self.hypervisor)
+        self.boot_budget = boot_budget(os.environ, accelerated=self.accelerated)
         pool_path = None
         if self.plan.changes:
             pool_path = self.hypervisor.storage.ensure_pool(POOL).path

@@ -385,6 +385,16 @@ def test_up_that_the_plan_refuses_touches_nothing(world: World) -> None:
     assert not world.directory.state_file.exists()
 
 
+def test_up_with_a_boot_time_that_is_no_number_touches_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_BOOT_SECONDS", "soon")
+    with pytest.raises(UsageError, match="'soon'"):
+        up(world.session)
+    assert world.host.calls == []
+    assert not world.directory.state_file.exists()
+
+
 def test_up_that_the_plan_refuses_makes_no_storage_pool(world: World) -> None:
     lan = replace(world.session.lab.networks[0], uuid=world.node("compute").uuid)
     world.host.add_lab(replace(world.session.lab, networks=(lan,), nodes=()))
