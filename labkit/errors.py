@@ -72,3 +72,24 @@ def joined(errors: Sequence[LabkitError], message: str) -> LabkitError:
     for error in errors:
         details += [error.message, *(f"  {line}" for line in error.details)]
     return OperationError(message, details=tuple(details), hint=errors[0].hint)
+
+
+def cause(errors: Sequence[Exception], *, doing: str) -> Exception:
+    """Return one error for all that failed side by side, expected or not, the first cause first.
+
+    Args:
+        errors: In the order they happened; a single one stays as it is.
+        doing: Completes "could not ...": `bring the lab up`.
+    """
+    if len(errors) == 1:
+        return errors[0]
+    known = [
+        each
+        if isinstance(each, LabkitError)
+        else OperationError(f"Unexpected {type(each).__name__}: {each}")
+        for each in errors
+    ]
+    one = joined(known, f"labkit could not {doing}: {len(errors)} things failed.")
+    # The log shows a cause with its traceback.
+    one.__cause__ = next((each for each in errors if not isinstance(each, LabkitError)), errors[0])
+    return one

@@ -30,9 +30,9 @@ from labkit.errors import LabkitError
 if TYPE_CHECKING:
     from types import FrameType
 
-    from labkit.lifecycle.bringup import UpReport
     from labkit.lifecycle.plan import Possessions
     from labkit.lifecycle.status import LabStatus
+    from labkit.lifecycle.up import UpReport
 
 app = typer.Typer(
     name="labkit",
@@ -183,6 +183,7 @@ def _up_data(report: UpReport) -> dict[str, object]:
                 "boot_id": ready[item.node.name].boot_id if ready else None,
                 "failed_units": list(ready[item.node.name].failed_units) if ready else [],
                 "seconds": dict(ready[item.node.name].seconds) if ready else {},
+                "evidence": ready[item.node.name].evidence if ready else "",
             }
             for item in report.plan.nodes
         ],
@@ -210,6 +211,8 @@ def _print_up(report: UpReport, *, dry_run: bool) -> None:
     for name, node in ready.items():
         if node.failed_units:
             notice(f"{name}: failed units: {', '.join(node.failed_units)}")
+        if node.evidence == "asked":
+            notice(f"{name}: asked over SSH for its seed: only root may read its own report")
     if ready:
         notice("ready; next: 'labkit status', 'labkit ssh NODE'")
 

@@ -29,7 +29,7 @@ def render(
     """Write every file that 'up' and Packstack would use into DIR, and change nothing else."""
     from labkit.cli.output import notice
     from labkit.cli.session import looking
-    from labkit.lifecycle.preview import write_preview
+    from labkit.lifecycle.rendering import write_preview
 
     count = write_preview(looking(lab, box=box), directory)
     notice(f"wrote {_count(count, 'file')} to '{directory}'")

@@ -1,4 +1,4 @@
-"""Where labkit keeps what can be made again: boxes, downloads, what Ruby compiled of Vagrant."""
+"""Where labkit keeps what can be made again: boxes and downloads."""
 
 from __future__ import annotations
 

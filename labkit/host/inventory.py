@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from labkit.host import links as hostnet
 from labkit.host.libvirt.errors import NotFoundError
+from labkit.host.libvirt.pool_refresh import PoolInactiveError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,32 +29,45 @@ class Seen:
         networks: Every libvirt network.
         volumes: Every volume of the storage pool, by name.
         links: Every network device of the host with its addresses.
+        pool: Whether the storage pool is there and active; its volumes are unknown otherwise.
     """
 
     domains: tuple[DomainInfo, ...]
     networks: tuple[NetworkInfo, ...]
     volumes: Mapping[str, VolumeInfo]
     links: Mapping[str, tuple[IPv4Interface, ...]]
+    pool: bool = True
 
 
-def look(hypervisor: Hypervisor, *, define_pool: bool = True) -> Seen:
+def look(hypervisor: Hypervisor, *, define_pool: bool = True, need_pool: bool = True) -> Seen:
     """Return what the host has, as far as a lab can meet it.
 
     Args:
         hypervisor: The host's libvirt.
         define_pool: Make the storage pool where it is missing; False changes nothing.
+        need_pool: Refuse a pool that is not active, in which volumes may be that nobody sees.
+
+    Raises:
+        PoolInactiveError: The pool is not active, and it is neither started here nor left out.
     """
     storage = hypervisor.storage
     if define_pool:
         storage.ensure_pool(POOL)
+    volumes: tuple[VolumeInfo, ...] = ()
+    pool = True
     try:
         storage.refresh(POOL)
         volumes = storage.volumes(POOL)
     except NotFoundError:
-        volumes = ()
+        pool = False
+    except PoolInactiveError:
+        if need_pool:
+            raise
+        pool = False
     return Seen(
         domains=hypervisor.domains(),
         networks=hypervisor.networks.listed(),
         volumes={volume.name: volume for volume in volumes},
         links=hostnet.links(),
+        pool=pool,
     )

@@ -65,6 +65,30 @@ class VagrantSettings:
     disk_cache: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabTexts:
+    """Everything that is rendered from the lab alone, without knowing its host.
+
+    Attributes:
+        networks: libvirt's definition of every network labkit makes, by its name in lab.yaml.
+        guest: Every node's configuration files, by the node's name.
+    """
+
+    networks: Mapping[str, str]
+    guest: Mapping[str, tuple[GuestFile, ...]]
+
+    def files(self) -> dict[str, str]:
+        """Return all of them as relative path and text."""
+        return {
+            **{f"networks/{name}.xml": text for name, text in self.networks.items()},
+            **{
+                f"{node}{file.path}": file.content
+                for node, files in self.guest.items()
+                for file in files
+            },
+        }
+
+
 def lab_mark(lab: ResolvedLab) -> str:
     """Return the description every domain of the lab carries."""
     return f"labkit lab={lab.name} id={lab.lab_id}"
@@ -136,20 +160,16 @@ def network_xml(lab: ResolvedLab, network: ResolvedNetwork) -> str:
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
-def render_all(lab: ResolvedLab, settings: VagrantSettings) -> dict[str, str]:
-    """Return every generated file as relative path and text.
-
-    Raises:
-        HostError: As for `vagrantfile`.
-    """
-    texts = {"Vagrantfile": vagrantfile(lab, settings)}
-    for network in lab.networks:
-        if network.libvirt_name is not None:
-            texts[f"networks/{network.name}.xml"] = network_xml(lab, network)
-    for node in lab.nodes:
-        for file in node_files(lab, node):
-            texts[f"{node.name}{file.path}"] = file.content
-    return texts
+def lab_texts(lab: ResolvedLab) -> LabTexts:
+    """Return everything that is rendered from the lab alone."""
+    return LabTexts(
+        networks={
+            network.name: network_xml(lab, network)
+            for network in lab.networks
+            if network.libvirt_name is not None
+        },
+        guest={node.name: node_files(lab, node) for node in lab.nodes},
+    )
 
 
 def _check_path(path: Path) -> None:

@@ -15,6 +15,10 @@ log = logging.getLogger(__name__)
 BUSY_SECONDS = 60.0
 
 
+class PoolInactiveError(OperationError):
+    """The pool is defined and not active: what lies in it is unknown."""
+
+
 class _PoolBusyError(Exception):
     """A volume is being made or cloned in the pool: libvirt refuses to refresh it meanwhile."""
 
@@ -23,10 +27,11 @@ def refresh(pool: libvirt.virStoragePool, *, patience: float = BUSY_SECONDS) -> 
     """Refresh the pool, when its jobs are done.
 
     Args:
-        pool: An active pool.
+        pool: A pool.
         patience: How many seconds to wait for them.
 
     Raises:
+        PoolInactiveError: The pool is not active.
         LabkitError: It was still busy then, or libvirt refuses for another reason.
     """
     try:
@@ -58,6 +63,13 @@ def _refresh_idle(pool: libvirt.virStoragePool) -> None:
         try:
             pool.refresh(0)
         except libvirt.libvirtError as exc:
+            if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
+                name = pool.name()
+                message = f"The storage pool '{name}' is not active: nothing is seen in it."
+                hint = (
+                    f"'virsh pool-start {shlex.quote(name)}' starts it; 'labkit up' does so too."
+                )
+                raise PoolInactiveError(message, details=(str(exc),), hint=hint) from exc
             # libvirt has no code of its own for it (storage_driver.c, storagePoolRefresh), and
             # its words may be translated.
             internal = exc.get_error_code() == libvirt.VIR_ERR_INTERNAL_ERROR

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.cli.app import main
-from labkit.errors import UsageError
-from labkit.lifecycle.bringup import boot_budget
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
@@ -289,17 +287,3 @@ def test_rehearsal_report_into_a_missing_directory_exits_with_2(run: Run) -> Non
     ended = run("rehearsal", "--report", "nowhere/report.json")
     assert ended.code == 2
     assert "nowhere/report.json" in ended.err
-
-
-def test_boot_budget_is_the_users_when_there_is_one() -> None:
-    assert boot_budget({"LABKIT_BOOT_SECONDS": "1800"}, accelerated=True) == 1800
-    assert boot_budget({"LABKIT_BOOT_SECONDS": ""}, accelerated=True) == boot_budget(
-        {}, accelerated=True
-    )
-    assert boot_budget({}, accelerated=False) > boot_budget({}, accelerated=True)
-
-
-@pytest.mark.parametrize("wrong", ["soon", "0", "-1", "nan", "inf", "1 h"])
-def test_boot_budget_that_is_no_number_is_refused(wrong: str) -> None:
-    with pytest.raises(UsageError, match=f"'{wrong}'"):
-        boot_budget({"LABKIT_BOOT_SECONDS": wrong}, accelerated=True)

@@ -11,7 +11,7 @@ from labkit.errors import OperationError, UsageError
 from labkit.lab import answers, deployment, options, scenarios
 from labkit.lab.answers import HOST_KEYS
 from labkit.lab.topology import Form
-from labkit.lifecycle import preview
+from labkit.lifecycle import rendering
 from labkit.packstack import passwords
 from tests.support.examples import EXAMPLES, ROOT, example
 
@@ -103,7 +103,7 @@ def test_find_of_an_unknown_scenario_names_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_lab_matches_its_golden_answer_file_and_command(name: str, golden: Golden) -> None:
-    golden.check(f"deploy/{name}", preview.packstack_files(example(name)))
+    golden.check(f"deploy/{name}", rendering.packstack_files(example(name)))
 
 
 @pytest.mark.parametrize(("scenario", "form"), FORMS)
@@ -111,7 +111,7 @@ def test_scenario_and_form_match_their_golden_files(
     scenario: str, form: Form, golden: Golden
 ) -> None:
     lab = asking(example("packstack"), scenario, form)
-    golden.check(f"scenarios/{scenario}/{form}", preview.packstack_files(lab))
+    golden.check(f"scenarios/{scenario}/{form}", rendering.packstack_files(lab))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.errors import UsageError
-from labkit.lifecycle.preview import packstack_files, write_preview
+from labkit.lifecycle.rendering import packstack_files, write_preview
 from labkit.state.directory import LabDirectory
 from labkit.state.session import Session
 from tests.fakes.tools import tools
