@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from labkit import waiting as retry
+from labkit.boxes import cache as box_cache
 from labkit.boxes import definition as boxes
 from labkit.boxes import pool as boxstore
 from labkit.errors import HostError, LabkitError, UsageError, joined
@@ -99,7 +100,7 @@ def dry_run(session: Session) -> UpReport:
     return UpReport(plan=plan, ready=())
 
 
-def _build(session: Session, definition: boxes.BoxDefinition) -> boxes.CachedBox:
+def _build(session: Session, definition: boxes.BoxDefinition) -> box_cache.CachedBox:
     if sandbox.inside(os.environ) and definition.file.builder == "mmdebstrap":
         message = f"The box '{definition.name}' is not built, and a sandbox has no network."
         raise HostError(message, hint=f"Outside, run 'labkit box build {definition.name}'.")
@@ -107,14 +108,20 @@ def _build(session: Session, definition: boxes.BoxDefinition) -> boxes.CachedBox
     # All that builds boxes takes a tenth of a second to load, and most labs find theirs built.
     from labkit.boxes import build as box_build  # noqa: PLC0415
 
+    with stage(session.progress, LAB, "building the box") as current:
+        built = box_build.build(
+            definition, cache_root(), _teller(session), cancelled=session.cancelled.is_set
+        )
+        current.note = built.key[:12]
+    return built
+
+
+def _teller(session: Session) -> Callable[[str], None]:
     def told(line: str) -> None:
         log.info("box: %s", line)
         session.progress(Event(node=LAB, stage=line, phase=Phase.STARTED))
 
-    with stage(session.progress, LAB, "building the box") as current:
-        built = box_build.build(definition, cache_root(), told, cancelled=session.cancelled.is_set)
-        current.note = built.key[:12]
-    return built
+    return told
 
 
 class _Bringup:
@@ -241,7 +248,7 @@ class _Bringup:
             return
         self.session.directory.gate.unlink(missing_ok=True)
         definition = boxes.find_box(self.lab.box)
-        box = boxes.cached(definition, cache_root())
+        box = box_cache.cached(definition, cache_root())
         if box is None:
             # A build takes minutes, in which nothing should lie about waiting.
             self._drop_early()
@@ -252,6 +259,8 @@ class _Bringup:
                 box,
                 overlays=len(creating),
                 log_file=self.session.directory.logs / "vagrant.log",
+                progress=_teller(self.session),
+                cancelled=self.session.cancelled.is_set,
             )
         vagrantfile.write(self.session, box, accelerated=self.accelerated)
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from labkit.boxes import definition as boxes
+from labkit.boxes.cache import BOX_VERSION
 from labkit.errors import UsageError
 from labkit.lab import answers, render, scenarios
 from labkit.lifecycle import seed, vagrantfile
@@ -40,7 +41,7 @@ def write_preview(session: Session, directory: Path) -> int:
     settings = vagrantfile.settings_for(
         session,
         _box_name(session.lab.box),
-        boxes.BOX_VERSION,
+        BOX_VERSION,
         accelerated=False,
         pool=POOL_PATH,
     )

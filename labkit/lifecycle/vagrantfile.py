@@ -13,7 +13,7 @@ from labkit.state.session import user_key
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from labkit.boxes.definition import CachedBox
+    from labkit.boxes.cache import CachedBox
     from labkit.state.session import Session
 
 

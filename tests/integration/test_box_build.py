@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.boxes.build import build
-from labkit.boxes.definition import BoxDefinition, cached, find_box
+from labkit.boxes.cache import cached
+from labkit.boxes.definition import BoxDefinition, find_box
 from labkit.boxes.disk import BootEntry, build_disk
 from labkit.errors import HostError
 from labkit.host.process import run
@@ -140,8 +141,8 @@ def test_build_killed_publishes_nothing_and_the_next_cleans_up(
         import os, sys
         from pathlib import Path
         sys.path.insert(0, {str(CHECKOUT)!r})
-        from labkit.box_build import build
-        from labkit.boxes import find_box
+        from labkit.boxes.build import build
+        from labkit.boxes.definition import find_box
         Path("parent").write_text(str(os.getpid()))
         build(find_box("rehearsal", Path({str(CHECKOUT)!r})), Path("cache").absolute(), print)
         """

@@ -177,7 +177,9 @@ def test_unit_comes_before_the_network_sshd_and_whatever_makes_host_keys() -> No
 
 def test_unit_is_not_ordered_in_a_circle_nor_against_a_template() -> None:
     text = (KICKSTART / "labkit-firstboot.service").read_text()
-    assert "DefaultDependencies" not in text  # so it starts after basic.target, and that after sockets
+    assert (
+        "DefaultDependencies" not in text
+    )  # so it starts after basic.target, and that after sockets
     assert [name for name in ordered_before() if name.endswith((".socket", "@.service"))] == []
 
 
