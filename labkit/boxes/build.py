@@ -305,9 +305,8 @@ def _debian_image(
         kernel="/boot/vmlinuz",
         initrd="/boot/initrd.img",
         arguments=kernel_arguments(file),
-        unpacked=any(trim.unpack_kernel for trim in file.trims.values()),
     )
-    build_disk(tree, image, gib=file.disk_gib, entry=entry, root=root, progress=progress)
+    build_disk(tree, image, gib=file.disk_gib, entry=entry, root=root)
     return image
 
 

@@ -124,11 +124,17 @@ def forget(definition: BoxDefinition, *, connect: Callable[[], Hypervisor]) -> t
     except HostError as exc:
         # The cache can be freed on a host where libvirtd is not running.
         told.append(f"left the storage pool alone: {exc.message}")
-    told.extend(
-        f"removed {name} from Vagrant's boxes"
-        for name in filter(build.fullmatch, vagrant.box_names())
-        if vagrant.remove_box(name, box_cache.BOX_VERSION, cache_root() / "vagrant.log")
-    )
+    log_file = cache_root() / "vagrant.log"
+    try:
+        told.extend(
+            f"removed {name} from Vagrant's boxes"
+            for name in filter(build.fullmatch, vagrant.box_names())
+            if vagrant.remove_box(name, box_cache.BOX_VERSION, log_file)
+        )
+    except OSError as exc:
+        message = f"'{exc.filename}' cannot be written: {exc.strerror}."
+        hint = "Set LABKIT_CACHE_DIR to a directory of yours."
+        raise HostError(message, details=tuple(told), hint=hint) from exc
     return tuple(told)
 
 

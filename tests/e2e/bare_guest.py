@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 from labkit.boxes import cache as box_cache
 from labkit.boxes import definition as boxes
-from labkit.boxes import kernel as bzimage
 from labkit.host.files import cache_root
 from labkit.host.process import run
 
@@ -268,8 +267,6 @@ LOOK = {
     "macs": "cat /sys/class/net/enp0s3/address /sys/class/net/enp0s8/address",
     "variant": "grep ^VARIANT= /etc/os-release",
     "openvswitch": "sudo systemctl is-active openvswitch-switch",
-    # The length of what is packed in the kernel's file, by its header (Linux, boot.rst).
-    "packed_kernel": f"od -A n -t u4 -j {bzimage.PAYLOAD + 4} -N 4 /boot/vmlinuz",
     "keys": "ls /etc/ssh; ls -A /root/.ssh 2>/dev/null",
     "left_seeds": f"sudo bash -c {shlex.quote(LEFT_SEEDS)}",
 }

@@ -24,6 +24,7 @@ from labkit.boxes.definition import (
 )
 from labkit.errors import HostError, OperationError
 from tests.support.boxtree import CHECKOUT, put_in_cache, without
+from tests.support.users import public_directory, without_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,9 +194,16 @@ def test_remove_with_something_mounted_inside_removes_nothing(tmp_path: Path) ->
     assert box.box_file.exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may remove what is another user's")
-def test_remove_of_another_users_cache_says_so(tmp_path: Path) -> None:
-    put_in_cache(find_box("rehearsal", CHECKOUT), tmp_path)
-    (tmp_path / "boxes/rehearsal").chmod(0o555)
-    with pytest.raises(HostError, match="cannot be removed: Permission denied"):
-        remove("rehearsal", tmp_path)
+def test_cache_of_another_user_is_used_and_its_removal_is_refused_with_a_sentence() -> None:
+    definition = find_box("rehearsal", CHECKOUT)
+    with public_directory() as cache:
+        put_in_cache(definition, cache)
+        (cache / "boxes/rehearsal").chmod(0o555)
+        with build_lock("rehearsal", cache, progress=print):
+            pass  # the lock's file is there, and not this user's
+        with without_root():
+            found = cached(definition, cache)
+            assert found is not None
+            assert verify(found) == ()
+            with pytest.raises(HostError, match="cannot be removed: Permission denied"):
+                remove("rehearsal", cache)

@@ -29,7 +29,7 @@ def test_known_boxes_are_valid_and_every_trim_does_something() -> None:
         scripts = {path for path in definition.sources if path.startswith("trims/")}
         trims = definition.file.trims if isinstance(definition.file, DebianBoxFile) else {}
         for name, trim in trims.items():
-            keys = (trim.kernel_args, trim.exclude_paths, trim.unpack_kernel)
+            keys = (trim.kernel_args, trim.exclude_paths)
             assert f"trims/{name}" in scripts or any(keys), name
 
 
