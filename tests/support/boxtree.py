@@ -11,6 +11,7 @@ from labkit.boxes.cache import PROVENANCE, CachedBox, Provenance, cache_director
 from labkit.boxes.definition import BoxDefinition, content_key, find_box, key_inputs
 from labkit.boxes.disk import write_box
 from labkit.boxes.file import DebianBoxFile, KickstartBoxFile
+from labkit.boxes.pack import box_documents
 from labkit.host.files import file_sha256
 
 CHECKOUT = Path(__file__).parents[2]
@@ -62,7 +63,7 @@ def put_in_cache(
     source = cache / "image"
     source.write_bytes(image)
     box = directory / "labkit.box"
-    offset, length = write_box(box, image=source, documents={"metadata.json": "{}"})
+    offset, length = write_box(box, image=source, documents=box_documents(definition))
     known = Provenance(
         box=definition.name,
         key=definition.key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tarfile
 import threading
@@ -18,12 +19,16 @@ from labkit.boxes.cache import (
 from labkit.boxes.definition import (
     find_box,
 )
-from labkit.errors import CommandError, HostError, UsageError
-from tests.support.boxtree import CHECKOUT, debian, put_in_cache
+from labkit.errors import CommandError, HostError, OperationError, UsageError
+from labkit.waiting import WaitCancelled
+from tests.support.boxtree import CHECKOUT, debian, put_in_cache, stand_in_box
+from tests.support.users import public_directory, without_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from labkit.boxes.anaconda.install import InstallJob
 
 
 def test_build_of_a_cached_box_says_so_and_makes_nothing(tmp_path: Path) -> None:
@@ -139,3 +144,126 @@ def test_build_with_a_missing_iso_is_refused_and_leaves_no_build(tmp_path: Path)
         box_build.build(definition, tmp_path, lambda _line: None, own_iso=tmp_path / "no.iso")
     assert list((tmp_path / "boxes/centos7").iterdir()) == []
     assert cached(definition, tmp_path) is None
+
+
+OWN_ISO = b"an image"
+
+
+class Installer:
+    """Stands in for anaconda: leaves a disk behind, or fails."""
+
+    def __init__(
+        self, error: Exception | None = None, before: Callable[[Path], None] | None = None
+    ) -> None:
+        self.error = error
+        self.before = before
+
+    def __call__(
+        self,
+        job: InstallJob,
+        *,
+        progress: Callable[[str], None],
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        progress("installing")
+        assert cancelled is None or not cancelled()
+        job.logs.mkdir()
+        (job.logs / "result.log").write_text("PACKAGE bash-4.2.46-30.el7.x86_64\nOK\n")
+        job.disk.write_bytes(b"half")
+        if self.before is not None:
+            self.before(job.work)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Callable[[Installer], CachedBox]:
+    """Build a box from an ISO with an installer that stands in."""
+    iso = tmp_path / "mine.iso"
+    iso.write_bytes(OWN_ISO)
+    definition = stand_in_box(tmp_path / "root", iso)
+
+    def build(installer: Installer) -> CachedBox:
+        cache = tmp_path / "cache"
+        return box_build.build(definition, cache, print, own_iso=iso, installer=installer)
+
+    return build
+
+
+def left(tmp_path: Path) -> list[str]:
+    top = tmp_path / "cache/boxes/centos7"
+    return sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_file())
+
+
+def test_build_whose_installation_fails_keeps_its_logs_alone(
+    installed: Callable[[Installer], CachedBox], tmp_path: Path
+) -> None:
+    with pytest.raises(OperationError, match="it hung"):
+        installed(Installer(OperationError("it hung")))
+    assert left(tmp_path) == ["install/logs/result.log"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+    ],
+)
+def test_build_that_cannot_write_is_a_sentence_with_the_variable(
+    installed: Callable[[Installer], CachedBox], tmp_path: Path, error: OSError, told: str
+) -> None:
+    with pytest.raises(HostError, match=told) as caught:
+        installed(Installer(error))
+    assert "LABKIT_CACHE_DIR" in caught.value.hint
+    assert left(tmp_path) == ["install/logs/result.log"]
+
+
+def test_build_that_fails_and_cannot_be_cleared_away_tells_the_first_error(
+    installed: Callable[[Installer], CachedBox], tmp_path: Path
+) -> None:
+    """What a failed build leaves may be in use; that is the next build's trouble."""
+
+    def occupy(_work: Path) -> None:
+        (building,) = (tmp_path / "cache/boxes/centos7").glob(".building-*")
+        shutil.rmtree(building)
+        building.write_text("in the way")
+
+    with pytest.raises(OperationError, match="it hung"):
+        installed(Installer(OperationError("it hung"), occupy))
+
+
+def test_build_in_another_users_cache_says_so() -> None:
+    with public_directory() as cache:
+        cache.chmod(0o555)
+        with without_root(), pytest.raises(HostError, match="Permission denied") as caught:
+            box_build.build(find_box("rehearsal", CHECKOUT), cache, print)
+    assert "LABKIT_CACHE_DIR" in caught.value.hint
+
+
+def test_build_beside_another_is_given_up_when_cancelled(tmp_path: Path) -> None:
+    with (
+        build_lock("rehearsal", tmp_path, progress=print),
+        pytest.raises(WaitCancelled, match="builds the box 'rehearsal' was cancelled"),
+    ):
+        box_build.build(find_box("rehearsal", CHECKOUT), tmp_path, print, cancelled=lambda: True)
+
+
+def test_build_of_debian_packages_ends_when_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "mmdebstrap").write_text("#!/bin/sh\ntouch ../started\nexec sleep 60\n")
+    (tools / "mmdebstrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    monkeypatch.chdir(tools)
+    with pytest.raises(CommandError, match="'mmdebstrap' was cancelled"):
+        box_build.build(
+            find_box("rehearsal", CHECKOUT),
+            tmp_path / "cache",
+            print,
+            cancelled=(tmp_path / "started").exists,
+        )
+    assert list((tmp_path / "cache/boxes/rehearsal").iterdir()) == []
