@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 POLICY = Policy(tick=0.1, growth=1.5, ceiling=1.0)
 TOLD_SECONDS = 30.0
 _PROC = Path("/proc")
+_NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 # What a file system without locks answers, and NFS to a lock on a file that is only read.
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS}
 
@@ -36,7 +37,7 @@ def held(
 ) -> Iterator[None]:
     """Hold the lock of a file; of several processes and threads one at a time does.
 
-    A file that is there is only read, so that a lock works in a place that is not this user's.
+    The lock of a file that can only be read works too: a cache may be another user's.
 
     Args:
         path: The file.
@@ -67,14 +68,17 @@ def held(
 
 
 def _opened(path: Path, *, make: bool) -> int:
+    # NFS locks only what is open for writing.
+    flags = os.O_RDWR | os.O_CLOEXEC
     try:
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            if not make:
+            if make:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, flags | (os.O_CREAT if make else 0), 0o644)
+        except OSError as exc:
+            if exc.errno not in _NOT_OURS or not path.exists():
                 raise
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as exc:
         msg = f"'{path}' cannot be opened: {exc.strerror}."
         hint = (
