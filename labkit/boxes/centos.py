@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,8 +167,7 @@ def own_copy(path: Path, wanted: download.Wanted) -> Path:
         msg = f"The ISO '{path}' does not exist."
         raise UsageError(msg, hint=f"Give the path of '{wanted.name}' with --iso.") from exc
     except OSError as exc:
-        msg = f"The ISO '{path}' cannot be read: {exc.strerror}."
-        raise HostError(msg, hint="Give yourself the right to read it.") from exc
+        raise _unreadable(path, exc) from exc
     hint = f"Give the file '{wanted.name}' with the sha256 {wanted.sha256}."
     if not path.is_file():
         msg = f"'{path}' was expected to be an ISO file and is none."
@@ -179,7 +179,10 @@ def own_copy(path: Path, wanted: download.Wanted) -> Path:
             f"and it has {about.st_size}."
         )
         raise UsageError(msg, hint=hint)
-    found = file_sha256(path)
+    try:
+        found = file_sha256(path)
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
     if found != wanted.sha256:
         msg = (
             f"The ISO '{path}' is another file: the sha256 {wanted.sha256} was expected, "
@@ -187,6 +190,11 @@ def own_copy(path: Path, wanted: download.Wanted) -> Path:
         )
         raise UsageError(msg, hint=hint)
     return path
+
+
+def _unreadable(path: Path, exc: OSError) -> HostError:
+    msg = f"The ISO '{path}' cannot be read: {exc.strerror}."
+    return HostError(msg, hint="Give yourself the right to read it.")
 
 
 def wanted_iso(file: KickstartBoxFile) -> download.Wanted:
@@ -323,6 +331,8 @@ def _kickstart_sha256(definition: BoxDefinition) -> str:
 
 
 def _keep_logs_only(job: InstallJob) -> None:
-    for path in job.work.iterdir():
-        if path != job.logs:
-            path.unlink()
+    # What cannot be removed now is by the next build; why this one failed must not be lost to it.
+    with suppress(OSError):
+        for path in job.work.iterdir():
+            if path != job.logs:
+                path.unlink()

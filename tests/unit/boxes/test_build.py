@@ -234,6 +234,16 @@ def test_build_that_fails_and_cannot_be_cleared_away_tells_the_first_error(
         installed(Installer(OperationError("it hung"), occupy))
 
 
+def test_build_whose_installer_leaves_something_odd_tells_the_first_error(
+    installed: Callable[[Installer], CachedBox],
+) -> None:
+    def occupy(work: Path) -> None:
+        (work / "a directory").mkdir()
+
+    with pytest.raises(OperationError, match="it hung"):
+        installed(Installer(OperationError("it hung"), occupy))
+
+
 def test_build_in_another_users_cache_says_so() -> None:
     with public_directory() as cache:
         cache.chmod(0o555)

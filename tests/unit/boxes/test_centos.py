@@ -14,9 +14,10 @@ from labkit.boxes.centos import own_copy
 from labkit.boxes.definition import (
     find_box,
 )
-from labkit.errors import UsageError
+from labkit.errors import HostError, UsageError
 from labkit.host.download import Wanted
 from tests.support.boxtree import CHECKOUT, kickstart
+from tests.support.users import public_directory, without_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,3 +150,12 @@ def test_own_copy_that_is_missing_or_a_directory_is_refused(tmp_path: Path) -> N
     assert "--iso" in caught.value.hint
     with pytest.raises(UsageError, match="expected to be an ISO file"):
         own_copy(tmp_path, WANTED)
+
+
+def test_own_copy_that_may_not_be_read_says_so() -> None:
+    with public_directory() as place:
+        own = place / "mine.iso"
+        own.write_bytes(CONTENT)
+        own.chmod(0o000)
+        with without_root(), pytest.raises(HostError, match="cannot be read: Permission denied"):
+            own_copy(own, WANTED)
