@@ -25,7 +25,6 @@ class Trim(Edge):
     include_paths: tuple[str, ...] = Field(
         default=(), description="Exceptions from exclude_paths."
     )
-    unpack_kernel: bool = Field(default=False, description="The kernel is stored uncompressed.")
 
 
 class DebianBoxFile(Edge):
@@ -98,9 +97,6 @@ class KickstartBoxFile(Edge):
         description="Memory of the machine that installs, in MiB.",
     )
     cpus: int = Field(default=2, ge=1, le=64, description="CPUs of the machine that installs.")
-    nic_naming: Literal["pci"] = Field(
-        default="pci", description="Network cards are named by their PCI slot: enp0s3."
-    )
     packages: tuple[PackageName, ...] = Field(
         min_length=1, description="Packages and, with '@', groups to install from the ISO."
     )

@@ -179,8 +179,16 @@ def box_directory(name: str, version: str) -> Path:
 
     Looking costs nothing; asking `vagrant box list` costs 0.7 s at every `up`.
     """
-    home = Path(os.environ.get("VAGRANT_HOME") or Path.home() / ".vagrant.d")
-    return home / "boxes" / name.replace("/", "-VAGRANTSLASH-") / version / "libvirt"
+    return _boxes() / name.replace("/", "-VAGRANTSLASH-") / version / "libvirt"
+
+
+def box_names() -> tuple[str, ...]:
+    """Return the names of all boxes Vagrant knows, in the form of their directories."""
+    return tuple(sorted(path.name for path in _boxes().glob("*")))
+
+
+def _boxes() -> Path:
+    return Path(os.environ.get("VAGRANT_HOME") or Path.home() / ".vagrant.d") / "boxes"
 
 
 def box_volume(name: str, version: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.boxes import definition as boxes
+from labkit.boxes.cache import BOX_VERSION, CachedBox
 from labkit.errors import HostError, UsageError
 from labkit.host.files import write_atomically
 from labkit.host.inventory import POOL
@@ -35,7 +36,7 @@ KEYS = (
 def write(
     session: Session,
     texts: render.LabTexts,
-    box: boxes.CachedBox,
+    box: CachedBox,
     *,
     pool: Path | None,
     accelerated: bool,
@@ -110,7 +111,7 @@ def write_preview(session: Session, directory: Path) -> int:
     settings = _settings(
         session,
         _box_name(session.lab.box),
-        boxes.BOX_VERSION,
+        BOX_VERSION,
         accelerated=False,
         pool=POOL_PATH,
     )

@@ -17,7 +17,7 @@ from labkit.packstack.repositories import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from labkit.host.http import Answer
+    from labkit.host.http import HttpAnswer
     from labkit.lab.topology import Repositories
     from labkit.packstack.repositories import Source
 
@@ -57,7 +57,7 @@ def ask_all(wanted: Repositories, *, seconds: float = SECONDS) -> tuple[Reposito
     asked = [(place, source) for place in candidates(wanted) for source in place.sources]
     proxy = proxy_url(wanted.proxy) or None
 
-    def ask(source: Source) -> tuple[Answer, str]:
+    def ask(source: Source) -> tuple[HttpAnswer, str]:
         return _follow(source.repomd, proxy=proxy, seconds=seconds)
 
     with ThreadPoolExecutor(max_workers=len(asked)) as pool:
@@ -89,7 +89,7 @@ def nothing_answers(answers: Sequence[RepositoryAnswer]) -> bool:
     return all(answer.said.startswith("no answer") for answer in answers)
 
 
-def problem(url: str, answer: Answer) -> str:
+def problem(url: str, answer: HttpAnswer) -> str:
     """Return why a node could not use what came back; empty when it could.
 
     labkit-prepare judges the same in the guest. CentOS 7's yum does not follow a redirection from
@@ -105,7 +105,7 @@ def problem(url: str, answer: Answer) -> str:
     return "" if b"<repomd" in answer.body else "answered something that is no repomd.xml"
 
 
-def _follow(url: str, *, proxy: str | None, seconds: float) -> tuple[Answer, str]:
+def _follow(url: str, *, proxy: str | None, seconds: float) -> tuple[HttpAnswer, str]:
     answer = http_answer.ask(url, proxy=proxy, timeout=seconds)
     for _ in range(MAX_REDIRECTIONS):
         target = urljoin(url, answer.location) if answer.location else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from labkit.boxes import cache as box_cache
 from labkit.boxes import definition as boxes
 from labkit.boxes import pool as boxstore
 from labkit.errors import HostError, LabkitError, cause
@@ -93,7 +94,7 @@ def _decide(
     return plan, boxes.find_box(session.lab.box) if plan.creating else None
 
 
-def _build(session: Session, definition: boxes.BoxDefinition) -> boxes.CachedBox:
+def _build(session: Session, definition: boxes.BoxDefinition) -> box_cache.CachedBox:
     if sandbox.inside(os.environ) and definition.file.builder == "mmdebstrap":
         message = f"The box '{definition.name}' is not built, and a sandbox has no network."
         raise HostError(message, hint=f"Outside, run 'labkit box build {definition.name}'.")
@@ -101,14 +102,22 @@ def _build(session: Session, definition: boxes.BoxDefinition) -> boxes.CachedBox
     # All that builds boxes takes a tenth of a second to load, and most labs find theirs built.
     from labkit.boxes import build as box_build  # noqa: PLC0415
 
+    with stage(session.progress, LAB, "building the box") as current:
+        built = box_build.build(
+            definition, cache_root(), _teller(session), cancelled=session.cancelled.is_set
+        )
+        current.note = built.key[:12]
+    return built
+
+
+def _teller(session: Session) -> Callable[[str], None]:
+    """Return what takes the lines of work on a box."""
+
     def told(line: str) -> None:
         log.info("box: %s", line)
         session.progress(Event(node=LAB, stage=line, phase=Phase.STARTED))
 
-    with stage(session.progress, LAB, "building the box") as current:
-        built = box_build.build(definition, cache_root(), told, cancelled=session.cancelled.is_set)
-        current.note = built.key[:12]
-    return built
+    return told
 
 
 class _Bringup:
@@ -179,13 +188,15 @@ class _Bringup:
     def _box(self, definition: boxes.BoxDefinition, pool_path: Path | None) -> None:
         """Put the box into the pool, and write down for Vagrant what it has to make of it."""
         self.session.directory.gate.unlink(missing_ok=True)
-        box = boxes.cached(definition, cache_root()) or _build(self.session, definition)
+        box = box_cache.cached(definition, cache_root()) or _build(self.session, definition)
         with stage(self.session.progress, LAB, "box volume") as current:
             current.note = boxstore.ensure(
                 self.hypervisor,
                 box,
                 overlays=len(self.plan.creating),
                 log_file=self.session.directory.logs / "vagrant.log",
+                progress=_teller(self.session),
+                cancelled=self.session.cancelled.is_set,
             )
         rendering.write(
             self.session, self.texts, box, pool=pool_path, accelerated=self.accelerated

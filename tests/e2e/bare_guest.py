@@ -20,15 +20,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from labkit.boxes import cache as box_cache
 from labkit.boxes import definition as boxes
-from labkit.boxes import kernel as bzimage
 from labkit.host.files import cache_root
 from labkit.host.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from labkit.boxes.definition import CachedBox
+    from labkit.boxes.cache import CachedBox
 
 BRIDGE = "lkbare"
 HOST_ADDRESS = "172.16.208.254/24"
@@ -267,8 +267,6 @@ LOOK = {
     "macs": "cat /sys/class/net/enp0s3/address /sys/class/net/enp0s8/address",
     "variant": "grep ^VARIANT= /etc/os-release",
     "openvswitch": "sudo systemctl is-active openvswitch-switch",
-    # The length of what is packed in the kernel's file, by its header (Linux, boot.rst).
-    "packed_kernel": f"od -A n -t u4 -j {bzimage.PAYLOAD + 4} -N 4 /boot/vmlinuz",
     "keys": "ls /etc/ssh; ls -A /root/.ssh 2>/dev/null",
     "left_seeds": f"sudo bash -c {shlex.quote(LEFT_SEEDS)}",
 }
@@ -300,7 +298,7 @@ def look(box: CachedBox, directory: Path) -> dict[str, str]:
 def main() -> None:
     """Serve `look NAME` and `measure NAME NAME`: print what was found as JSON."""
     verb, *names = sys.argv[1:]
-    found = [boxes.cached(boxes.find_box(name), cache_root()) for name in names]
+    found = [box_cache.cached(boxes.find_box(name), cache_root()) for name in names]
     with TemporaryDirectory(prefix="labkit-bare-") as directory, bridge():
         ready = [box for box in found if box is not None]
         if verb == "look":

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from labkit.boxes import cache as box_cache
 from labkit.boxes import definition as boxes
 from labkit.boxes.anaconda.install import InstallJob, install, owner_mark, remove_leftovers
 from labkit.boxes.file import KickstartBoxFile
@@ -149,7 +150,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
         shutil.copytree(ROOT / name, data / name)
     for name in ("Vagrantfile.j2", "lab.yaml"):
         shutil.copy(ROOT / name, data / name)
-    rehearsal = boxes.cached(boxes.find_box("rehearsal"), cache_root())
+    rehearsal = box_cache.cached(boxes.find_box("rehearsal"), cache_root())
     assert rehearsal is not None
     boot = standin_iso.boot_files(rehearsal, cache_root())
     return Tree(path=path, cache=tmp_path_factory.mktemp("cache"), boot=boot)

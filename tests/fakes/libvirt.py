@@ -49,6 +49,7 @@ class FakeHost:
         calls: What was asked for that changes something, and of what: `("start", "demo_one")`.
         connections: How many connections were opened.
         open: How many of them are open.
+        torn: Volumes that hold only a part of what they should.
     """
 
     def __init__(self) -> None:
@@ -64,6 +65,7 @@ class FakeHost:
         self._failures: dict[tuple[str, str], list[Exception]] = {}
         self._before: dict[tuple[str, str], Callable[[], None]] = {}
         self._lock = threading.Lock()
+        self.torn: set[str] = set()
 
     def connect(self) -> Hypervisor:
         """Open a connection, as `Tools.connect` does."""
@@ -160,6 +162,16 @@ class FakeHost:
             message = f"libvirt could not find the domain with UUID '{uuid}'."
             raise NotFoundError(message)
         return self.domains[uuid]
+
+    def looked(self, call: str, name: str) -> None:
+        """Do what a test asked for before a call that changes nothing."""
+        action = self._before.get((call, name))
+        if action is not None:
+            action()
+
+    def grow(self, name: str, physical_bytes: int) -> None:
+        """Give a volume's file another length."""
+        self.volumes[name] = replace(self.volumes[name], physical_bytes=physical_bytes)
 
 
 class FakeHypervisor(Hypervisor):
@@ -277,6 +289,7 @@ class _Storage(Storage):
         return self.pool(name).free_bytes
 
     def refresh(self, pool: str) -> None:
+        self.host.looked("refresh", pool)
         self.pool(pool)
 
     def volumes(self, pool: str) -> tuple[VolumeInfo, ...]:
@@ -300,13 +313,14 @@ class _Storage(Storage):
     ) -> VolumeInfo:
         self.pool(pool)
         self.host.told("upload", name)
+        self.host.torn.discard(name)
         self.host.volumes[name] = _volume(name)
         return self.host.volumes[name]
 
     def volume_intact(
         self, pool: str, name: str, source: Path, *, offset: int = 0, length: int | None = None
     ) -> bool:
-        return name in self.host.volumes
+        return name in self.host.volumes and name not in self.host.torn
 
     def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
         return b""

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.boxes import build as box_build
+from labkit.boxes import cache as box_cache
 from labkit.boxes import definition as boxes
 from labkit.boxes.anaconda import install
-from labkit.boxes.anaconda.log import Source
+from labkit.boxes.anaconda.log import LogSource
 from labkit.boxes.anaconda.watch import LOGS
 from labkit.boxes.centos import ISO_VARIABLE
 from labkit.errors import OperationError, UsageError
@@ -63,7 +64,7 @@ class FakeInstaller:
         job.logs.mkdir()
         install.prepare(job)
         run(["qemu-io", "-c", "write -P 7 0 3M", "-f", "qcow2", job.disk], timeout=60)
-        (job.logs / LOGS[Source.RESULT]).write_text(PACKAGES, encoding="utf-8")
+        (job.logs / LOGS[LogSource.RESULT]).write_text(PACKAGES, encoding="utf-8")
         if self.error is not None:
             raise self.error
 
@@ -99,10 +100,9 @@ def test_build_publishes_a_box_that_says_what_it_was_made_from(
     cache = tmp_path / "cache"
     said: list[str] = []
     built = box_build.build(definition, cache, said.append, own_iso=iso, installer=FakeInstaller())
-    assert boxes.verify(built) == ()
+    assert box_cache.verify(built) == ()
     assert left(cache) == [
-        f"{definition.key[:16]}/{name}"
-        for name in ("labkit.box", "metadata.json", "provenance.json")
+        f"{definition.key[:16]}/{name}" for name in ("labkit.box", "provenance.json")
     ]
     assert "the guest was expected to have kernel-3.10.0-862.el7 and has kernel-3.10.0-1" in str(
         said
@@ -138,7 +138,7 @@ def test_build_a_second_time_is_cached_and_needs_no_iso(
     first = build(definition, tmp_path, silent, own_iso=iso, installer=installer)
     assert build(definition, tmp_path, silent, installer=installer) == first
     assert len(installer.jobs) == 1
-    assert boxes.reason_to_build(definition, tmp_path) is None
+    assert box_cache.reason_to_build(definition, tmp_path) is None
 
 
 def test_build_takes_the_iso_of_the_environment(
@@ -158,9 +158,9 @@ def test_build_that_fails_keeps_the_logs_alone(
         box_build.build(definition, tmp_path, silent, own_iso=iso, installer=installer)
     assert left(tmp_path) == []
     assert (installer.jobs[0].logs / "ks.cfg").read_bytes() == definition.sources["ks.cfg"]
-    assert boxes.cached(definition, tmp_path) is None
+    assert box_cache.cached(definition, tmp_path) is None
     box_build.build(definition, tmp_path, silent, own_iso=iso, installer=FakeInstaller())
-    assert boxes.cached(definition, tmp_path) is not None
+    assert box_cache.cached(definition, tmp_path) is not None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -171,7 +171,8 @@ def test_build_killed_while_installing_is_cleaned_up_by_the_next(
     program = f"""
         import sys
         from pathlib import Path
-        from labkit import box_build, boxes, install
+        from labkit.boxes import build as box_build, definition as boxes
+        from labkit.boxes.anaconda import install
 
         def installer(job, *, progress, cancelled=None):
             job.logs.mkdir()
@@ -193,10 +194,10 @@ def test_build_killed_while_installing_is_cleaned_up_by_the_next(
         assert child.stdout.readline() == b"ready\n"
         child.send_signal(number)
         assert child.wait(30) != 0
-    assert boxes.cached(definition, cache) is None
+    assert box_cache.cached(definition, cache) is None
     assert bool(left(cache)) is (number is signal.SIGKILL)
     box_build.build(definition, cache, silent, own_iso=iso, installer=FakeInstaller())
-    assert len(left(cache)) == 3
+    assert len(left(cache)) == 2
     assert [path.name for path in (cache / "boxes/centos7").glob(".building-*")] == []
 
 

@@ -155,13 +155,13 @@ def test_iso_that_ends_within_a_file_is_not_taken_for_whole(
 
 def test_missing_iso_is_named(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match=r"none\.iso' cannot be opened"):
-        iso.label(tmp_path / "none.iso")
+        iso.opened(tmp_path / "none.iso").__enter__()
 
 
 MEASURE = """
 import resource, sys
 from pathlib import Path, PurePosixPath
-from labkit import iso
+from labkit.host import iso
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with iso.opened(Path(sys.argv[1])) as image:
     image.extract(PurePosixPath("/LiveOS/squashfs.img"), Path(sys.argv[2]))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from labkit.host.http import Answer
+from labkit.host.http import HttpAnswer
 from labkit.lifecycle.repositories import RepositoryAnswer, chosen_place, nothing_answers, problem
 
 URL = "http://vault.example/7.9.2009/os/x86_64/repodata/repomd.xml"
@@ -17,17 +17,17 @@ def answer(place: str, *, usable: bool, said: str = "ok") -> RepositoryAnswer:
 @pytest.mark.parametrize(
     ("got", "expected"),
     [
-        (Answer(status=200, body=b"<?xml?><repomd/>"), ""),
-        (Answer(status=200, body=b"<html>"), "answered something that is no repomd.xml"),
-        (Answer(status=404), "answered 404"),
-        (Answer(status=None, error="refused"), "no answer: refused"),
+        (HttpAnswer(status=200, body=b"<?xml?><repomd/>"), ""),
+        (HttpAnswer(status=200, body=b"<html>"), "answered something that is no repomd.xml"),
+        (HttpAnswer(status=404), "answered 404"),
+        (HttpAnswer(status=None, error="refused"), "no answer: refused"),
         (
-            Answer(status=301, location="https://u:p@h.example/x"),
+            HttpAnswer(status=301, location="https://u:p@h.example/x"),
             "301 to https://***@h.example/x, which yum does not follow",
         ),
     ],
 )
-def test_answer_is_judged_as_yum_would(got: Answer, expected: str) -> None:
+def test_answer_is_judged_as_yum_would(got: HttpAnswer, expected: str) -> None:
     assert problem(URL, got) == expected
 
 

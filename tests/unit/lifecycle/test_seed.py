@@ -71,9 +71,10 @@ def test_image_holds_what_was_composed(tmp_path: Path) -> None:
     seed = compose(NODE, [KEY, HOSTS])
     image = tmp_path / "seed.iso"
     write_image(seed, image)
-    assert iso.label(image) == "LABKIT"
-    assert iso.read(image, PurePosixPath("/manifest")).decode() == seed.manifest
-    assert iso.read(image, PurePosixPath("/rootfs/etc/hosts")) == HOSTS.content
+    with iso.opened(image) as written:
+        assert written.label() == "LABKIT"
+        assert written.read(PurePosixPath("/manifest")).decode() == seed.manifest
+        assert written.read(PurePosixPath("/rootfs/etc/hosts")) == HOSTS.content
     assert image.stat().st_mode & 0o777 == 0o600
 
 

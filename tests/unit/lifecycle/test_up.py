@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.boxes import definition as boxes
+from labkit.boxes.cache import BOX_VERSION, Provenance, cache_directory
 from labkit.errors import CommandError, HostError, LabkitError, OperationError, UsageError
 from labkit.host import ssh, vagrant
 from labkit.host.files import cache_root
@@ -197,11 +198,11 @@ def box() -> boxes.BoxDefinition:
 
 
 def put_in_cache(definition: boxes.BoxDefinition) -> None:
-    directory = boxes.cache_directory(definition, cache_root())
+    directory = cache_directory(definition, cache_root())
     directory.mkdir(parents=True)
     (directory / "labkit.box").write_bytes(b"box")
     (directory / "metadata.json").write_text("{}")
-    known = boxes.Provenance(
+    known = Provenance(
         box=definition.name,
         key=definition.key,
         builder_version=1,
@@ -215,7 +216,7 @@ def put_in_cache(definition: boxes.BoxDefinition) -> None:
     )
     (directory / "provenance.json").write_text(known.model_dump_json())
     name = boxes.vagrant_name(definition)
-    vagrant.box_directory(name, boxes.BOX_VERSION).mkdir(parents=True)
+    vagrant.box_directory(name, BOX_VERSION).mkdir(parents=True)
 
 
 @pytest.fixture
@@ -452,7 +453,7 @@ def test_up_that_cannot_upload_the_box_starts_no_vagrant(
     world: World, box: boxes.BoxDefinition
 ) -> None:
     name = boxes.vagrant_name(box)
-    world.host.fail("upload", vagrant.box_volume(name, boxes.BOX_VERSION), REFUSED)
+    world.host.fail("upload", vagrant.box_volume(name, BOX_VERSION), REFUSED)
     with pytest.raises(HostError) as caught:
         up(world.session)
     assert caught.value is REFUSED
