@@ -22,7 +22,7 @@ from labkit.lifecycle import seed, vagrantfile
 from labkit.lifecycle.guest_files import compose_seeds, have_keys, make_keys
 from labkit.lifecycle.plan import Action, NodePlan, UpPlan, plan_up, spec_digest
 from labkit.lifecycle.readiness import Ready, Waiting, wait_ready
-from labkit.snapshots import heal
+from labkit.snapshots.heal import heal
 from labkit.state.directory import LabState, NodeState
 from labkit.state.progress import LAB, Event, Phase, stage
 from labkit.state.registry import user_registry

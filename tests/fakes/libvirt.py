@@ -5,12 +5,14 @@ Nothing of libvirt runs here. What libvirt really does is shown by the integrati
 
 from __future__ import annotations
 
+import struct
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from xml.etree import ElementTree as ET
 
+from labkit.errors import HostError
 from labkit.host.libvirt.connection import Hypervisor
 from labkit.host.libvirt.errors import NotFoundError
 from labkit.host.libvirt.networks import Networks
@@ -22,7 +24,9 @@ from labkit.host.libvirt.xml import (
     DomainInfo,
     DomainState,
     NetworkInfo,
+    NicInfo,
     VolumeInfo,
+    parse_domain,
     parse_network,
 )
 
@@ -49,6 +53,10 @@ class FakeHost:
         calls: What was asked for that changes something, and of what: `("start", "demo_one")`.
         connections: How many connections were opened.
         open: How many of them are open.
+        agents: Whether the guests' agents answer.
+        nonces: What lies in each guest's memory.
+        kept: What lay there when a snapshot was taken, by domain and snapshot; "" for a domain
+            that was off, whose memory is not kept.
     """
 
     def __init__(self) -> None:
@@ -61,6 +69,10 @@ class FakeHost:
         self.calls: list[tuple[str, str]] = []
         self.connections = 0
         self.open = 0
+        self.agents = True
+        self.nonces: dict[UUID, str] = {}
+        self.kept: dict[tuple[UUID, str], str] = {}
+        self.starts = 0
         self._failures: dict[tuple[str, str], list[Exception]] = {}
         self._before: dict[tuple[str, str], Callable[[], None]] = {}
         self._lock = threading.Lock()
@@ -106,7 +118,16 @@ class FakeHost:
             memory_mib=node.memory_mib,
             domain_type="qemu",
             description="",
-            nics=(),
+            nics=tuple(
+                NicInfo(
+                    mac=nic.mac,
+                    bridge=nic.network.bridge,
+                    network=None,
+                    pci=f"0000:00:{nic.slot:02x}.0",
+                    target=None,
+                )
+                for nic in node.nics
+            ),
             disks=tuple(
                 DiskInfo(device=device, target=target, path=POOL_PATH / name, backing=None)
                 for device, target, name in (
@@ -161,12 +182,41 @@ class FakeHost:
             raise NotFoundError(message)
         return self.domains[uuid]
 
+    def restart(self) -> None:
+        """Let libvirtd end and start again: every connection that is open is lost."""
+        self.starts += 1
 
-class FakeHypervisor(Hypervisor):
+    def copy(self) -> FakeHost:
+        """Return the host as it is now, with nothing that was to fail or to happen."""
+        other = FakeHost()
+        other.domains, other.networks = dict(self.domains), dict(self.networks)
+        other.volumes, other.pools = dict(self.volumes), set(self.pools)
+        other.images = {uuid: list(names) for uuid, names in self.images.items()}
+        other.free_bytes, other.agents = self.free_bytes, self.agents
+        other.nonces, other.kept = dict(self.nonces), dict(self.kept)
+        return other
+
+
+class _Link:
+    """A way to the host that a restart of libvirtd cuts."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+        self._since = host.starts
+
+    @property
+    def host(self) -> FakeHost:
+        if self._since != self._host.starts:
+            message = "libvirtd does not answer."
+            raise HostError(message)
+        return self._host
+
+
+class FakeHypervisor(_Link, Hypervisor):
     """One connection to a `FakeHost`."""
 
     def __init__(self, host: FakeHost) -> None:
-        self.host = host
+        _Link.__init__(self, host)
         self.networks = _Networks(host)
         self.storage = _Storage(host)
         self.snapshots = _Snapshots(host)
@@ -183,7 +233,7 @@ class FakeHypervisor(Hypervisor):
         self.close()
 
     def close(self) -> None:
-        self.host.open -= 1
+        self._host.open -= 1
 
     def domain_capabilities(
         self, *, arch: str = "x86_64", machine: str = "q35"
@@ -235,10 +285,7 @@ class FakeHypervisor(Hypervisor):
         return None
 
 
-class _Networks(Networks):
-    def __init__(self, host: FakeHost) -> None:
-        self.host = host
-
+class _Networks(_Link, Networks):
     def listed(self) -> tuple[NetworkInfo, ...]:
         return tuple(sorted(self.host.networks.values(), key=lambda found: found.name))
 
@@ -257,10 +304,7 @@ class _Networks(Networks):
         return True
 
 
-class _Storage(Storage):
-    def __init__(self, host: FakeHost) -> None:
-        self.host = host
-
+class _Storage(_Link, Storage):
     def ensure_pool(self, name: str = "default", path: Path = POOL_PATH) -> PoolInfo:
         if name not in self.host.pools:
             self.host.told("define pool", name)
@@ -309,7 +353,20 @@ class _Storage(Storage):
         return name in self.host.volumes
 
     def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
-        return b""
+        if name not in self.host.volumes:
+            return b""
+        uuid = next(
+            (
+                domain.uuid
+                for domain in self.host.domains.values()
+                for disk in domain.disks
+                if disk.path == POOL_PATH / name
+            ),
+            None,
+        )
+        snapshots = [] if uuid is None else self.host.images[uuid]
+        sizes = [(each, len(self.host.kept[uuid, each])) for each in snapshots if uuid]
+        return qcow2(sizes)[offset : offset + length]
 
     def delete_volume(self, pool: str, name: str) -> bool:
         self.pool(pool)
@@ -320,10 +377,7 @@ class _Storage(Storage):
         return True
 
 
-class _Snapshots(DomainSnapshots):
-    def __init__(self, host: FakeHost) -> None:
-        self.host = host
-
+class _Snapshots(_Link, DomainSnapshots):
     def suspend(self, uuid: UUID) -> None:
         self.host.require(uuid)
         self.host.told("suspend", self.host.name(uuid))
@@ -333,6 +387,8 @@ class _Snapshots(DomainSnapshots):
         self.host.require(uuid)
         self.host.told("take", self.host.name(uuid))
         self.host.images.setdefault(uuid, []).append(name)
+        off = self.host.domains[uuid].state is DomainState.SHUTOFF
+        self.host.kept[uuid, name] = "" if off else self.host.nonces.get(uuid, "nothing")
         return f"<domainsnapshot><name>{name}</name></domainsnapshot>"
 
     def names(self, uuid: UUID) -> tuple[str, ...]:
@@ -350,6 +406,7 @@ class _Snapshots(DomainSnapshots):
         self.host.require(uuid)
         self.host.told("revert", self.host.name(uuid))
         self.host.state(uuid, DomainState.PAUSED if live else DomainState.SHUTOFF)
+        self.host.nonces[uuid] = self.host.kept[uuid, name]
 
     def delete(self, uuid: UUID, name: str) -> bool:
         if name not in self.host.images.get(uuid, ()):
@@ -362,26 +419,31 @@ class _Snapshots(DomainSnapshots):
         return name in self.host.images.get(uuid, ())
 
     def definition(self, uuid: UUID) -> str:
-        found = self.host.require(uuid)
-        return f"<domain><name>{found.name}</name><uuid>{found.uuid}</uuid></domain>"
+        return _definition(self.host.require(uuid))
 
     def define(self, xml: str) -> None:
-        name = ET.fromstring(xml).findtext("name", "")  # noqa: S314 -- the test's own
-        self.host.told("define", name)
+        found = parse_domain(
+            xml, state=DomainState.SHUTOFF, has_managed_save=False, snapshots=0, bridges={}
+        )
+        self.host.told("define", found.name)
+        self.host.domains[found.uuid] = found
 
     def resident_bytes(self, uuid: UUID) -> int:
         self.host.require(uuid)
         return 2**28
 
     def set_time(self, uuid: UUID, *, timeout: int) -> bool:
-        return False
+        return self.host.agents
 
     def agent_write(self, uuid: UUID, path: str, text: str, *, timeout: int) -> bool:
-        return True
+        if self.host.agents:
+            self.host.nonces[uuid] = text.strip()
+        return self.host.agents
 
     def agent_flush(self, uuid: UUID, *, timeout: int) -> bool:
-        self.host.told("flush", self.host.name(uuid))
-        return True
+        if self.host.agents:
+            self.host.told("flush", self.host.name(uuid))
+        return self.host.agents
 
     def thaw(self, uuid: UUID, *, timeout: int) -> None:
         self.host.told("thaw", self.host.name(uuid))
@@ -398,3 +460,35 @@ def _volume(name: str) -> VolumeInfo:
         format="qcow2",
         backing_path=None,
     )
+
+
+def qcow2(snapshots: list[tuple[str, int]]) -> bytes:
+    """Return the first bytes of an image with these snapshots: their names and memory's length."""
+    table = b""
+    for name, memory in snapshots:
+        head = struct.pack(">QIHHIIQII", 0, 0, 1, len(name), 0, 0, 0, memory, 0)
+        entry = head + b"1" + name.encode()
+        table += entry.ljust(-(-len(entry) // 8) * 8, b"\0")
+    header = struct.pack(
+        *(">4sIQIIQIIQQIIQ", b"QFI\xfb", 3, 0, 0, 16, 2**30, 0, 1, 0, 0, 1),
+        *(len(snapshots), 112),
+    )
+    return header.ljust(112, b"\0") + table
+
+
+def _definition(found: DomainInfo) -> str:
+    root = ET.Element("domain", type=found.domain_type)
+    for name, text in (("name", found.name), ("uuid", found.uuid), ("vcpu", found.vcpus)):
+        ET.SubElement(root, name).text = str(text)
+    ET.SubElement(root, "memory", unit="bytes").text = str(found.memory_mib * 2**20)
+    devices = ET.SubElement(root, "devices")
+    for disk in found.disks:
+        item = ET.SubElement(devices, "disk", device=disk.device)
+        ET.SubElement(item, "source", file=str(disk.path))
+        ET.SubElement(item, "target", dev=disk.target)
+    for nic in found.nics:
+        card = ET.SubElement(devices, "interface", type="bridge")
+        ET.SubElement(card, "mac", address=nic.mac)
+        ET.SubElement(card, "source", bridge=nic.bridge or "")
+        ET.SubElement(card, "address", type="pci", bus="0x00", slot=f"0x{(nic.pci or '')[8:10]}")
+    return ET.tostring(root, encoding="unicode")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.errors import OperationError
-from labkit.snapshots.record import Journal, Shelf
+from labkit.snapshots.record import NAMED, Journal, Shelf
 from tests.support import labs
 from tests.support.snapshot_records import record
 
@@ -22,7 +22,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 def test_shelf_without_a_directory_is_empty(shelf: Shelf) -> None:
     assert shelf.records() == ()
-    assert shelf.find("base") is None
+    assert not shelf.has("base")
     assert shelf.current() == ""
     assert shelf.journal() is None
     shelf.done()
@@ -35,7 +35,7 @@ def test_published_records_come_back_oldest_first(shelf: Shelf) -> None:
     shelf.publish(early)
 
     assert shelf.records() == (early, late)
-    assert shelf.find("a") == late
+    assert shelf.named("a") == late
 
 
 def test_withdrawn_record_is_gone_and_may_go_twice(shelf: Shelf) -> None:
@@ -44,19 +44,19 @@ def test_withdrawn_record_is_gone_and_may_go_twice(shelf: Shelf) -> None:
     shelf.withdraw("base")
 
     assert shelf.records() == ()
-    assert list(shelf.path.iterdir()) == []
+    assert list((shelf.path / NAMED).iterdir()) == []
 
 
 def test_directory_without_a_manifest_is_no_snapshot(shelf: Shelf) -> None:
-    (shelf.path / "torn").mkdir(parents=True)
-    (shelf.path / "torn" / ".manifest.json.half").write_text("{")
+    (shelf.path / NAMED / "torn").mkdir(parents=True)
+    (shelf.path / NAMED / "torn" / ".manifest.json.half").write_text("{")
 
     assert shelf.records() == ()
 
 
 def test_damaged_manifest_is_named(shelf: Shelf) -> None:
     shelf.publish(record(LAB))
-    file = shelf.path / "base" / "manifest.json"
+    file = shelf.path / NAMED / "base" / "manifest.json"
     file.write_text(file.read_text()[:-20])
 
     with pytest.raises(OperationError) as raised:
