@@ -172,6 +172,10 @@ class Shelf:
         """Return where the key of the snapshot the lab descends from lies."""
         return self.path / "current"
 
+    def manifest(self, name: str) -> Path:
+        """Return where the manifest of a snapshot lies."""
+        return self.path / NAMED / name / MANIFEST
+
     def records(self) -> tuple[SnapshotRecord, ...]:
         """Return every snapshot there is, oldest first; not those whose removal has begun.
 
@@ -213,15 +217,15 @@ class Shelf:
 
     def publish(self, record: SnapshotRecord) -> None:
         """Write a manifest, or replace it: from here on the snapshot exists."""
-        directory = self.path / NAMED / record.name
-        directory.mkdir(parents=True, exist_ok=True)
-        write_atomically(directory / MANIFEST, record.model_dump_json(indent=2) + "\n")
+        manifest = self.manifest(record.name)
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(manifest, record.model_dump_json(indent=2) + "\n")
 
     def withdraw(self, name: str) -> None:
         """Remove a manifest: from here on the snapshot does not exist."""
-        directory = self.path / NAMED / name
-        (directory / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(directory, ignore_errors=True)
+        manifest = self.manifest(name)
+        manifest.unlink(missing_ok=True)
+        shutil.rmtree(manifest.parent, ignore_errors=True)
 
     def move_over(self) -> None:
         """Put every snapshot where it belongs: an older labkit kept it one level higher.
@@ -229,7 +233,7 @@ class Shelf:
         There a snapshot of the name 'current' was in the way of the file of that name.
         """
         for file in self._old_manifests():
-            target = self.path / NAMED / file.parent.name
+            target = self.manifest(file.parent.name).parent
             target.parent.mkdir(exist_ok=True)
             file.parent.rename(target)
 

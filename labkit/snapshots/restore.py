@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
 from labkit.errors import LabkitError, OperationError, joined
 from labkit.host import ssh
-from labkit.host.inventory import POOL, look
-from labkit.host.libvirt.xml import DomainInfo, DomainState, parse_domain
-from labkit.host.qcow2 import DamagedImageError
+from labkit.host.inventory import POOL
+from labkit.host.libvirt.xml import DomainState
 from labkit.snapshots import engine, guests
+from labkit.snapshots.examine import examined
 from labkit.snapshots.integrity import NodeFound, problems
 from labkit.snapshots.members import Fault, Member, Members, no_fault
-from labkit.snapshots.record import Journal, Kept, NodeRecord, Shelf, SnapshotRecord
+from labkit.snapshots.record import Journal, Kept, Shelf, SnapshotRecord
 from labkit.snapshots.undo import resume_paused, settle, told_after
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, stage
@@ -26,7 +24,6 @@ from labkit.waiting import SSH_CONNECT, Deadline, stretched, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from labkit.host.inventory import Seen
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.lab.topology import ResolvedNode
     from labkit.state.session import Session
@@ -80,7 +77,7 @@ def plan(session: Session, name: str) -> RestorePlan:
     """
     record = Shelf(session.directory.snapshots).named(name)
     with Members(session) as members:
-        found = _examined(members, record)
+        found = examined(members, record)
     _require_sound(record, problems(record, session.lab, found))
     now = {
         name: "gone" if item.domain is None else item.domain.state.value
@@ -165,7 +162,7 @@ class _Restoring:
     def check(self) -> None:
         """Refuse a snapshot that cannot be restored; the lab stays, or runs on, as it was."""
         with stage(self.session.progress, LAB, "checking"):
-            found = _examined(self.members, self.record)
+            found = examined(self.members, self.record)
             _require_sound(self.record, problems(self.record, self.session.lab, found))
             running = [
                 node
@@ -253,14 +250,12 @@ class _Restoring:
 
         session, record = self.session, self.record
         hypervisor = self.members.hypervisor()
-        seen = look(hypervisor)
-        active = {network.uuid for network in seen.networks if network.active}
+        active = {network.uuid for network in hypervisor.networks.listed() if network.active}
         for network in session.lab.networks:
             if network.libvirt_name is not None and network.uuid not in active:
                 hypervisor.networks.ensure(render.network_xml(session.lab, network))
-        present = {domain.uuid for domain in seen.domains}
         for node in session.lab.nodes:
-            if node.uuid not in present:
+            if hypervisor.domain_state(node.uuid) is None:
                 hypervisor.snapshots.define(record.nodes[node.name].domain_xml)
                 vagrant.adopt(session.directory.vagrant, node.name, node.uuid)
             self._describe(hypervisor, node)
@@ -310,7 +305,9 @@ class _Restoring:
                 endpoint, kept.nonce, tools=self.session.tools, agent_done=agent_done
             ),
             what=f"the restored node '{member.node.name}' to take SSH",
-            deadline=Deadline.after(stretched(PROOF_SECONDS, accelerated=fast)),
+            deadline=Deadline.after(
+                stretched(PROOF_SECONDS, accelerated=fast), self.session.tools.clock
+            ),
             policy=SSH_CONNECT,
             retry_on=(ssh.NotReachableError,),
             cancelled=self.session.cancelled.is_set,
@@ -348,52 +345,3 @@ def _require_sound(record: SnapshotRecord, found: tuple[str, ...]) -> None:
             hint="Mend what is listed, restore another snapshot, or run 'labkit destroy' and "
             "'labkit up'.",
         )
-
-
-def _examined(members: Members, record: SnapshotRecord) -> dict[str, NodeFound]:
-    # A pool that is not there is a reason to refuse, not something to make.
-    seen = look(members.hypervisor(), define_pool=False)
-    nodes = tuple(node for node in members.session.lab.nodes if node.name in record.nodes)
-
-    def examine(member: Member) -> NodeFound:
-        kept = record.nodes[member.node.name]
-        return _found(member, kept, seen)
-
-    return members.side_by_side(nodes, examine, doing="examine every node")
-
-
-def _found(member: Member, kept: NodeRecord, seen: Seen) -> NodeFound:
-    node = member.node
-    domain = next((item for item in seen.domains if item.uuid == node.uuid), None)
-    same_name = [item for item in seen.domains if item.name == node.domain]
-    found = NodeFound(
-        domain=None if domain is None else _as_defined(member.hypervisor, domain),
-        impostor=next((str(item.uuid) for item in same_name if item.uuid != node.uuid), ""),
-        disk_present=kept.disk in seen.volumes,
-        base_present=not kept.base or kept.base in seen.volumes,
-        missing_files=_missing(kept, seen),
-    )
-    try:
-        return replace(found, image=engine.image(member.hypervisor, kept.disk))
-    except DamagedImageError as exc:
-        return replace(found, damage=str(exc))
-    except LabkitError as exc:
-        return replace(found, damage=" ".join((exc.message, *exc.details)))
-
-
-def _as_defined(hypervisor: Hypervisor, domain: DomainInfo) -> DomainInfo:
-    """Return the domain with the hardware of its definition, which may differ while it runs."""
-    return parse_domain(
-        hypervisor.snapshots.definition(domain.uuid),
-        state=domain.state,
-        has_managed_save=domain.has_managed_save,
-        snapshots=domain.snapshots,
-        bridges={},
-    )
-
-
-def _missing(kept: NodeRecord, seen: Seen) -> tuple[str, ...]:
-    root = ET.fromstring(kept.domain_xml)  # noqa: S314 -- libvirtd's own, kept by labkit
-    files = [Path(item.get("file", "")) for item in root.iterfind("devices/disk/source[@file]")]
-    present = {volume.path for volume in seen.volumes.values()}
-    return tuple(str(file) for file in files if file.name != kept.disk and file not in present)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from labkit import __version__
-from labkit.errors import OperationError
-from labkit.host.inventory import POOL, look
+from labkit.errors import LabkitError, OperationError
+from labkit.host.inventory import POOL
 from labkit.host.libvirt.xml import DomainState
 from labkit.snapshots import engine, guests
 from labkit.snapshots.heal import heal
@@ -147,6 +147,7 @@ class _Taking:
         self.key = new_key(wanted.name)
         self.kept = dict(wanted.nodes)
         self.running = self._nodes(Kept.RUNNING)
+        self.published = False
 
     def run(self, note: str) -> SnapshotRecord:
         replaced = self.wanted.replaced
@@ -166,6 +167,8 @@ class _Taking:
             # The nodes run on, and none has it once it is not published.
             with told_after(exc):
                 settle(self.members, journal)
+            if isinstance(exc, LabkitError) and self.published:
+                exc.details += (f"The snapshot '{self.wanted.name}' itself is complete.",)
             raise
         self.shelf.done()
         return record
@@ -203,15 +206,16 @@ class _Taking:
         """Return what every node is, right before it is paused."""
         found: dict[str, _Before] = {}
         hypervisor = self.members.hypervisor()
-        seen = look(hypervisor)
+        hypervisor.storage.ensure_pool(POOL)
+        volumes = {volume.name: volume for volume in hypervisor.storage.volumes(POOL)}
         for node in self.session.lab.nodes:
-            domain = next((item for item in seen.domains if item.uuid == node.uuid), None)
+            domain = hypervisor.domain_by_uuid(node.uuid)
             if domain is None:
                 message = f"The domain of node '{node.name}' is gone."
                 raise OperationError(message, hint="Run 'labkit up', then try again.")
             found[node.name] = _Before(
                 domain=domain,
-                volume=engine.disk_of(domain, seen.volumes),
+                volume=engine.disk_of(domain, volumes),
                 definition=hypervisor.snapshots.definition(node.uuid),
             )
         return found
@@ -260,6 +264,7 @@ class _Taking:
             for child in reparented(self.shelf.records(), replaced, replaced.parent):
                 self.shelf.publish(child)
         self.shelf.publish(record)
+        self.published = True
         self.fault("published")
         self.shelf.set_current(record.key)
         if replaced is not None:

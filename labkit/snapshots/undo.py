@@ -58,11 +58,11 @@ def told_after(first: BaseException) -> Iterator[None]:
     """
     try:
         yield
-    except LabkitError as second:
-        log.warning("what is left stays for now: %s %s", second, second.details)
+    except (LabkitError, OSError) as second:
+        log.warning("what is left stays for now", exc_info=second)
         if isinstance(first, LabkitError):
-            also = f"What it left could not be put right yet: {second.message}"
-            first.details = (*first.details, also, *second.details)
+            also = f"What it left could not be put right yet: {second}"
+            first.details = (*first.details, also)
 
 
 def resume_paused(members: Members, names: Sequence[str], *, thaw: bool = False) -> None:
@@ -89,7 +89,7 @@ def resume_paused(members: Members, names: Sequence[str], *, thaw: bool = False)
     wait_until(
         lambda: members.side_by_side(nodes, resume, doing="resume every node"),
         what=f"libvirtd, to resume the lab '{lab.name}'",
-        deadline=Deadline.after(RESUME_SECONDS),
+        deadline=Deadline.after(RESUME_SECONDS, members.session.tools.clock),
         retry_on=(HostError,),
     )
 

@@ -53,6 +53,8 @@ class FakeHost:
         calls: What was asked for that changes something, and of what: `("start", "demo_one")`.
         connections: How many connections were opened.
         open: How many of them are open.
+        disks: Whose disk a volume is.
+        damaged: Volumes whose content is no image.
         agents: Whether the guests' agents answer.
         nonces: What lies in each guest's memory.
         kept: What lay there when a snapshot was taken, by domain and snapshot; "" for a domain
@@ -69,6 +71,8 @@ class FakeHost:
         self.calls: list[tuple[str, str]] = []
         self.connections = 0
         self.open = 0
+        self.disks: dict[str, UUID] = {}
+        self.damaged: set[str] = set()
         self.agents = True
         self.nonces: dict[UUID, str] = {}
         self.kept: dict[tuple[UUID, str], str] = {}
@@ -141,6 +145,7 @@ class FakeHost:
             snapshots=0,
         )
         self.images.setdefault(node.uuid, [])
+        self.disks[node.disk_volume] = node.uuid
         return self.domains[node.uuid]
 
     def add_lab(self, lab: ResolvedLab, state: DomainState = DomainState.RUNNING) -> None:
@@ -191,6 +196,7 @@ class FakeHost:
         other = FakeHost()
         other.domains, other.networks = dict(self.domains), dict(self.networks)
         other.volumes, other.pools = dict(self.volumes), set(self.pools)
+        other.disks = dict(self.disks)
         other.images = {uuid: list(names) for uuid, names in self.images.items()}
         other.free_bytes, other.agents = self.free_bytes, self.agents
         other.nonces, other.kept = dict(self.nonces), dict(self.kept)
@@ -353,17 +359,9 @@ class _Storage(_Link, Storage):
         return name in self.host.volumes
 
     def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
-        if name not in self.host.volumes:
+        if name not in self.host.volumes or name in self.host.damaged:
             return b""
-        uuid = next(
-            (
-                domain.uuid
-                for domain in self.host.domains.values()
-                for disk in domain.disks
-                if disk.path == POOL_PATH / name
-            ),
-            None,
-        )
+        uuid = self.host.disks.get(name)
         snapshots = [] if uuid is None else self.host.images[uuid]
         sizes = [(each, len(self.host.kept[uuid, each])) for each in snapshots if uuid]
         return qcow2(sizes)[offset : offset + length]
@@ -416,6 +414,7 @@ class _Snapshots(_Link, DomainSnapshots):
         return True
 
     def forget(self, uuid: UUID, name: str) -> bool:
+        self.host.told("forget", self.host.name(uuid))
         return name in self.host.images.get(uuid, ())
 
     def definition(self, uuid: UUID) -> str:

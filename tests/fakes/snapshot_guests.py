@@ -23,6 +23,7 @@ class FakeGuests:
         failures: Raised by the sessions with that node that are opened next, one each.
         behind: How many seconds that node's clock is behind.
         stuck: Nodes whose clock cannot be set.
+        refusing: Nodes that cannot be flushed.
         sessions: The node of every session that was opened.
     """
 
@@ -31,6 +32,7 @@ class FakeGuests:
         self.failures: dict[str, list[Exception]] = {}
         self.behind: dict[str, float] = {}
         self.stuck: set[str] = set()
+        self.refusing: set[str] = set()
         self.sessions: list[str] = []
         self._uuids = {node.name: node.uuid for node in lab.nodes}
         self._lock = threading.Lock()
@@ -64,6 +66,8 @@ class _Session(ssh.Connection):
     def run(self, command: str, *, timeout: float) -> ssh.RemoteResult:
         nonces = self.guests.host.nonces
         out = ""
+        if "sync" in command and self.node in self.guests.refusing:
+            return ssh.RemoteResult(returncode=1, stdout="", stderr="read-only file system\n")
         if "sync" in command:
             nonces[self.uuid] = f"by SSH on {self.node}"
             out = nonces[self.uuid]

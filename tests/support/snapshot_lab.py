@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from labkit.host.libvirt.xml import DomainState
@@ -16,16 +17,14 @@ from tests.fakes.tools import tools
 from tests.support import labs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from labkit.snapshots.members import Fault
     from labkit.state.progress import Event
 
 LAB = labs.lab("controller", "compute")
 ONE, TWO = LAB.nodes
-
-
-class Killed(BaseException):
-    """Ends a verb as SIGKILL would: what it does then does not reach the copy of the world."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +34,7 @@ class World:
     host: FakeHost
     guests: FakeGuests
     session: Session
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def shelf(self) -> Shelf:
@@ -64,6 +64,20 @@ class World:
             and self.host.open == 0
         )
 
+    def left_at(self, step: str, path: Path, verb: Callable[[Fault], object]) -> World:
+        """Return the world as it is when a verb is killed at a step; here it goes on."""
+        copies: list[World] = []
+
+        def fault(reached: str) -> None:
+            # Some steps are reached by every node, at the same time.
+            with self.lock:
+                if reached == step and not copies:
+                    copies.append(self.copy(path))
+
+        verb(fault)
+        (left,) = copies
+        return left
+
     def copy(self, path: Path) -> World:
         """Return the world as it is now, apart from this one."""
         shutil.copytree(self.session.directory.path, path)
@@ -76,6 +90,32 @@ class World:
             tools=tools(connect=host.connect, ssh=guests),
         )
         return World(host=host, guests=guests, session=session)
+
+
+def failing(number: int, error: Exception) -> Callable[[], None]:
+    """Return what raises an error the nth time it is called, whoever calls it."""
+    lock, calls = threading.Lock(), [0]
+
+    def action() -> None:
+        with lock:
+            calls[0] += 1
+            due = calls[0] == number
+        if due:
+            raise error
+
+    return action
+
+
+class Clock:
+    """Tells a later time whenever it is asked."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += self.seconds
+        return self.now
 
 
 def world(path: Path, state: DomainState = DomainState.RUNNING) -> World:
