@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -46,7 +46,7 @@ class Members:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._threads = ThreadPoolExecutor(max_workers=max(1, len(session.lab.nodes)))
+        self._most = len(session.lab.nodes)
         self._open: dict[str, Hypervisor] = {}
 
     def __enter__(self) -> Self:
@@ -59,8 +59,7 @@ class Members:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait for the steps that are under way, and close every connection."""
-        self._threads.shutdown()
+        """Close every connection."""
         for hypervisor in self._open.values():
             hypervisor.close()
 
@@ -85,11 +84,14 @@ class Members:
         Raises:
             LabkitError: It failed on a node; on several, one error lists them all.
         """
-
-        def one(node: ResolvedNode) -> T:
-            return work(Member(node=node, hypervisor=self._answering(node.name)))
-
-        return _results({node.name: self._threads.submit(one, node) for node in nodes}, doing)
+        # The wait is inside, so that leaving it after Ctrl-C waits once more: no step goes on beside
+        # what then puts things right.
+        with ThreadPoolExecutor(max_workers=self._most) as threads:
+            started = {
+                node.name: threads.submit(lambda each: work(self._reached(each)), node)
+                for node in nodes
+            }
+            return _results(started, doing)
 
     def at_once(
         self, nodes: Iterable[ResolvedNode], work: Callable[[Member], T], *, doing: str
@@ -101,10 +103,14 @@ class Members:
         Raises:
             LabkitError: As `side_by_side`.
         """
-        ready = self.side_by_side(nodes, lambda member: member, doing=doing)
-        return _results(
-            {name: self._threads.submit(work, member) for name, member in ready.items()}, doing
-        )
+        with ThreadPoolExecutor(max_workers=self._most) as threads:
+            reached = {node.name: threads.submit(self._reached, node) for node in nodes}
+            ready = _results(reached, doing)
+            started = {name: threads.submit(work, member) for name, member in ready.items()}
+            return _results(started, doing)
+
+    def _reached(self, node: ResolvedNode) -> Member:
+        return Member(node=node, hypervisor=self._answering(node.name))
 
     def _answering(self, name: str) -> Hypervisor:
         kept = self._open.get(name)
@@ -121,11 +127,6 @@ class Members:
 
 
 def _results(started: Mapping[str, Future[T]], doing: str) -> dict[str, T]:
-    try:
-        wait(started.values())
-    finally:
-        # Also after Ctrl-C: no step may go on beside what then puts things right.
-        wait(started.values())
     errors = [error for future in started.values() if (error := future.exception()) is not None]
     expected = [error for error in errors if isinstance(error, LabkitError)]
     for error in errors:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,3 +113,26 @@ def test_unexpected_error_does_not_hide_the_expected_one(members: Members) -> No
     with pytest.raises(ZeroDivisionError) as raised:
         members.side_by_side(LAB.nodes, work, doing="do it")
     assert raised.value.__notes__ == ["beside it: libvirtd does not answer."]
+
+
+@pytest.mark.parametrize("step", ["side_by_side", "at_once"])
+def test_ctrl_c_waits_for_the_steps_that_are_under_way(members: Members, step: str) -> None:
+    ended = threading.Event()
+    done: list[str] = []
+    # By then everything has begun, and the one who is interrupted waits.
+    timers = [
+        threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)),
+        threading.Timer(0.6, ended.set),
+    ]
+
+    def work(member: Member) -> None:
+        assert ended.wait(10)
+        done.append(member.node.name)
+
+    for timer in timers:
+        timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        getattr(members, step)(LAB.nodes, work, doing="do it")
+    assert sorted(done) == [TWO.name, ONE.name]
+    for timer in timers:
+        timer.join()
