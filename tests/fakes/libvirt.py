@@ -5,12 +5,10 @@ Nothing of libvirt runs here. What libvirt really does is shown by the integrati
 
 from __future__ import annotations
 
-import struct
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from xml.etree import ElementTree as ET
 
 from labkit.errors import HostError
 from labkit.host.libvirt.connection import Hypervisor
@@ -29,6 +27,7 @@ from labkit.host.libvirt.xml import (
     parse_domain,
     parse_network,
 )
+from tests.fakes.libvirt_texts import definition, qcow2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -418,7 +417,7 @@ class _Snapshots(_Link, DomainSnapshots):
         return name in self.host.images.get(uuid, ())
 
     def definition(self, uuid: UUID) -> str:
-        return _definition(self.host.require(uuid))
+        return definition(self.host.require(uuid))
 
     def define(self, xml: str) -> None:
         found = parse_domain(
@@ -459,35 +458,3 @@ def _volume(name: str) -> VolumeInfo:
         format="qcow2",
         backing_path=None,
     )
-
-
-def qcow2(snapshots: list[tuple[str, int]]) -> bytes:
-    """Return the first bytes of an image with these snapshots: their names and memory's length."""
-    table = b""
-    for name, memory in snapshots:
-        head = struct.pack(">QIHHIIQII", 0, 0, 1, len(name), 0, 0, 0, memory, 0)
-        entry = head + b"1" + name.encode()
-        table += entry.ljust(-(-len(entry) // 8) * 8, b"\0")
-    header = struct.pack(
-        *(">4sIQIIQIIQQIIQ", b"QFI\xfb", 3, 0, 0, 16, 2**30, 0, 1, 0, 0, 1),
-        *(len(snapshots), 112),
-    )
-    return header.ljust(112, b"\0") + table
-
-
-def _definition(found: DomainInfo) -> str:
-    root = ET.Element("domain", type=found.domain_type)
-    for name, text in (("name", found.name), ("uuid", found.uuid), ("vcpu", found.vcpus)):
-        ET.SubElement(root, name).text = str(text)
-    ET.SubElement(root, "memory", unit="bytes").text = str(found.memory_mib * 2**20)
-    devices = ET.SubElement(root, "devices")
-    for disk in found.disks:
-        item = ET.SubElement(devices, "disk", device=disk.device)
-        ET.SubElement(item, "source", file=str(disk.path))
-        ET.SubElement(item, "target", dev=disk.target)
-    for nic in found.nics:
-        card = ET.SubElement(devices, "interface", type="bridge")
-        ET.SubElement(card, "mac", address=nic.mac)
-        ET.SubElement(card, "source", bridge=nic.bridge or "")
-        ET.SubElement(card, "address", type="pci", bus="0x00", slot=f"0x{(nic.pci or '')[8:10]}")
-    return ET.tostring(root, encoding="unicode")
