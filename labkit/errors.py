@@ -65,13 +65,18 @@ class CommandError(OperationError):
 
 
 def joined(errors: Sequence[LabkitError], message: str) -> LabkitError:
-    """Return one error for several that happened side by side; a single one stays as it is."""
+    """Return one error for several that happened side by side; a single one stays as it is.
+
+    Those of one kind stay that kind, by which a wait knows what to try again.
+    """
+    first = errors[0]
     if len(errors) == 1:
-        return errors[0]
+        return first
     details: list[str] = []
     for error in errors:
         details += [error.message, *(f"  {line}" for line in error.details)]
-    return OperationError(message, details=tuple(details), hint=errors[0].hint)
+    kind = type(first) if {type(error) for error in errors} == {type(first)} else OperationError
+    return kind(message, details=tuple(details), hint=first.hint)
 
 
 def cause(errors: Sequence[Exception], *, doing: str) -> Exception:

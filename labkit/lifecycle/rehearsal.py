@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from labkit import snapshots
 from labkit.boxes import definition as boxes
 from labkit.errors import OperationError
 from labkit.host import ssh
@@ -16,6 +15,8 @@ from labkit.lifecycle.status import LabStatus, status
 from labkit.lifecycle.teardown import destroy
 from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
+from labkit.snapshots.restore import restore
+from labkit.snapshots.take import take
 from labkit.verify.report import summary
 from labkit.verify.settling import settled
 
@@ -166,7 +167,7 @@ def _ping(session: Session) -> str:
 
 
 def _snapshot(session: Session) -> str:
-    record = snapshots.take(session, SNAPSHOT, note="by the rehearsal")
+    record = take(session, SNAPSHOT, note="by the rehearsal")
     return f"{record.memory_bytes // 2**20} MiB of memory, stood still {record.pause_ms:.0f} ms"
 
 
@@ -189,7 +190,7 @@ def _verify(session: Session) -> str:
 
 
 def _restore(session: Session) -> str:
-    report = snapshots.restore(session, SNAPSHOT)
+    report = restore(session, SNAPSHOT)
     bridge = session.lab.deployment.external_bridge
     for node in session.lab.nodes:
         _run(session, node, f"! ip link show {shlex.quote(bridge)} 2>/dev/null")

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from labkit import snapshots
 from labkit.errors import LabkitError
 from labkit.lifecycle.teardown import destroy
 from labkit.lifecycle.teardown_when import Destroy
 from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
+from labkit.snapshots.record import Shelf
+from labkit.snapshots.restore import restore
+from labkit.snapshots.take import take
 from labkit.verify import report as reports
 from labkit.verify.settling import prove_deployed
 
@@ -159,16 +161,16 @@ def _up(session: Session) -> str:
 
 
 def _snapshot(session: Session) -> str:
-    if any(record.name == SNAPSHOT for record in snapshots.listed(session)):
+    if Shelf(session.directory.snapshots).has(SNAPSHOT):
         return "was there"
     if session.state().deployment.deployed:
         return "left out: the lab is deployed already"
-    record = snapshots.take(session, SNAPSHOT, note="by labkit run")
+    record = take(session, SNAPSHOT, note="by labkit run")
     return f"stood still {record.pause_ms:.0f} ms"
 
 
 def _restore(session: Session, name: str) -> str:
-    report = snapshots.restore(session, name, prove=lambda: prove_deployed(session))
+    report = restore(session, name, prove=lambda: prove_deployed(session))
     return (
         f"restored in {report.restored_seconds:.1f} s, healthy in {report.healthy_seconds:.1f} s"
     )

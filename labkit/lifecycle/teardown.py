@@ -13,7 +13,7 @@ from labkit.host.inventory import POOL, look
 from labkit.host.libvirt.xml import DomainState
 from labkit.lab.types import NAME_PATTERN
 from labkit.lifecycle.plan import Possessions, possessions
-from labkit.snapshots import forget
+from labkit.snapshots.remove import forget
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, stage
 from labkit.state.registry import Registry, user_registry

@@ -20,7 +20,7 @@ from labkit.lab.render import LabTexts, lab_texts
 from labkit.lifecycle import rendering, seed
 from labkit.lifecycle.plan import Action, NodePlan, UpPlan, claimed, plan_up, recorded
 from labkit.lifecycle.readiness import Ready, Waiting, boot_budget, wait_ready
-from labkit.snapshots import heal
+from labkit.snapshots.heal import heal
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, Event, Phase, stage
 from labkit.state.registry import user_registry

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labkit import snapshots
 from labkit.boxes import definition as boxes
 from labkit.boxes.file import DebianBoxFile
 from labkit.errors import OperationError
@@ -27,6 +26,8 @@ from labkit.packstack.prepare import prepare
 from labkit.packstack.report import DeployReport
 from labkit.packstack.run import PACKSTACK, RunOutcome, Watcher
 from labkit.packstack.run_failed import run_failed
+from labkit.snapshots.record import Shelf
+from labkit.snapshots.take import take
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, Event, Phase
 from labkit.verify import run as verification
@@ -55,7 +56,7 @@ def plan(session: Session, *, snapshot: bool) -> tuple[str, ...]:
     _require_possible(session)
     lab = session.lab
     names = ", ".join(node.name for node in deployment.deployed_nodes(lab))
-    taken = any(record.name == SNAPSHOT for record in snapshots.listed(session))
+    taken = Shelf(session.directory.snapshots).has(SNAPSHOT)
     call = scenarios.call(lab, {}).masked()
     lines = [f"would prepare {names}, with packages from {' or '.join(lab.repositories.bases)}"]
     if snapshot and not taken and not session.state().deployment.deployed:
@@ -210,9 +211,9 @@ class _Deploying:
 
     def snapshot(self) -> None:
         """Keep the lab as it is before Packstack, unless it was kept or deployed already."""
-        names = {record.name for record in snapshots.listed(self.session)}
-        if SNAPSHOT not in names and not self._known().deployed:
-            snapshots.take(self.session, SNAPSHOT, note="before Packstack, by labkit deploy")
+        kept = Shelf(self.session.directory.snapshots).has(SNAPSHOT)
+        if not kept and not self._known().deployed:
+            take(self.session, SNAPSHOT, note="before Packstack, by labkit deploy")
             self._took("snapshot")
 
     def begin(self) -> None:
@@ -324,12 +325,11 @@ class _Deploying:
         secrets = (*self.secrets.values(), *secret_values(self.secrets))
         logs = afterwards.gather_logs(self.session, self.links, self.report.run_id, secrets)
         self._keep(self._known().model_copy(update={"handled": True}))
-        names = {record.name for record in snapshots.listed(self.session)}
         raise run_failed(
             outcome,
             logs=logs,
             secrets=secrets,
-            restorable=SNAPSHOT if SNAPSHOT in names else "",
+            restorable=SNAPSHOT if Shelf(self.session.directory.snapshots).has(SNAPSHOT) else "",
         )
 
     def _warn(self, outcome: RunOutcome) -> None:

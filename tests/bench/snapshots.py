@@ -12,14 +12,15 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labkit.cli.session import looking
 from labkit.host.process import environment, run
+from labkit.snapshots.record import Shelf
 from tests.bench.lab import answered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from labkit.snapshots.record import SnapshotRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 LABKIT = Path(sys.executable).with_name("labkit")
@@ -69,12 +70,10 @@ class Bench:
         cwd = Path(os.environ["LABKIT_STATE_DIR"]) / self.name / "vagrant"
         return run(["vagrant", *words], timeout=LIMIT_SECONDS, cwd=cwd, env=env).seconds
 
-    def manifest(self, snapshot: str) -> Mapping[str, Any]:
+    def manifest(self, snapshot: str) -> SnapshotRecord:
         """Return what labkit wrote down of a snapshot."""
         root = Path(os.environ["LABKIT_STATE_DIR"]) / self.name / "snapshots"
-        text = (root / snapshot / "manifest.json").read_text(encoding="utf-8")
-        found: Mapping[str, Any] = json.loads(text)
-        return found
+        return Shelf(root).named(snapshot)
 
 
 def main(report: Path, rounds: int) -> None:
@@ -126,12 +125,11 @@ def one_snapshot(bench: Bench, name: str) -> dict[str, float]:
     """Take one and return its figures in seconds, GiB and ms."""
     seconds = bench.labkit("snapshot", name)
     known = bench.manifest(name)
-    memory = sum(node["memory_bytes"] for node in known["nodes"].values())
     return {
         "seconds": seconds,
-        "pause": known["pause_ms"] / 1000,
-        "skew": known["skew_ms"],
-        "GiB": memory / GIB,
+        "pause": known.pause_ms / 1000,
+        "skew": known.skew_ms,
+        "GiB": known.memory_bytes / GIB,
     }
 
 

@@ -9,8 +9,8 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from xml.etree import ElementTree as ET
 
+from labkit.errors import HostError
 from labkit.host.libvirt.connection import Hypervisor
 from labkit.host.libvirt.errors import NotFoundError
 from labkit.host.libvirt.networks import Networks
@@ -22,9 +22,12 @@ from labkit.host.libvirt.xml import (
     DomainInfo,
     DomainState,
     NetworkInfo,
+    NicInfo,
     VolumeInfo,
+    parse_domain,
     parse_network,
 )
+from tests.fakes.libvirt_texts import definition, qcow2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +53,12 @@ class FakeHost:
         connections: How many connections were opened.
         open: How many of them are open.
         torn: Volumes that hold only a part of what they should.
+        disks: Whose disk a volume is.
+        damaged: Volumes whose content is no image.
+        agents: Whether the guests' agents answer.
+        nonces: What lies in each guest's memory.
+        kept: What lay there when a snapshot was taken, by domain and snapshot; "" for a domain
+            that was off, whose memory is not kept.
     """
 
     def __init__(self) -> None:
@@ -62,6 +71,12 @@ class FakeHost:
         self.calls: list[tuple[str, str]] = []
         self.connections = 0
         self.open = 0
+        self.disks: dict[str, UUID] = {}
+        self.damaged: set[str] = set()
+        self.agents = True
+        self.nonces: dict[UUID, str] = {}
+        self.kept: dict[tuple[UUID, str], str] = {}
+        self.starts = 0
         self._failures: dict[tuple[str, str], list[Exception]] = {}
         self._before: dict[tuple[str, str], Callable[[], None]] = {}
         self._lock = threading.Lock()
@@ -108,7 +123,16 @@ class FakeHost:
             memory_mib=node.memory_mib,
             domain_type="qemu",
             description="",
-            nics=(),
+            nics=tuple(
+                NicInfo(
+                    mac=nic.mac,
+                    bridge=nic.network.bridge,
+                    network=None,
+                    pci=f"0000:00:{nic.slot:02x}.0",
+                    target=None,
+                )
+                for nic in node.nics
+            ),
             disks=tuple(
                 DiskInfo(device=device, target=target, path=POOL_PATH / name, backing=None)
                 for device, target, name in (
@@ -122,6 +146,7 @@ class FakeHost:
             snapshots=0,
         )
         self.images.setdefault(node.uuid, [])
+        self.disks[node.disk_volume] = node.uuid
         return self.domains[node.uuid]
 
     def add_lab(self, lab: ResolvedLab, state: DomainState = DomainState.RUNNING) -> None:
@@ -173,12 +198,43 @@ class FakeHost:
         """Give a volume's file another length."""
         self.volumes[name] = replace(self.volumes[name], physical_bytes=physical_bytes)
 
+    def restart(self) -> None:
+        """Let libvirtd end and start again: every connection that is open is lost."""
+        self.starts += 1
 
-class FakeHypervisor(Hypervisor):
+    def copy(self) -> FakeHost:
+        """Return the host as it is now, with nothing that was to fail or to happen."""
+        other = FakeHost()
+        other.domains, other.networks = dict(self.domains), dict(self.networks)
+        other.volumes, other.pools = dict(self.volumes), set(self.pools)
+        other.disks = dict(self.disks)
+        other.images = {uuid: list(names) for uuid, names in self.images.items()}
+        other.free_bytes, other.agents = self.free_bytes, self.agents
+        other.nonces, other.kept = dict(self.nonces), dict(self.kept)
+        other.torn = set(self.torn)
+        return other
+
+
+class _Link:
+    """A way to the host that a restart of libvirtd cuts."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+        self._since = host.starts
+
+    @property
+    def host(self) -> FakeHost:
+        if self._since != self._host.starts:
+            message = "libvirtd does not answer."
+            raise HostError(message)
+        return self._host
+
+
+class FakeHypervisor(_Link, Hypervisor):
     """One connection to a `FakeHost`."""
 
     def __init__(self, host: FakeHost) -> None:
-        self.host = host
+        _Link.__init__(self, host)
         self.networks = _Networks(host)
         self.storage = _Storage(host)
         self.snapshots = _Snapshots(host)
@@ -195,7 +251,7 @@ class FakeHypervisor(Hypervisor):
         self.close()
 
     def close(self) -> None:
-        self.host.open -= 1
+        self._host.open -= 1
 
     def domain_capabilities(
         self, *, arch: str = "x86_64", machine: str = "q35"
@@ -247,10 +303,7 @@ class FakeHypervisor(Hypervisor):
         return None
 
 
-class _Networks(Networks):
-    def __init__(self, host: FakeHost) -> None:
-        self.host = host
-
+class _Networks(_Link, Networks):
     def listed(self) -> tuple[NetworkInfo, ...]:
         return tuple(sorted(self.host.networks.values(), key=lambda found: found.name))
 
@@ -269,10 +322,7 @@ class _Networks(Networks):
         return True
 
 
-class _Storage(Storage):
-    def __init__(self, host: FakeHost) -> None:
-        self.host = host
-
+class _Storage(_Link, Storage):
     def ensure_pool(self, name: str = "default", path: Path = POOL_PATH) -> PoolInfo:
         if name not in self.host.pools:
             self.host.told("define pool", name)
@@ -323,7 +373,12 @@ class _Storage(Storage):
         return name in self.host.volumes and name not in self.host.torn
 
     def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
-        return b""
+        if name not in self.host.volumes or name in self.host.damaged:
+            return b""
+        uuid = self.host.disks.get(name)
+        snapshots = [] if uuid is None else self.host.images[uuid]
+        sizes = [(each, len(self.host.kept[uuid, each])) for each in snapshots if uuid]
+        return qcow2(sizes)[offset : offset + length]
 
     def delete_volume(self, pool: str, name: str) -> bool:
         self.pool(pool)
@@ -334,10 +389,7 @@ class _Storage(Storage):
         return True
 
 
-class _Snapshots(DomainSnapshots):
-    def __init__(self, host: FakeHost) -> None:
-        self.host = host
-
+class _Snapshots(_Link, DomainSnapshots):
     def suspend(self, uuid: UUID) -> None:
         self.host.require(uuid)
         self.host.told("suspend", self.host.name(uuid))
@@ -347,6 +399,8 @@ class _Snapshots(DomainSnapshots):
         self.host.require(uuid)
         self.host.told("take", self.host.name(uuid))
         self.host.images.setdefault(uuid, []).append(name)
+        off = self.host.domains[uuid].state is DomainState.SHUTOFF
+        self.host.kept[uuid, name] = "" if off else self.host.nonces.get(uuid, "nothing")
         return f"<domainsnapshot><name>{name}</name></domainsnapshot>"
 
     def names(self, uuid: UUID) -> tuple[str, ...]:
@@ -364,6 +418,7 @@ class _Snapshots(DomainSnapshots):
         self.host.require(uuid)
         self.host.told("revert", self.host.name(uuid))
         self.host.state(uuid, DomainState.PAUSED if live else DomainState.SHUTOFF)
+        self.host.nonces[uuid] = self.host.kept[uuid, name]
 
     def delete(self, uuid: UUID, name: str) -> bool:
         if name not in self.host.images.get(uuid, ()):
@@ -373,29 +428,35 @@ class _Snapshots(DomainSnapshots):
         return True
 
     def forget(self, uuid: UUID, name: str) -> bool:
+        self.host.told("forget", self.host.name(uuid))
         return name in self.host.images.get(uuid, ())
 
     def definition(self, uuid: UUID) -> str:
-        found = self.host.require(uuid)
-        return f"<domain><name>{found.name}</name><uuid>{found.uuid}</uuid></domain>"
+        return definition(self.host.require(uuid))
 
     def define(self, xml: str) -> None:
-        name = ET.fromstring(xml).findtext("name", "")  # noqa: S314 -- the test's own
-        self.host.told("define", name)
+        found = parse_domain(
+            xml, state=DomainState.SHUTOFF, has_managed_save=False, snapshots=0, bridges={}
+        )
+        self.host.told("define", found.name)
+        self.host.domains[found.uuid] = found
 
     def resident_bytes(self, uuid: UUID) -> int:
         self.host.require(uuid)
         return 2**28
 
     def set_time(self, uuid: UUID, *, timeout: int) -> bool:
-        return False
+        return self.host.agents
 
     def agent_write(self, uuid: UUID, path: str, text: str, *, timeout: int) -> bool:
-        return True
+        if self.host.agents:
+            self.host.nonces[uuid] = text.strip()
+        return self.host.agents
 
     def agent_flush(self, uuid: UUID, *, timeout: int) -> bool:
-        self.host.told("flush", self.host.name(uuid))
-        return True
+        if self.host.agents:
+            self.host.told("flush", self.host.name(uuid))
+        return self.host.agents
 
     def thaw(self, uuid: UUID, *, timeout: int) -> None:
         self.host.told("thaw", self.host.name(uuid))

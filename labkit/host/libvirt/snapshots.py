@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, cast
 from xml.etree import ElementTree as ET
 
-import libvirt  # noqa: TID251 -- the snapshot half of labkit.hypervisor
+import libvirt  # noqa: TID251 -- the snapshot half of labkit.host.libvirt.connection
 import libvirt_qemu  # noqa: TID251 -- files in the guest are QEMU's own part of libvirt
 
 from labkit.host.libvirt.errors import NotFoundError, translated

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from labkit import __version__
-from labkit.errors import OperationError
-from labkit.host.inventory import POOL, look
+from labkit.errors import LabkitError, OperationError
+from labkit.host.inventory import POOL
 from labkit.host.libvirt.xml import DomainState
-from labkit.snapshots import engine as internal
-from labkit.snapshots import guests
-from labkit.snapshots.healing import heal
-from labkit.snapshots.plan import NodeSeen, TakePlan, check_note, plan_take, reparented
-from labkit.snapshots.record import Journal, Kept, NicRecord, NodeRecord, Shelf, SnapshotRecord
-from labkit.snapshots.removal import abandon, drop_everywhere, resume_paused
-from labkit.snapshots.together import Fault, Member, no_fault, side_by_side
+from labkit.snapshots import engine, guests
+from labkit.snapshots.heal import heal
+from labkit.snapshots.members import Fault, Member, Members, no_fault
+from labkit.snapshots.plan import NodeSeen, TakePlan, check_note, plan_take, reparented, to_replace
+from labkit.snapshots.record import (
+    Journal,
+    Kept,
+    NicRecord,
+    NodeRecord,
+    Shelf,
+    SnapshotRecord,
+    new_key,
+)
+from labkit.snapshots.undo import drop_everywhere, resume_paused, settle, told_after
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, stage
 
 if TYPE_CHECKING:
+    from labkit.host.libvirt.connection import Hypervisor
     from labkit.host.libvirt.xml import DomainInfo, VolumeInfo
     from labkit.lab.topology import ResolvedNode
     from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
 
-ALIGN_SECONDS = 10.0
 _ON = {DomainState.RUNNING, DomainState.BLOCKED, DomainState.PAUSED}
 # In their order; tests end labkit at each of them.
 STEPS = ("noted", "flushed", "paused", "saved", "resumed", "published", "replaced")
@@ -44,19 +49,29 @@ class _Window:
     confirmed: float
 
 
-def plan(session: Session, name: str, *, replace: bool = False) -> TakePlan:
+def check(session: Session, name: str, *, note: str = "", replace: bool = False) -> None:
+    """Refuse what is refused whatever the nodes do, touching and asking nothing but files.
+
+    Raises:
+        UsageError: The name or the note cannot be used.
+        OperationError: The name is taken, or the lab was never brought up.
+    """
+    check_note(note)
+    to_replace(name, Shelf(session.directory.snapshots).records(), replace=replace)
+    if not session.directory.path.exists():
+        message = f"The lab '{session.lab.name}' was never brought up; there is nothing to keep."
+        raise OperationError(message, hint="Run 'labkit up' first.")
+
+
+def plan(session: Session, name: str, *, note: str = "", replace: bool = False) -> TakePlan:
     """Return what `take` would do, changing nothing.
 
     Raises:
         LabkitError: As `take`.
     """
-    return plan_take(
-        name,
-        _seen(session),
-        Shelf(session.directory.snapshots).records(),
-        free_bytes=_free_bytes(session),
-        replace=replace,
-    )
+    check(session, name, note=note, replace=replace)
+    with session.tools.connect() as hypervisor:
+        return _planned(session, hypervisor, name, replace=replace)
 
 
 def take(
@@ -85,11 +100,12 @@ def take(
         OperationError: The name is taken, a node is in no state to be kept, or a node could
             not be kept: then no node has the snapshot and the lab runs as before.
     """
-    check_note(note)
+    check(session, name, note=note, replace=replace)
     with lab_lock(session.directory, "snapshot"):
         heal(session)
-        wanted = plan(session, name, replace=replace)
-        return _Taking(session, wanted, fault).run(note)
+        with Members(session) as members:
+            wanted = _planned(session, members.hypervisor(), name, replace=replace)
+            return _Taking(members, wanted, fault).run(note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +116,7 @@ class _Before:
     volume: VolumeInfo
     definition: str
 
-    def record(self, kept: Kept, saved: internal.Saved, nonce: str) -> NodeRecord:
+    def record(self, kept: Kept, saved: engine.Saved, nonce: str) -> NodeRecord:
         """Return what is written down of it."""
         base = self.volume.backing_path
         return NodeRecord(
@@ -122,14 +138,16 @@ class _Before:
 class _Taking:
     """One snapshot; its methods are the stages in their order."""
 
-    def __init__(self, session: Session, wanted: TakePlan, fault: Fault) -> None:
-        self.session = session
+    def __init__(self, members: Members, wanted: TakePlan, fault: Fault) -> None:
+        self.members = members
+        self.session = members.session
         self.wanted = wanted
         self.fault = fault
-        self.shelf = Shelf(session.directory.snapshots)
-        self.key = f"labkit-{wanted.name}-{secrets.token_hex(4)}"
+        self.shelf = Shelf(self.session.directory.snapshots)
+        self.key = new_key(wanted.name)
         self.kept = dict(wanted.nodes)
         self.running = self._nodes(Kept.RUNNING)
+        self.published = False
 
     def run(self, note: str) -> SnapshotRecord:
         replaced = self.wanted.replaced
@@ -141,19 +159,23 @@ class _Taking:
             running=tuple(node.name for node in self.running),
         )
         self.shelf.note(journal)
-        self.fault("noted")
         try:
+            self.fault("noted")
             record = self._save(note)
-        except BaseException:
-            # None has it: what some nodes already have goes again.
-            abandon(self.session, self.key)
+            self._publish(record)
+        except BaseException as exc:
+            # The nodes run on, and none has it once it is not published.
+            with told_after(exc):
+                settle(self.members, journal)
+            if isinstance(exc, LabkitError) and self.published:
+                exc.details += (f"The snapshot '{self.wanted.name}' itself is complete.",)
             raise
-        self._publish(record)
+        self.shelf.done()
         return record
 
     def _save(self, note: str) -> SnapshotRecord:
         with stage(self.session.progress, LAB, "flushing"):
-            nonces = side_by_side(self.session, self.running, self._mark, doing="flush every node")
+            nonces = self.members.side_by_side(self.running, self._mark, doing="flush every node")
         self.fault("flushed")
         before = self._before()
         with stage(self.session.progress, LAB, "saving") as current:
@@ -183,55 +205,50 @@ class _Taking:
     def _before(self) -> dict[str, _Before]:
         """Return what every node is, right before it is paused."""
         found: dict[str, _Before] = {}
-        with self.session.tools.connect() as hypervisor:
-            seen = look(hypervisor)
-            for node in self.session.lab.nodes:
-                domain = next((item for item in seen.domains if item.uuid == node.uuid), None)
-                if domain is None:
-                    message = f"The domain of node '{node.name}' is gone."
-                    raise OperationError(message, hint="Run 'labkit up', then try again.")
-                found[node.name] = _Before(
-                    domain=domain,
-                    volume=internal.disk_of(domain, seen.volumes),
-                    definition=hypervisor.snapshots.definition(node.uuid),
-                )
+        hypervisor = self.members.hypervisor()
+        hypervisor.storage.ensure_pool(POOL)
+        volumes = {volume.name: volume for volume in hypervisor.storage.volumes(POOL)}
+        for node in self.session.lab.nodes:
+            domain = hypervisor.domain_by_uuid(node.uuid)
+            if domain is None:
+                message = f"The domain of node '{node.name}' is gone."
+                raise OperationError(message, hint="Run 'labkit up', then try again.")
+            found[node.name] = _Before(
+                domain=domain,
+                volume=engine.disk_of(domain, volumes),
+                definition=hypervisor.snapshots.definition(node.uuid),
+            )
         return found
 
     def _standing_still(
         self, before: dict[str, _Before]
-    ) -> tuple[_Window, float, dict[str, internal.Saved]]:
-        """Pause, save and resume; the nodes that ran run again, whatever happens."""
+    ) -> tuple[_Window, float, dict[str, engine.Saved]]:
+        """Pause, save and resume; when it fails, whoever called lets the nodes run again."""
 
-        def save(member: Member) -> internal.Saved:
+        def save(member: Member) -> engine.Saved:
             name = member.node.name
             live = self.kept[name] is not Kept.OFF
-            saved = internal.keep(member, self.key, before[name].volume, live=live)
+            saved = engine.keep(member, self.key, before[name].volume, live=live)
             self.fault("saved")
             return saved
 
-        try:
-            window = self._pause()
-            self.fault("paused")
-            saved = side_by_side(
-                self.session, self.session.lab.nodes, save, doing="save every node"
-            )
-        finally:
-            resume_paused(self.session, tuple(node.name for node in self.running))
+        window = self._pause()
+        self.fault("paused")
+        saved = self.members.side_by_side(self.session.lab.nodes, save, doing="save every node")
+        resume_paused(self.members, tuple(node.name for node in self.running))
         resumed = self.session.tools.clock()
         self.fault("resumed")
         return window, resumed, saved
 
     def _pause(self) -> _Window:
-        """Pause every running node; the calls leave together, once every connection is open."""
-        barrier = threading.Barrier(max(1, len(self.running)))
+        """Pause every running node; the calls leave together, once every connection answers."""
 
         def pause(member: Member) -> tuple[float, float]:
-            barrier.wait(ALIGN_SECONDS)
             asked = self.session.tools.clock()
             member.hypervisor.snapshots.suspend(member.node.uuid)
             return asked, self.session.tools.clock()
 
-        times = side_by_side(self.session, self.running, pause, doing="pause every node").values()
+        times = self.members.at_once(self.running, pause, doing="pause every node").values()
         now = self.session.tools.clock()
         return _Window(
             asked=min((asked for asked, _ in times), default=now),
@@ -247,12 +264,12 @@ class _Taking:
             for child in reparented(self.shelf.records(), replaced, replaced.parent):
                 self.shelf.publish(child)
         self.shelf.publish(record)
+        self.published = True
         self.fault("published")
         self.shelf.set_current(record.key)
         if replaced is not None:
-            drop_everywhere(self.session, (replaced.key,))
+            drop_everywhere(self.members, (replaced.key,))
             self.fault("replaced")
-        self.shelf.done()
 
     def _parent(self) -> str:
         current = self.shelf.current()
@@ -265,22 +282,27 @@ class _Taking:
         return tuple(node for node in self.session.lab.nodes if self.kept[node.name] is kept)
 
 
-def _seen(session: Session) -> tuple[NodeSeen, ...]:
-    with session.tools.connect() as hypervisor:
-        found: list[NodeSeen] = []
-        for node in session.lab.nodes:
-            domain = hypervisor.domain_by_uuid(node.uuid)
-            resident = 0
-            try:
-                if domain is not None and domain.state in _ON:
-                    resident = hypervisor.snapshots.resident_bytes(node.uuid)
-            except OperationError as exc:
-                log.debug("no memory figures: %s", exc)
-            found.append(NodeSeen(name=node.name, domain=domain, resident_bytes=resident))
-    return tuple(found)
+def _planned(session: Session, hypervisor: Hypervisor, name: str, *, replace: bool) -> TakePlan:
+    try:
+        # Asked, not made ready: nothing is accepted yet.
+        free = hypervisor.storage.pool_free_bytes(POOL)
+    except OperationError:
+        free = None
+    return plan_take(
+        name,
+        [_seen(hypervisor, node) for node in session.lab.nodes],
+        Shelf(session.directory.snapshots).records(),
+        free_bytes=free,
+        replace=replace,
+    )
 
 
-def _free_bytes(session: Session) -> int:
-    with session.tools.connect() as hypervisor:
-        hypervisor.storage.ensure_pool(POOL)
-        return hypervisor.storage.pool_free_bytes(POOL)
+def _seen(hypervisor: Hypervisor, node: ResolvedNode) -> NodeSeen:
+    domain = hypervisor.domain_by_uuid(node.uuid)
+    resident = 0
+    try:
+        if domain is not None and domain.state in _ON:
+            resident = hypervisor.snapshots.resident_bytes(node.uuid)
+    except OperationError as exc:
+        log.debug("no memory figures: %s", exc)
+    return NodeSeen(name=node.name, domain=domain, resident_bytes=resident)

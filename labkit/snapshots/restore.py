@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
-from labkit.errors import LabkitError, OperationError
+from labkit.errors import LabkitError, OperationError, joined
 from labkit.host import ssh
-from labkit.host.inventory import POOL, look
-from labkit.host.libvirt.xml import DomainInfo, DomainState, parse_domain
-from labkit.host.qcow2 import DamagedImageError
-from labkit.snapshots import engine as internal
-from labkit.snapshots import guests
+from labkit.host.inventory import POOL
+from labkit.host.libvirt.xml import DomainState
+from labkit.snapshots import engine, guests
+from labkit.snapshots.examine import examined
 from labkit.snapshots.integrity import NodeFound, problems
-from labkit.snapshots.record import Journal, Kept, NodeRecord, Shelf, SnapshotRecord
-from labkit.snapshots.removal import find, resume_paused, settle
-from labkit.snapshots.together import Fault, Member, joined, no_fault, side_by_side
+from labkit.snapshots.members import Fault, Member, Members, no_fault
+from labkit.snapshots.record import Journal, Kept, Shelf, SnapshotRecord
+from labkit.snapshots.undo import resume_paused, settle, told_after
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, stage
 from labkit.waiting import SSH_CONNECT, Deadline, stretched, wait_until
@@ -28,14 +24,12 @@ from labkit.waiting import SSH_CONNECT, Deadline, stretched, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from labkit.host.inventory import Seen
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.lab.topology import ResolvedNode
     from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
 
-ALIGN_SECONDS = 10.0
 AGENT_SECONDS = 3
 PROOF_SECONDS = 30.0
 DEPLOYED = "deployed"
@@ -81,8 +75,9 @@ def plan(session: Session, name: str) -> RestorePlan:
         UsageError: There is no such snapshot.
         OperationError: The snapshot is damaged, or the lab is not the one it was taken of.
     """
-    record = find(Shelf(session.directory.snapshots), name)
-    found = _examined(session, record)
+    record = Shelf(session.directory.snapshots).named(name)
+    with Members(session) as members:
+        found = examined(members, record)
     _require_sound(record, problems(record, session.lab, found))
     now = {
         name: "gone" if item.domain is None else item.domain.state.value
@@ -117,23 +112,26 @@ def restore(
         OperationError: The snapshot is damaged or the lab is not the one it was taken of, and
             nothing was touched; or a node did not come back.
     """
-    with lab_lock(session.directory, "restore"):
+    shelf = Shelf(session.directory.snapshots)
+    shelf.named(name)
+    with lab_lock(session.directory, "restore"), Members(session) as members:
         started = session.tools.clock()
-        shelf = Shelf(session.directory.snapshots)
+        shelf.move_over()
         journal = shelf.journal()
         if journal is not None and journal.verb != "restore":
-            settle(session, journal)
-        work = _Restoring(session, find(shelf, name), fault, started)
+            settle(members, journal)
+        work = _Restoring(members, shelf.named(name), fault, started)
         work.check()
         return work.run(prove)
 
 
-def finish(session: Session, journal: Journal) -> None:
+def finish(members: Members, journal: Journal) -> None:
     """Complete a restore that was killed: its nodes are not at one instant until then.
 
     Raises:
         OperationError: It cannot be completed.
     """
+    session = members.session
     shelf = Shelf(session.directory.snapshots)
     record = next((item for item in shelf.records() if item.key == journal.key), None)
     if record is None:
@@ -142,7 +140,7 @@ def finish(session: Session, journal: Journal) -> None:
             message, hint="Restore another snapshot, or run 'labkit destroy' and 'labkit up'."
         )
     log.warning("an interrupted restore of '%s' is completed first", journal.name)
-    work = _Restoring(session, record, no_fault, session.tools.clock())
+    work = _Restoring(members, record, no_fault, session.tools.clock())
     work.check()
     work.run(None)
 
@@ -151,42 +149,43 @@ class _Restoring:
     """One restore; its methods are the stages in their order."""
 
     def __init__(
-        self, session: Session, record: SnapshotRecord, fault: Fault, started: float
+        self, members: Members, record: SnapshotRecord, fault: Fault, started: float
     ) -> None:
-        self.session = session
+        self.members = members
+        self.session = members.session
         self.record = record
         self.fault = fault
         self.started = started
-        self.shelf = Shelf(session.directory.snapshots)
+        self.shelf = Shelf(self.session.directory.snapshots)
         self.shallow: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse a snapshot that cannot be restored; the lab stays, or runs on, as it was."""
         with stage(self.session.progress, LAB, "checking"):
-            found = _examined(self.session, self.record)
+            found = examined(self.members, self.record)
             _require_sound(self.record, problems(self.record, self.session.lab, found))
             running = [
                 node
                 for node in self.session.lab.nodes
                 if _state(found[node.name]) in {DomainState.RUNNING, DomainState.BLOCKED}
             ]
+            self.running = tuple(node.name for node in running)
             # An interrupted restore stays noted: until one is complete, nothing else is right.
+            journal = Journal(verb="check", running=self.running)
             fresh = self.shelf.journal() is None
             if fresh:
-                names = tuple(node.name for node in running)
-                self.shelf.note(Journal(verb="check", running=names))
-            complete = False
+                self.shelf.note(journal)
             try:
                 # Standing still, QEMU has written all of its tables; a restore ends it anyway.
-                side_by_side(self.session, running, _suspend, doing="pause every node")
+                self.members.at_once(running, _suspend, doing="pause every node")
                 _require_sound(self.record, self._damage())
-                complete = True
-            finally:
-                if not complete:
-                    resume_paused(self.session, [node.name for node in running])
+            except BaseException as exc:
+                with told_after(exc):
                     if fresh:
-                        self.shelf.done()
-        self.running = tuple(node.name for node in running)
+                        settle(self.members, journal)
+                    else:
+                        resume_paused(self.members, self.running)
+                raise
         self.fault("checked")
 
     def run(self, prove: Callable[[], None] | None) -> RestoreReport:
@@ -199,8 +198,8 @@ class _Restoring:
         with stage(self.session.progress, LAB, "putting back"):
             self._prepare()
             self.fault("prepared")
-            side_by_side(
-                self.session, self.session.lab.nodes, self._put_back, doing="put every node back"
+            self.members.side_by_side(
+                self.session.lab.nodes, self._put_back, doing="put every node back"
             )
         self.fault("put back")
         live = self._nodes(Kept.RUNNING)
@@ -208,9 +207,9 @@ class _Restoring:
             answers = self._resume_and_prove(live)
             # All run again at one instant; what is not proven is no reason to do it again.
             self._settle()
-            refused = {n: e for n, (_, e) in answers.items() if isinstance(e, LabkitError)}
+            refused = [each for _, each in answers.values() if isinstance(each, LabkitError)]
             if refused:
-                raise joined(refused, f"prove that '{record.name}' was restored")
+                raise joined(refused, f"labkit could not prove that '{record.name}' was restored.")
         restored = max((at for at, _ in answers.values()), default=self.session.tools.clock())
         if prove is not None and record.stage == DEPLOYED:
             prove()
@@ -228,13 +227,12 @@ class _Restoring:
         )
 
     def _damage(self) -> tuple[str, ...]:
-        with self.session.tools.connect() as hypervisor:
-            volumes = hypervisor.storage.volumes(POOL)
+        volumes = self.members.hypervisor().storage.volumes(POOL)
         wanted = {kept.disk for kept in self.record.nodes.values()}
         wanted |= {kept.base for kept in self.record.nodes.values()}
         images = [volume for volume in volumes if volume.name in wanted]
         with ThreadPoolExecutor(max_workers=max(1, len(images))) as pool:
-            answers = list(pool.map(internal.damage, [image.path for image in images]))
+            answers = list(pool.map(engine.damage, [image.path for image in images]))
         found = dict(zip((image.name for image in images), answers, strict=True))
         self.shallow = tuple(name for name, answer in found.items() if answer is None)
         return tuple(
@@ -251,18 +249,16 @@ class _Restoring:
         from labkit.lab import render  # noqa: PLC0415
 
         session, record = self.session, self.record
-        with self.session.tools.connect() as hypervisor:
-            seen = look(hypervisor)
-            active = {network.uuid for network in seen.networks if network.active}
-            for network in session.lab.networks:
-                if network.libvirt_name is not None and network.uuid not in active:
-                    hypervisor.networks.ensure(render.network_xml(session.lab, network))
-            present = {domain.uuid for domain in seen.domains}
-            for node in session.lab.nodes:
-                if node.uuid not in present:
-                    hypervisor.snapshots.define(record.nodes[node.name].domain_xml)
-                    vagrant.adopt(session.directory.vagrant, node.name, node.uuid)
-                self._describe(hypervisor, node)
+        hypervisor = self.members.hypervisor()
+        active = {network.uuid for network in hypervisor.networks.listed() if network.active}
+        for network in session.lab.networks:
+            if network.libvirt_name is not None and network.uuid not in active:
+                hypervisor.networks.ensure(render.network_xml(session.lab, network))
+        for node in session.lab.nodes:
+            if hypervisor.domain_state(node.uuid) is None:
+                hypervisor.snapshots.define(record.nodes[node.name].domain_xml)
+                vagrant.adopt(session.directory.vagrant, node.name, node.uuid)
+            self._describe(hypervisor, node)
 
     def _describe(self, hypervisor: Hypervisor, node: ResolvedNode) -> None:
         known = hypervisor.snapshots.names(node.uuid)
@@ -270,20 +266,17 @@ class _Restoring:
             kept = record.nodes.get(node.name)
             if kept is None or record.key in known:
                 continue
-            if record.key == self.record.key or internal.holds(hypervisor, kept.disk, record.key):
+            if record.key == self.record.key or engine.holds(hypervisor, kept.disk, record.key):
                 hypervisor.snapshots.describe_again(node.uuid, kept.snapshot_xml)
 
     def _put_back(self, member: Member) -> None:
-        internal.put_back(member, self.record.key, self.record.nodes[member.node.name])
+        engine.put_back(member, self.record.key, self.record.nodes[member.node.name])
         self.fault("put one back")
 
     def _resume_and_prove(
         self, nodes: tuple[ResolvedNode, ...]
     ) -> dict[str, tuple[float, guests.Proof | LabkitError | None]]:
-        barrier = threading.Barrier(max(1, len(nodes)))
-
         def work(member: Member) -> tuple[float, guests.Proof | LabkitError | None]:
-            barrier.wait(ALIGN_SECONDS)
             member.hypervisor.resume(member.node.uuid)
             at = self.session.tools.clock()
             with ThreadPoolExecutor(max_workers=1) as beside:
@@ -296,7 +289,7 @@ class _Restoring:
                 except LabkitError as exc:
                     return at, exc
 
-        return side_by_side(self.session, nodes, work, doing="bring every node back")
+        return self.members.at_once(nodes, work, doing="bring every node back")
 
     def _prove(self, member: Member, agent_done: Callable[[], bool]) -> guests.Proof | None:
         kept = self.record.nodes[member.node.name]
@@ -312,7 +305,9 @@ class _Restoring:
                 endpoint, kept.nonce, tools=self.session.tools, agent_done=agent_done
             ),
             what=f"the restored node '{member.node.name}' to take SSH",
-            deadline=Deadline.after(stretched(PROOF_SECONDS, accelerated=fast)),
+            deadline=Deadline.after(
+                stretched(PROOF_SECONDS, accelerated=fast), self.session.tools.clock
+            ),
             policy=SSH_CONNECT,
             retry_on=(ssh.NotReachableError,),
             cancelled=self.session.cancelled.is_set,
@@ -350,52 +345,3 @@ def _require_sound(record: SnapshotRecord, found: tuple[str, ...]) -> None:
             hint="Mend what is listed, restore another snapshot, or run 'labkit destroy' and "
             "'labkit up'.",
         )
-
-
-def _examined(session: Session, record: SnapshotRecord) -> dict[str, NodeFound]:
-    with session.tools.connect() as hypervisor:
-        seen = look(hypervisor)
-    nodes = tuple(node for node in session.lab.nodes if node.name in record.nodes)
-
-    def examine(member: Member) -> NodeFound:
-        kept = record.nodes[member.node.name]
-        return _found(member, kept, seen)
-
-    return side_by_side(session, nodes, examine, doing="examine every node")
-
-
-def _found(member: Member, kept: NodeRecord, seen: Seen) -> NodeFound:
-    node = member.node
-    domain = next((item for item in seen.domains if item.uuid == node.uuid), None)
-    same_name = [item for item in seen.domains if item.name == node.domain]
-    found = NodeFound(
-        domain=None if domain is None else _as_defined(member.hypervisor, domain),
-        impostor=next((str(item.uuid) for item in same_name if item.uuid != node.uuid), ""),
-        disk_present=kept.disk in seen.volumes,
-        base_present=not kept.base or kept.base in seen.volumes,
-        missing_files=_missing(kept, seen),
-    )
-    try:
-        return replace(found, image=internal.image(member.hypervisor, kept.disk))
-    except DamagedImageError as exc:
-        return replace(found, damage=str(exc))
-    except LabkitError as exc:
-        return replace(found, damage=" ".join((exc.message, *exc.details)))
-
-
-def _as_defined(hypervisor: Hypervisor, domain: DomainInfo) -> DomainInfo:
-    """Return the domain with the hardware of its definition, which may differ while it runs."""
-    return parse_domain(
-        hypervisor.snapshots.definition(domain.uuid),
-        state=domain.state,
-        has_managed_save=domain.has_managed_save,
-        snapshots=domain.snapshots,
-        bridges={},
-    )
-
-
-def _missing(kept: NodeRecord, seen: Seen) -> tuple[str, ...]:
-    root = ET.fromstring(kept.domain_xml)  # noqa: S314 -- libvirtd's own, kept by labkit
-    files = [Path(item.get("file", "")) for item in root.iterfind("devices/disk/source[@file]")]
-    present = {volume.path for volume in seen.volumes.values()}
-    return tuple(str(file) for file in files if file.name != kept.disk and file not in present)

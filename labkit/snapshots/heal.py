@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from labkit.snapshots.members import Members
 from labkit.snapshots.record import Shelf
-from labkit.snapshots.removal import settle
-from labkit.snapshots.restoring import finish
+from labkit.snapshots.restore import finish
+from labkit.snapshots.undo import settle
 
 if TYPE_CHECKING:
     from labkit.state.session import Session
@@ -21,10 +22,13 @@ def heal(session: Session) -> None:
     Raises:
         LabkitError: It cannot be put right; `restore` and `destroy` still can.
     """
-    journal = Shelf(session.directory.snapshots).journal()
+    shelf = Shelf(session.directory.snapshots)
+    shelf.move_over()
+    journal = shelf.journal()
     if journal is None:
         return
-    if journal.verb == "restore":
-        finish(session, journal)
-    else:
-        settle(session, journal)
+    with Members(session) as members:
+        if journal.verb == "restore":
+            finish(members, journal)
+        else:
+            settle(members, journal)
