@@ -32,7 +32,7 @@ MIB = 2**20
 KILLED_UPLOAD = """
 import os, signal, sys
 from pathlib import Path
-from labkit.hypervisor import connect
+from labkit.host.libvirt.connection import connect
 
 def progress(sent: int) -> None:
     if sent >= 8 * 2**20:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypedDict, cast
 import libvirt  # noqa: TID251 -- this module is the one allowed to
 
 from labkit.errors import OperationError
+from labkit.host.libvirt.calls import PATIENCE, Patience, opened
 from labkit.host.libvirt.errors import NotFoundError, labkit_error, silence_libvirt, translated
 from labkit.host.libvirt.networks import Networks
 from labkit.host.libvirt.snapshots import DomainSnapshots
@@ -67,7 +68,7 @@ class _AgentInterface(TypedDict):
     addrs: list[_AgentAddress] | None
 
 
-def connect(uri: str = SYSTEM_URI) -> Hypervisor:
+def connect(uri: str = SYSTEM_URI, *, patience: Patience = PATIENCE) -> Hypervisor:
     """Open a connection to libvirt, to be used as a context manager.
 
     A libvirt connection may be shared by threads, but calls that stream data (uploads) are
@@ -78,7 +79,7 @@ def connect(uri: str = SYSTEM_URI) -> Hypervisor:
     """
     silence_libvirt()
     with translated(f"open a connection to '{uri}'"):
-        return Hypervisor(libvirt.open(uri))
+        return Hypervisor(opened(uri, patience))
 
 
 class Hypervisor:

@@ -18,6 +18,10 @@ START_HINT = (
     "Start it with 'systemctl start libvirtd', run 'make setup', "
     "or use a private one with 'labkit sandbox'."
 )
+HANG_HINT = (
+    "Restart it with 'systemctl restart libvirtd', which leaves running guests alone, "
+    "and run the command again."
+)
 GROUP_HINT = (
     "Add yourself to the group with 'sudo usermod -aG libvirt $USER' and log in again, "
     "or run labkit as root."
@@ -97,8 +101,11 @@ def labkit_error(exc: libvirt.libvirtError, doing: str) -> LabkitError:
             hint=GROUP_HINT,
         )
     if code == libvirt.VIR_ERR_NO_CONNECT or (_is_rpc(exc) and code in _LOST):
+        hangs = system == errno.ETIMEDOUT
         return HostError(
-            f"{sentence}: libvirtd does not answer.", details=details, hint=START_HINT
+            f"{sentence}: libvirtd {'hangs' if hangs else 'does not answer'}.",
+            details=details,
+            hint=HANG_HINT if hangs else START_HINT,
         )
     if system in {errno.ENOSPC, errno.EDQUOT}:
         return HostError(

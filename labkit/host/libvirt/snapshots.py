@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import libvirt  # noqa: TID251 -- the snapshot half of labkit.hypervisor
 import libvirt_qemu  # noqa: TID251 -- files in the guest are QEMU's own part of libvirt
 
+from labkit.host.libvirt.calls import through
 from labkit.host.libvirt.errors import NotFoundError, translated
 from labkit.host.libvirt.xml import AGENT_CHANNEL
 
@@ -266,7 +267,8 @@ class DomainSnapshots:
 
 def _agent(domain: libvirt.virDomain, command: str, arguments: object, timeout: int) -> object:
     asked = json.dumps({"execute": command, "arguments": arguments})
-    return json.loads(libvirt_qemu.qemuAgentCommand(domain, asked, timeout, 0)).get("return")
+    answer = through(domain, libvirt_qemu.qemuAgentCommand, asked, timeout, 0)
+    return json.loads(answer).get("return")
 
 
 def _shift_clock(domain: libvirt.virDomain, timeout: int) -> bool:
