@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.host import links as hostnet
-from labkit.host.libvirt.errors import NotFoundError
+from labkit.host.links import links
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.host.libvirt.xml import DomainInfo, NetworkInfo, VolumeInfo
 
-POOL = "default"
 URI = "qemu:///system"
+# The storage pool of every lab, and where labkit makes it on a host that has none.
+POOL = "default"
+POOL_PATH = Path("/var/lib/libvirt/images")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,9 @@ def look(hypervisor: Hypervisor, *, define_pool: bool = True) -> Seen:
         hypervisor: The host's libvirt.
         define_pool: Make the storage pool where it is missing; False changes nothing.
     """
+    # What only needs the names above does without libvirt.
+    from labkit.host.libvirt.errors import NotFoundError  # noqa: PLC0415
+
     storage = hypervisor.storage
     if define_pool:
         storage.ensure_pool(POOL)
@@ -55,5 +60,5 @@ def look(hypervisor: Hypervisor, *, define_pool: bool = True) -> Seen:
         domains=hypervisor.domains(),
         networks=hypervisor.networks.listed(),
         volumes={volume.name: volume for volume in volumes},
-        links=hostnet.links(),
+        links=links(),
     )

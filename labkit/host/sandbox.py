@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import labkit
 from labkit.errors import HostError
 from labkit.host import kvm, process
+from labkit.host.inventory import POOL, POOL_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,11 +75,11 @@ namespaces = []
 cgroup_controllers = []
 """
 
-POOL_XML: Final = """\
+POOL_XML: Final = f"""\
 <pool type='dir'>
-  <name>default</name>
+  <name>{POOL}</name>
   <uuid>6c61626b-6974-4000-8000-64656661756c</uuid>
-  <target><path>/var/lib/libvirt/images</path></target>
+  <target><path>{POOL_PATH}</path></target>
 </pool>
 """
 
@@ -303,7 +304,7 @@ def libvirt_files() -> dict[Path, str]:
     return {
         etc / "libvirtd.conf": LIBVIRTD_CONF,
         etc / "qemu.conf": QEMU_CONF,
-        etc / "storage" / "default.xml": POOL_XML,
+        etc / "storage" / f"{POOL}.xml": POOL_XML,
     }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from labkit.errors import HostError, LabkitError
 from labkit.host import process, sandbox
+from labkit.host.inventory import POOL, POOL_PATH, URI
 from labkit.waiting import Deadline, NotYet, WaitTimeout, wait_until
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def start_libvirt() -> None:
 
 def _ask_libvirt() -> None:
     asked = process.run(
-        ["virsh", "--connect", "qemu:///system", "hostname"], timeout=START_SECONDS, check=False
+        ["virsh", "--connect", URI, "hostname"], timeout=START_SECONDS, check=False
     )
     if asked.returncode != 0:
         raise NotYet(" ".join(asked.tail()))
@@ -263,14 +264,14 @@ def _mount(mounts: Sequence[sandbox.Mount]) -> None:
 
 def _write_libvirt_files() -> None:
     # libvirt's package makes these; a bridge of a network without dnsmasq needs the second too.
-    for name in ("images", "dnsmasq"):
-        Path("/var/lib/libvirt", name).mkdir()
+    for path in (POOL_PATH, Path("/var/lib/libvirt/dnsmasq")):
+        path.mkdir()
     for path, text in sandbox.libvirt_files().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     autostart = Path("/etc/libvirt/storage/autostart")
     autostart.mkdir()
-    (autostart / "default.xml").symlink_to("../default.xml")
+    (autostart / f"{POOL}.xml").symlink_to(f"../{POOL}.xml")
 
 
 def _use_vagrant_plugins(host: Path, private: Path) -> None:

@@ -361,7 +361,7 @@ def _succeeded(future: Future[None]) -> bool:
 
 def accelerated(hypervisor: Hypervisor) -> bool:
     """Return whether guests run under KVM: libvirt offers it and a tiny guest really ran."""
-    return hypervisor.domain_capabilities().has_kvm and kvm.probe(cache=cache_root()).usable
+    return hypervisor.offers_kvm() and kvm.probe(cache=cache_root()).usable
 
 
 def boot_budget(environment: Mapping[str, str], *, accelerated: bool) -> float:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from labkit.boxes import definition as boxes
 from labkit.errors import LabkitError
 from labkit.host import kvm, process, vagrant
-from labkit.host.inventory import POOL, Seen, look
+from labkit.host.inventory import POOL, POOL_PATH, Seen, look
 from labkit.host.libvirt.errors import NotFoundError
 from labkit.host.libvirt.xml import DomainState
 from labkit.lifecycle.plan import plan_up
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 QEMU_CONF = Path("/etc/libvirt/qemu.conf")
 MEMINFO = Path("/proc/meminfo")
-POOL_DIRECTORY = Path("/var/lib/libvirt/images")
 # Whom libvirt's packages let QEMU run as: Debian's, then Fedora's.
 QEMU_USERS = ("libvirt-qemu", "qemu")
 TOOLS = (
@@ -124,7 +123,7 @@ def _host(session: Session, cache: Path) -> Host:
                 free = hypervisor.storage.pool_free_bytes(POOL)
             except NotFoundError:
                 # 'up' makes the pool there.
-                free = shutil.disk_usage(_existing(POOL_DIRECTORY)).free
+                free = shutil.disk_usage(_existing(POOL_PATH)).free
     except LabkitError as exc:
         return Host(
             session=session, cache=cache, kvm=probe, seen=None, pool_free=0, libvirt_error=exc

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from labkit.boxes import definition as boxes
 from labkit.errors import UsageError
+from labkit.host.inventory import POOL_PATH
 from labkit.lab import answers, render, scenarios
 from labkit.lifecycle import seed, vagrantfile
 from labkit.packstack import passwords
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from labkit.lab.topology import ResolvedLab
     from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
 
-POOL_PATH = Path("/var/lib/libvirt/images")
 ANSWERS_FILE = "answers.cfg"
 COMMAND_FILE = "packstack-command.txt"
 KEYS = (

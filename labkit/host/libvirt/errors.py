@@ -26,7 +26,9 @@ GROUP_HINT = (
     "Add yourself to the group with 'sudo usermod -aG libvirt $USER' and log in again, "
     "or run labkit as root."
 )
-POLKIT_HINT = "Run labkit as root, or start D-Bus and polkit, which libvirtd asks about other users."
+POLKIT_HINT = (
+    "Run labkit as root, or start D-Bus and polkit, which libvirtd asks about other users."
+)
 SPACE_HINT = "Free space on the pool's file system, for example with 'labkit box remove'."
 
 _ABSENT = {
@@ -97,11 +99,7 @@ def labkit_error(exc: libvirt.libvirtError, doing: str) -> LabkitError:
     sentence = f"libvirt could not {doing}"
     # In a container libvirtd runs without those, and then lets in root alone.
     no_polkit = exc.get_error_domain() in {libvirt.VIR_FROM_DBUS, libvirt.VIR_FROM_POLKIT}
-    if (
-        no_polkit
-        or code in _REFUSED
-        or (_is_rpc(exc) and system in {errno.EACCES, errno.EPERM})
-    ):
+    if no_polkit or code in _REFUSED or (_is_rpc(exc) and system in {errno.EACCES, errno.EPERM}):
         return HostError(
             f"{sentence}: this user is not allowed to use the system's libvirt.",
             details=details,
