@@ -204,10 +204,10 @@ def vagrant_home(environment: Mapping[str, str], home: Path) -> str:
 def unshare_argv(
     command: Sequence[str], *, setup: Setup, python: str, package: Path
 ) -> tuple[str, ...]:
-    """Return the command line that starts `labkit.host.sandbox_init` in its namespaces.
+    """Return the command line that starts `sandbox_init` in its namespaces.
 
     Without --fork on purpose: unshare's own parent process blocks SIGTERM and SIGINT (util-linux
-    2.38), so that a terminated sandbox would stay. `labkit.host.sandbox_init` forks by itself.
+    2.38), so that a terminated sandbox would stay. `sandbox_init` forks by itself.
     """
     return (
         *("unshare", "--net", "--mount", "--pid", "--propagation", "private", "--"),

@@ -307,7 +307,7 @@ def _block(forwarded: tuple[signal.Signals, ...]) -> set[int]:
 
 
 def _reap(awaited: int) -> int | None:
-    """Collect every ended child; return the wait status of the awaited one, if it is among them."""
+    """Collect every ended child; return the awaited one's wait status, None while it runs."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == awaited:

@@ -27,7 +27,7 @@ _NANOSECONDS = 10**9
 
 
 class DomainSnapshots:
-    """Internal snapshots of one libvirt connection; made by `labkit.host.libvirt.connection.Hypervisor`.
+    """Internal snapshots of one libvirt connection; made by `Hypervisor`.
 
     An internal snapshot lives in the domain's own qcow2 image, memory included; libvirt keeps
     only a description of it, which can be lost and given back.
@@ -219,7 +219,7 @@ class DomainSnapshots:
         return True
 
     def agent_flush(self, uuid: UUID, *, timeout: int) -> bool:
-        """Have the guest agent flush every file system by a short freeze; return whether it did."""
+        """Have the guest agent flush every file system by a short freeze; whether it did."""
         try:
             domain = self._domain(uuid)
             domain.agentSetResponseTimeout(timeout, 0)
