@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from labkit.state.session import Session
 
 QEMU_CONF = Path("/etc/libvirt/qemu.conf")
+KVM_DEVICE = kvm.DEVICE
 MEMINFO = Path("/proc/meminfo")
 # Whom libvirt's packages let QEMU run as: Debian's, then Fedora's.
 QEMU_USERS = ("libvirt-qemu", "qemu")
@@ -89,7 +90,7 @@ class Host:
     seen: Seen | None
     pool_free: int
     libvirt_error: LabkitError | None = None
-    device: Path = kvm.DEVICE
+    device: Path = KVM_DEVICE
     qemu_conf: Path = QEMU_CONF
     meminfo: Path = MEMINFO
 
