@@ -184,7 +184,7 @@ def build(setup: sandbox.Setup) -> None:
         if not path.is_dir():
             msg = f"The libvirt directory '{path}' does not exist on this host."
             raise HostError(msg, hint="Run 'make setup', which installs everything labkit needs.")
-    _mount(sandbox.host_mounts(setup.size))
+    _mount(sandbox.host_mounts())
     for path in (sandbox.PRIVATE / name for name in ("state", "vagrant.d")):
         path.mkdir(parents=True, mode=0o700)
     for path in (sandbox.PRIVATE / "tmp", sandbox.PRIVATE / "shm", Path("/run/lock")):
@@ -234,19 +234,8 @@ def _present(setup: sandbox.Setup) -> tuple[str, ...]:
 
 def _make_devices(staging: Path, kept: dict[str, os.stat_result]) -> None:
     staging.mkdir()
-    process.run(
-        [
-            "mount",
-            "--no-mtab",
-            "-t",
-            "tmpfs",
-            "-o",
-            "size=1m,mode=0755,nosuid",
-            "labkit-dev",
-            staging,
-        ],
-        timeout=STEP_SECONDS,
-    )
+    options = "size=1m,mode=0755,nosuid"
+    _mount([sandbox.Mount(arguments=("-t", "tmpfs", "-o", options, "labkit-dev"), target=staging)])
     for name in ("net", "pts", "shm"):
         (staging / name).mkdir()
     for name, like in kept.items():

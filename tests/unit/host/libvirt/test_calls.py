@@ -236,6 +236,32 @@ def test_interrupt_does_not_wait_for_a_libvirtd_that_hangs(
     assert taken(began) < 3
 
 
+def test_end_of_a_timeout_is_heard_like_an_interrupt_and_stays_the_error(
+    daemon: Daemon,
+) -> None:
+    connection = watched(daemon, Patience(grace=0.2))
+    daemon.hang()
+
+    def over(_number: int, _frame: object) -> None:
+        message = "The run took longer than its timeout."
+        raise OperationError(message)
+
+    main = threading.main_thread().ident
+    assert main is not None
+    before = signal.signal(signal.SIGUSR1, over)  # SIGALRM is the test runner's own
+    timer = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(OperationError, match="longer than its timeout"), translated("ask"):
+            connection.quick()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+
+    with pytest.raises(OperationError, match="longer than its timeout"), translated("clean up"):
+        connection.quick()
+
+
 def test_interrupt_does_not_wait_for_ever_for_a_guest_that_hangs(
     daemon: Daemon, interrupt: Callable[[float], None]
 ) -> None:
