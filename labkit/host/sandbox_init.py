@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from labkit.errors import HostError, LabkitError
+from labkit.errors import CommandError, HostError, LabkitError
 from labkit.host import process, sandbox
 from labkit.host.inventory import POOL, POOL_PATH, URI
 from labkit.waiting import Deadline, NotYet, WaitTimeout, wait_until
@@ -214,15 +214,18 @@ def start_libvirt() -> None:
             msg = f"The sandbox's '{daemon}' ended with {started.returncode} instead of starting."
             raise HostError(msg, details=(*started.tail(), *_log_tail()))
     try:
-        wait_until(_ask_libvirt, what="the sandbox's libvirtd", deadline=deadline)
+        wait_until(
+            lambda: _ask_libvirt(deadline.left()),
+            what="the sandbox's libvirtd",
+            deadline=deadline,
+            retry_on=(NotYet, CommandError),
+        )
     except WaitTimeout as exc:
         raise HostError(exc.message, details=(*exc.details, *_log_tail())) from exc
 
 
-def _ask_libvirt() -> None:
-    asked = process.run(
-        ["virsh", "--connect", URI, "hostname"], timeout=START_SECONDS, check=False
-    )
+def _ask_libvirt(seconds: float) -> None:
+    asked = process.run(["virsh", "--connect", URI, "hostname"], timeout=seconds, check=False)
     if asked.returncode != 0:
         raise NotYet(" ".join(asked.tail()))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess  # noqa: TID251 -- a stand-in libvirtd has to go on running
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,6 +149,23 @@ def test_libvirtd_of_a_service_manager_is_started_by_it(host: Host) -> None:
     host.call("start_libvirtd", SAYS=DENIED)
 
     assert host.what_ran() == ["sudo systemctl start libvirtd", "systemctl start libvirtd"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which needs root")
+def test_venv_of_another_user_is_left_alone() -> None:
+    as_nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    with tempfile.TemporaryDirectory() as name:  # pytest's own is closed to other users
+        place = Path(name)
+        place.chmod(0o755)
+        for each in (".ci", ".venv"):
+            (place / each).mkdir()
+        for each in (".ci/setup", "pyproject.toml", "requirements.lock"):
+            shutil.copy(ROOT / each, place / each)
+        script = f"source {place}/.ci/setup; make_venv"
+        result = run([*as_nobody, "bash", "-c", script], cwd=place, timeout=30, check=False)
+
+    assert result.returncode == 3
+    assert f"{place}/.venv belongs to root, not to you" in result.stderr
 
 
 @pytest.mark.parametrize(("oldest", "works"), [("3.11.2", True), ("3.99", False)])

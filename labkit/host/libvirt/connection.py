@@ -71,7 +71,12 @@ def connect(uri: str = URI, *, patience: Patience = PATIENCE) -> Hypervisor:
     """Open a connection to libvirt, to be used as a context manager.
 
     A libvirt connection may be shared by threads, but calls that stream data (uploads) are
-    best given a connection of their own: opening one takes a few milliseconds.
+    best given a connection of their own: opening one takes a few milliseconds. Every call over it
+    ends, also when libvirtd hangs.
+
+    Args:
+        uri: Whose libvirt.
+        patience: How long each part of a call may take.
 
     Raises:
         HostError: libvirtd does not answer or refuses this user.
