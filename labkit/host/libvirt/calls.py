@@ -39,7 +39,8 @@ class Patience:
     Attributes:
         opening: Opening a connection: systemd may have to start libvirtd, which asks QEMU first.
         quiet: A call, before libvirtd is asked whether it is still there.
-        answer: libvirtd's answer to that.
+        answer: libvirtd's answer to that, which costs it nothing: only a host that stands still for
+            as long would be taken for a libvirtd that hangs.
         call: Any call but the long ones, with a libvirtd that answers.
         grace: An interrupted call, to end by itself before its result is given up.
         last: The same when libvirtd answers, so that what it just does is not left half done.
@@ -47,7 +48,7 @@ class Patience:
 
     opening: float = 30.0
     quiet: float = 5.0
-    answer: float = 10.0
+    answer: float = 20.0
     call: float = 600.0
     grace: float = 1.0
     last: float = 10.0
@@ -105,10 +106,9 @@ class _Calls:
         except libvirt.libvirtError:
             raise
         except BaseException as exc:
+            grace = self._patience.grace
             try:
-                if not _ended(future, self._patience.grace) and self._answers(
-                    self._patience.grace
-                ):
+                if not _ended(future, grace) and self._answers(grace):
                     _ended(future, self._patience.last)
             finally:
                 # Cleaning up over this connection must neither wait again nor hide the interrupt.
