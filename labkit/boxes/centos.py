@@ -256,7 +256,7 @@ def provenance_text(
 def domain_type(cache: Path) -> Literal["kvm", "qemu"]:
     """Return how the installing machine runs: KVM where libvirt offers it and a guest ran."""
     with hypervisor.connect() as host:
-        offered = host.domain_capabilities().has_kvm
+        offered = host.offers_kvm()
     return "kvm" if offered and kvm.probe(cache=cache).usable else "qemu"
 
 

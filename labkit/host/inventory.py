@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.host import links as hostnet
-from labkit.host.libvirt.errors import NotFoundError
-from labkit.host.libvirt.pool_refresh import PoolInactiveError
+from labkit.host.links import links
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +15,10 @@ if TYPE_CHECKING:
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.host.libvirt.xml import DomainInfo, NetworkInfo, VolumeInfo
 
-POOL = "default"
 URI = "qemu:///system"
+# The storage pool of every lab, and where labkit makes it on a host that has none.
+POOL = "default"
+POOL_PATH = Path("/var/lib/libvirt/images")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,10 @@ def look(hypervisor: Hypervisor, *, define_pool: bool = True, need_pool: bool = 
     Raises:
         PoolInactiveError: The pool is not active, and it is neither started here nor left out.
     """
+    # What only needs the names above does without libvirt.
+    from labkit.host.libvirt.errors import NotFoundError  # noqa: PLC0415
+    from labkit.host.libvirt.pool import PoolInactiveError  # noqa: PLC0415
+
     storage = hypervisor.storage
     if define_pool:
         storage.ensure_pool(POOL)
@@ -68,6 +73,6 @@ def look(hypervisor: Hypervisor, *, define_pool: bool = True, need_pool: bool = 
         domains=hypervisor.domains(),
         networks=hypervisor.networks.listed(),
         volumes={volume.name: volume for volume in volumes},
-        links=hostnet.links(),
+        links=links(),
         pool=pool,
     )

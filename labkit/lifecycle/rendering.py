@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.boxes import definition as boxes
 from labkit.boxes.cache import BOX_VERSION, CachedBox
 from labkit.errors import HostError, UsageError
 from labkit.host.files import write_atomically
-from labkit.host.inventory import POOL
+from labkit.host.inventory import POOL, POOL_PATH
 from labkit.lab import answers, render, scenarios
 from labkit.lifecycle import seed
 from labkit.packstack import passwords
@@ -18,13 +17,13 @@ from labkit.state.session import user_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from labkit.lab.topology import ResolvedLab
     from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
 
-POOL_PATH = Path("/var/lib/libvirt/images")
 ANSWERS_FILE = "answers.cfg"
 COMMAND_FILE = "packstack-command.txt"
 KEYS = (

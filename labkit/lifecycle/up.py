@@ -317,4 +317,4 @@ def _succeeded(future: Future[None]) -> bool:
 
 def accelerated(hypervisor: Hypervisor) -> bool:
     """Return whether guests run under KVM: libvirt offers it and a tiny guest really ran."""
-    return hypervisor.domain_capabilities().has_kvm and kvm.probe(cache=cache_root()).usable
+    return hypervisor.offers_kvm() and kvm.probe(cache=cache_root()).usable

@@ -11,9 +11,9 @@ import libvirt  # noqa: TID251 -- makes the pool busy as another program would
 import pytest
 
 from labkit.errors import OperationError
+from labkit.host.inventory import POOL, POOL_PATH
 from labkit.host.libvirt.connection import Hypervisor, connect
-from labkit.host.libvirt.pool_refresh import refresh
-from labkit.host.libvirt.storage import DEFAULT_POOL, DEFAULT_POOL_PATH
+from labkit.host.libvirt.pool import refresh
 from labkit.waiting import Deadline, NotYet, wait_until
 from tests.e2e.driver import require_sandbox
 
@@ -38,7 +38,7 @@ def hypervisor() -> Iterator[Hypervisor]:
 
 
 def handle(hypervisor: Hypervisor) -> libvirt.virStoragePool:
-    return hypervisor._connection.storagePoolLookupByName(DEFAULT_POOL)
+    return hypervisor._connection.storagePoolLookupByName(POOL)
 
 
 def clone() -> None:
@@ -50,10 +50,10 @@ def clone() -> None:
 @contextmanager
 def busy(hypervisor: Hypervisor) -> Iterator[threading.Thread]:
     """Clone a volume; the pool is seen to be busy when the body starts."""
-    source = Path(DEFAULT_POOL_PATH) / "source"
+    source = Path(POOL_PATH) / "source"
     with source.open("wb") as file:
         file.truncate(GIB * 2**30)
-    hypervisor.storage.refresh(DEFAULT_POOL)
+    hypervisor.storage.refresh(POOL)
     cloning = threading.Thread(target=clone)
     cloning.start()
 
@@ -71,12 +71,12 @@ def busy(hypervisor: Hypervisor) -> Iterator[threading.Thread]:
     finally:
         cloning.join()
         for name in ("copy", "source"):
-            hypervisor.storage.delete_volume(DEFAULT_POOL, name)
+            hypervisor.storage.delete_volume(POOL, name)
 
 
 def test_refresh_of_a_busy_pool_waits_until_the_volume_is_made(hypervisor: Hypervisor) -> None:
     with busy(hypervisor) as cloning:
-        hypervisor.storage.refresh(DEFAULT_POOL)
+        hypervisor.storage.refresh(POOL)
         cloning.join(timeout=0.5)
         assert not cloning.is_alive()
 

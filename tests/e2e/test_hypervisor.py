@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 @pytest.mark.skipif(
     shutil.which("libvirtd") is None, reason="libvirtd is missing: run 'make setup'"
 )
-@pytest.mark.parametrize("name", ["hypervisor_inside.py", "pool_inside.py"])
+@pytest.mark.parametrize("name", ["hypervisor_inside.py", "pool_inside.py", "hanging_inside.py"])
 def test_hypervisor_on_a_real_libvirtd_passes_every_case(name: str) -> None:
     pytest_inside = [sys.executable, "-m", "pytest", "-m", "e2e", "-p", "no:cacheprovider"]
     result = run(

@@ -14,11 +14,11 @@ from labkit.errors import HostError
 from labkit.host.libvirt.connection import Hypervisor
 from labkit.host.libvirt.errors import NotFoundError
 from labkit.host.libvirt.networks import Networks
+from labkit.host.libvirt.pool import PoolInfo
 from labkit.host.libvirt.snapshots import DomainSnapshots
-from labkit.host.libvirt.storage import PoolInfo, Storage
+from labkit.host.libvirt.storage import Storage
 from labkit.host.libvirt.xml import (
     DiskInfo,
-    DomainCapabilities,
     DomainInfo,
     DomainState,
     NetworkInfo,
@@ -127,21 +127,18 @@ class FakeHost:
                 NicInfo(
                     mac=nic.mac,
                     bridge=nic.network.bridge,
-                    network=None,
                     pci=f"0000:00:{nic.slot:02x}.0",
-                    target=None,
                 )
                 for nic in node.nics
             ),
             disks=tuple(
-                DiskInfo(device=device, target=target, path=POOL_PATH / name, backing=None)
-                for device, target, name in (
-                    ("disk", "vda", node.disk_volume),
-                    ("cdrom", "sda", node.seed_volume),
+                DiskInfo(device=device, path=POOL_PATH / name)
+                for device, name in (
+                    ("disk", node.disk_volume),
+                    ("cdrom", node.seed_volume),
                 )
             ),
             channels=(),
-            serial_path=None,
             has_managed_save=False,
             snapshots=0,
         )
@@ -159,7 +156,6 @@ class FakeHost:
                     uuid=network.uuid,
                     bridge=network.bridge,
                     active=True,
-                    autostart=True,
                     forward="nat",
                     addresses=(),
                 )
@@ -253,15 +249,8 @@ class FakeHypervisor(_Link, Hypervisor):
     def close(self) -> None:
         self._host.open -= 1
 
-    def domain_capabilities(
-        self, *, arch: str = "x86_64", machine: str = "q35"
-    ) -> DomainCapabilities:
-        return DomainCapabilities(
-            emulator=Path(f"/usr/bin/qemu-system-{arch}"),
-            machine=machine,
-            domain_type="qemu",
-            max_vcpus=255,
-        )
+    def offers_kvm(self, *, arch: str = "x86_64", machine: str = "q35") -> bool:
+        return False
 
     def domains(self) -> tuple[DomainInfo, ...]:
         return tuple(sorted(self.host.domains.values(), key=lambda found: found.name))
@@ -308,7 +297,7 @@ class _Networks(_Link, Networks):
         return tuple(sorted(self.host.networks.values(), key=lambda found: found.name))
 
     def ensure(self, xml: str) -> NetworkInfo:
-        wanted = parse_network(xml, active=True, autostart=True)
+        wanted = parse_network(xml, active=True)
         self.host.told("ensure network", wanted.name)
         self.host.networks[wanted.uuid] = wanted
         return wanted
@@ -467,7 +456,6 @@ def _volume(name: str) -> VolumeInfo:
         name=name,
         path=POOL_PATH / name,
         pool="default",
-        capacity_bytes=2**30,
         allocation_bytes=2**20,
         physical_bytes=2**20,
         format="qcow2",

@@ -34,7 +34,6 @@ def definition(found: DomainInfo) -> str:
     for disk in found.disks:
         item = ET.SubElement(devices, "disk", device=disk.device)
         ET.SubElement(item, "source", file=str(disk.path))
-        ET.SubElement(item, "target", dev=disk.target)
     for nic in found.nics:
         card = ET.SubElement(devices, "interface", type="bridge")
         ET.SubElement(card, "mac", address=nic.mac)

@@ -8,7 +8,7 @@ import pytest
 
 from labkit.host.inventory import POOL, look
 from labkit.host.libvirt.connection import Hypervisor, connect
-from labkit.host.libvirt.pool_refresh import PoolInactiveError
+from labkit.host.libvirt.pool import PoolInactiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -89,7 +89,6 @@ def test_network_xml_nat_network_is_read_back_by_the_libvirt_adapter() -> None:
     info = parse_network(
         network_xml(lab, lab.networks[0]),
         active=True,
-        autostart=True,
     )
     assert info.name == "packstack_lan"
     assert info.uuid == lab.networks[0].uuid

@@ -21,9 +21,7 @@ EMPTY = Seen(domains=(), networks=(), volumes={}, links={"lo": (IPv4Interface("1
 
 
 def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> DomainInfo:
-    disk = DiskInfo(
-        path=Path(f"/pool/{node.domain}.img"), target="vda", device="disk", backing=None
-    )
+    disk = DiskInfo(path=Path(f"/pool/{node.domain}.img"), device="disk")
     return DomainInfo(
         name=node.domain,
         uuid=node.uuid,
@@ -35,7 +33,6 @@ def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> Doma
         nics=(),
         disks=(disk,),
         channels=(),
-        serial_path=None,
         has_managed_save=False,
         snapshots=0,
     )
@@ -46,7 +43,6 @@ def volume(name: str) -> VolumeInfo:
         name=name,
         path=Path("/pool") / name,
         pool="default",
-        capacity_bytes=1,
         allocation_bytes=1,
         physical_bytes=1,
         format="qcow2",
@@ -62,7 +58,6 @@ def active_network(lab: ResolvedLab) -> NetworkInfo:
         uuid=lan.uuid,
         bridge=lan.bridge,
         active=True,
-        autostart=True,
         forward="nat",
         addresses=(),
     )

@@ -59,16 +59,27 @@ def test_xml_is_read_back_as_it_was_meant() -> None:
     assert (info.vcpus, info.memory_mib, info.domain_type) == (2, 2048, "kvm")
     assert info.description == DOMAIN.description
     assert info.nics == ()
-    assert [(disk.target, disk.device, disk.path) for disk in info.disks] == [
-        ("vda", "disk", DOMAIN.disk),
-        ("sda", "cdrom", DOMAIN.iso),
-        ("sdb", "cdrom", DOMAIN.kickstart_iso),
+    assert [(disk.device, disk.path) for disk in info.disks] == [
+        ("disk", DOMAIN.disk),
+        ("cdrom", DOMAIN.iso),
+        ("cdrom", DOMAIN.kickstart_iso),
     ]
-    assert [(port.name, port.path) for port in info.channels] == [
-        (LOG_PORT, DOMAIN.anaconda_log),
-        (RESULT_PORT, DOMAIN.result_log),
-    ]
-    assert info.serial_path == DOMAIN.serial_log
+    assert [port.name for port in info.channels] == [LOG_PORT, RESULT_PORT]
+
+
+def test_xml_writes_every_log_where_it_is_read() -> None:
+    devices = root_of(DOMAIN).find("devices")
+    assert devices is not None
+
+    assert {
+        (node.tag, source.get("path"))
+        for node in devices
+        if (source := node.find("source[@path]")) is not None
+    } == {
+        ("channel", str(DOMAIN.anaconda_log)),
+        ("channel", str(DOMAIN.result_log)),
+        ("serial", str(DOMAIN.serial_log)),
+    }
 
 
 def test_xml_never_starts_a_second_installation() -> None:

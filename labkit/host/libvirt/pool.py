@@ -1,14 +1,21 @@
-"""Refreshes a storage pool, in which another lab's or program's volumes may just be made."""
+"""One storage pool of libvirt: read, defined, and refreshed when its jobs are done."""
 
 from __future__ import annotations
 
 import logging
 import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
-import libvirt  # noqa: TID251 -- part of labkit.storage, the storage half of labkit.hypervisor
+import libvirt  # noqa: TID251 -- part of the adapter
 
 from labkit.errors import OperationError
 from labkit.host.libvirt.errors import translated
+from labkit.host.libvirt.xml import parse_pool_path, pool_xml
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +26,60 @@ class PoolInactiveError(OperationError):
     """The pool is defined and not active: what lies in it is unknown."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolInfo:
+    """A storage pool.
+
+    Attributes:
+        name: Its name.
+        path: Its directory; None for a pool that is no directory.
+        free_bytes: Space left on its file system.
+    """
+
+    name: str
+    path: Path | None
+    free_bytes: int
+
+
 class _PoolBusyError(Exception):
     """A volume is being made or cloned in the pool: libvirt refuses to refresh it meanwhile."""
+
+
+def describe(pool: libvirt.virStoragePool) -> PoolInfo:
+    """Return what the active pool is, its free space measured now.
+
+    Raises:
+        LabkitError: libvirt refuses.
+    """
+    name = pool.name()
+    refresh(pool)
+    with translated(f"read the storage pool '{name}'"):
+        # libvirt-python annotates int and returns [state, capacity, allocation, available].
+        figures = cast("list[int]", pool.info())
+        return PoolInfo(name=name, path=parse_pool_path(pool.XMLDesc(0)), free_bytes=figures[3])
+
+
+def define(connection: libvirt.virConnect, name: str, path: Path) -> libvirt.virStoragePool:
+    """Make a pool of the directory `path`, which starts with libvirtd, and return it.
+
+    Raises:
+        LabkitError: libvirt refuses, and no pool is left defined.
+    """
+    with translated(f"define the storage pool '{name}' at '{path}'"):
+        pool = connection.storagePoolDefineXML(pool_xml(name, path), 0)
+    built = False
+    try:
+        with translated(f"create the directory '{path}' of the storage pool '{name}'"):
+            pool.build(0)
+        with translated(f"start the storage pool '{name}' at '{path}'"):
+            pool.create(0)
+            pool.setAutostart(1)
+        built = True
+    finally:
+        if not built:
+            with suppress(libvirt.libvirtError):
+                pool.undefine()
+    return pool
 
 
 def refresh(pool: libvirt.virStoragePool, *, patience: float = BUSY_SECONDS) -> None:
