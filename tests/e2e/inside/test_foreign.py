@@ -13,13 +13,12 @@ import pytest
 
 from labkit.host.process import run
 from labkit.waiting import Deadline, NotYet, wait_until
-from tests.e2e.driver import (
+from tests.support.driver import (
     POOL_PATH,
     QUICK_SECONDS,
     Inventory,
     Lab,
     inventory,
-    require_sandbox,
     virsh,
     wait_for_no,
     write_lab,
@@ -42,7 +41,6 @@ VOLUMES = ("small_one.img", "small_one_seed.iso")
 
 @pytest.fixture(scope="module")
 def before() -> Inventory:
-    require_sandbox()
     return inventory()
 
 

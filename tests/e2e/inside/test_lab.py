@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.driver import (
+from tests.support.driver import (
     POOL_PATH,
     ROOT,
     UP_SECONDS,
     Inventory,
     Lab,
     inventory,
-    require_sandbox,
     virsh,
 )
 
@@ -40,7 +39,6 @@ PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 @pytest.fixture(scope="module")
 def before() -> Inventory:
-    require_sandbox()
     return inventory()
 
 

@@ -1,6 +1,6 @@
 """Boots a cached box under QEMU directly, without libvirt or Vagrant, to look at the box alone.
 
-`unshare --net python -m tests.e2e.bare_guest look NAME` (or `measure NAME NAME`) prints what it
+`unshare --net python -m tests.support.bare_guest look NAME` (or `measure NAME NAME`) prints what it
 found as JSON. It refuses to run in the host's own network namespace.
 """
 

@@ -26,8 +26,8 @@ from labkit.host.files import cache_root
 from labkit.host.libvirt import connection as hypervisor
 from labkit.host.process import CommandResult, environment, run
 from labkit.waiting import Deadline, NotYet, wait_until
-from tests.e2e.driver import ROOT, require_sandbox, virsh
 from tests.support import standin_iso
+from tests.support.driver import ROOT, virsh
 from tests.support.standin_iso import BootFiles, Failure
 
 if TYPE_CHECKING:
@@ -141,7 +141,6 @@ class Tree:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    require_sandbox()
     path = tmp_path_factory.mktemp("tree")
     shutil.copytree(ROOT / "labkit", path / "labkit", ignore=shutil.ignore_patterns("__pycache__"))
     data = path / "labkit/data"
@@ -330,7 +329,6 @@ IDLE = """
 
 
 def test_leftover_of_a_dead_labkit_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    require_sandbox()
     own = owner_mark(os.getpid())
     descriptions = {
         "labkit-build-dead": own.rpartition(" ")[0] + " 1",

@@ -1,4 +1,4 @@
-"""A storage pool that is busy; run by test_hypervisor.py inside the sandbox."""
+"""A storage pool that is busy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from labkit.host.libvirt.connection import Hypervisor, connect
 from labkit.host.libvirt.pool_refresh import refresh
 from labkit.host.libvirt.storage import DEFAULT_POOL, DEFAULT_POOL_PATH
 from labkit.waiting import Deadline, NotYet, wait_until
-from tests.e2e.driver import require_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +30,6 @@ COPY = f"""
 
 @pytest.fixture
 def hypervisor() -> Iterator[Hypervisor]:
-    require_sandbox()
     with connect() as connection:
         connection.storage.ensure_pool()
         yield connection

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.host.process import environment, run
-from tests.e2e.driver import (
+from tests.support.driver import (
     POOL_PATH,
     UP_SECONDS,
     Inventory,
@@ -18,7 +18,6 @@ from tests.e2e.driver import (
     domain_state,
     inventory,
     processes,
-    require_sandbox,
     virsh,
     write_lab,
 )
@@ -39,7 +38,6 @@ FOREIGN_NETWORK = "<network><name>small_other</name><bridge name='lkother'/></ne
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
-    require_sandbox()
     directory = tmp_path_factory.mktemp("foreign")
     (directory / "domain.xml").write_text(FOREIGN_DOMAIN)
     (directory / "network.xml").write_text(FOREIGN_NETWORK)

@@ -25,7 +25,7 @@ from labkit.snapshots import guests, removal, restoring, taking
 from labkit.snapshots.record import Journal, Shelf
 from labkit.state.tools import real_tools
 from labkit.waiting import Deadline, NotYet, wait_until
-from tests.e2e.driver import (
+from tests.support.driver import (
     POOL_PATH,
     QUICK_SECONDS,
     UP_SECONDS,
@@ -34,7 +34,6 @@ from tests.e2e.driver import (
     domain_state,
     inventory,
     processes,
-    require_sandbox,
     virsh,
     wait_for_no,
     write_lab,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
     from labkit.state.session import Session
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(UP_SECONDS)]
 
 NODES = ("one", "two")
 POOL_SIZE = "4g"
@@ -58,7 +57,6 @@ TWO_DAYS = 2 * 86400
 
 @pytest.fixture(scope="module")
 def before() -> Inventory:
-    require_sandbox()
     run(["mount", "-t", "tmpfs", "-o", f"size={POOL_SIZE}", "small", POOL_PATH], timeout=10)
     virsh("pool-refresh", "default")
     return inventory()

@@ -13,7 +13,7 @@ from labkit.waiting import NotYet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.e2e.driver import Lab
+    from tests.support.driver import Lab
 
 DEPLOY_SECONDS = 400.0
 SCRIPTS = "/etc/sysconfig/network-scripts"

@@ -12,13 +12,12 @@ import pytest
 from labkit.state.directory import LabDirectory
 from labkit.state.lock import lab_lock
 from labkit.state.registry import user_registry
-from tests.e2e.driver import (
+from tests.support.driver import (
     UP_SECONDS,
     Inventory,
     Lab,
     domain_state,
     inventory,
-    require_sandbox,
     up_at_once,
     write_lab,
 )
@@ -31,7 +30,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS)]
 
 @pytest.fixture(scope="module")
 def before() -> Inventory:
-    require_sandbox()
     return inventory()
 
 

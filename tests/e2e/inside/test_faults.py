@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.waiting import Deadline, NotYet, wait_until
-from tests.e2e.driver import (
+from tests.support.driver import (
     POOL_PATH,
     UP_SECONDS,
     Inventory,
@@ -17,7 +17,6 @@ from tests.e2e.driver import (
     domain_state,
     inventory,
     processes,
-    require_sandbox,
     virsh,
     write_lab,
 )
@@ -30,7 +29,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS)]
 
 @pytest.fixture(scope="module")
 def before() -> Inventory:
-    require_sandbox()
     return inventory()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess  # noqa: TID251 -- labkit itself is the child that has to be killed half-way
 import sys
 from contextlib import contextmanager
@@ -241,8 +240,3 @@ def up_at_once(*labs: Lab) -> None:
         for lab, each in zip(labs, running, strict=True):
             output = each.child.communicate(timeout=UP_SECONDS)[0]
             assert each.child.returncode == 0, f"{lab.name}: {output}"
-
-
-def require_sandbox() -> None:
-    """Refuse to run on a real host: these tests kill daemons and fill pools."""
-    assert sandbox.inside(os.environ), "run these through tests/e2e/test_lab.py or test_faults.py"

@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from labkit.waiting import Deadline, NotYet, wait_until
-from tests.e2e.driver import ROOT, UP_SECONDS, Lab, require_sandbox
-from tests.e2e.guest import DEPLOY_SECONDS, PORT, SCRIPTS, as_root, ask, deploy, passwords
+from tests.support.deployed_guest import (
+    DEPLOY_SECONDS,
+    PORT,
+    SCRIPTS,
+    as_root,
+    ask,
+    deploy,
+    passwords,
+)
+from tests.support.driver import ROOT, UP_SECONDS, Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +71,6 @@ MANIFESTS = 3
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    require_sandbox()
     file = tmp_path_factory.mktemp("deploy") / "lab.yaml"
     file.write_bytes((ROOT / "lab.yaml").read_bytes())
     found = Lab(file=file, name="packstack")

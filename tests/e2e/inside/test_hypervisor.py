@@ -1,4 +1,4 @@
-"""Cases of test_hypervisor.py, run by it inside the sandbox; never on the host's libvirt."""
+"""The libvirt adapter on a real libvirtd and real QEMU."""
 
 from __future__ import annotations
 
@@ -21,18 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(
-        os.environ.get("LABKIT_SANDBOX") != "1", reason="only inside 'labkit sandbox'"
-    ),
-]
+pytestmark = pytest.mark.e2e
 
 MIB = 2**20
 KILLED_UPLOAD = """
 import os, signal, sys
 from pathlib import Path
-from labkit.hypervisor import connect
+from labkit.host.libvirt.connection import connect
 
 def progress(sent: int) -> None:
     if sent >= 8 * 2**20:

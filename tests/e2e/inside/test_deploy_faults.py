@@ -15,21 +15,27 @@ import pytest
 
 from labkit.host.process import run
 from labkit.waiting import Deadline, wait_until
-from tests.e2e.driver import (
+from tests.support.deployed_guest import (
+    DEPLOY_SECONDS,
+    SCRIPTS,
+    as_root,
+    ask,
+    deploy,
+    set_switches,
+)
+from tests.support.driver import (
     UP_SECONDS,
     Inventory,
     Lab,
     domain_state,
     inventory,
-    require_sandbox,
     virsh,
 )
-from tests.e2e.guest import DEPLOY_SECONDS, SCRIPTS, as_root, ask, deploy, set_switches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS + DEPLOY_SECONDS)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(UP_SECONDS + DEPLOY_SECONDS)]
 
 LAB = """\
 name: faulty
@@ -57,7 +63,6 @@ RUN = "/var/lib/labkit/runs/labkit-packstack"
 
 @pytest.fixture(scope="module")
 def before() -> Inventory:
-    require_sandbox()
     return inventory()
 
 

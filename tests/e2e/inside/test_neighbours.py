@@ -10,12 +10,11 @@ import pytest
 
 from labkit.host.process import run
 from labkit.state.registry import user_registry
-from tests.e2e.driver import (
+from tests.support.driver import (
     UP_SECONDS,
     Inventory,
     Lab,
     inventory,
-    require_sandbox,
     up_at_once,
     write_lab,
 )
@@ -46,7 +45,6 @@ nodes:
 
 @pytest.fixture(scope="module")
 def before() -> Inventory:
-    require_sandbox()
     run(["ip", "link", "add", "br-x", "type", "bridge"], timeout=10)
     run(["ip", "address", "add", "10.77.2.254/24", "dev", "br-x"], timeout=10)
     run(["ip", "link", "set", "br-x", "up"], timeout=10)
