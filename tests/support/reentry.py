@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pytest_timeout import Settings  # type: ignore[import-untyped]  # it has no annotations
 
 PIPE = "LABKIT_E2E_REPORTS"  # where the sender finds the pipe
-GRACE_SECONDS = 60.0  # for sandbox and pytest, beside the time limit of the test itself
 LOOK_SECONDS = 0.5
 CHUNK = 65536
 COMPLETE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
@@ -90,12 +89,12 @@ class Module:
                 self.reports.setdefault(report.nodeid, []).append(report)
             seconds = 0
 
-    def end(self) -> None:
+    def end(self, seconds: float) -> None:
         """Wait for its end, when every test has reported."""
         try:
-            code = self.child.wait(timeout=GRACE_SECONDS)
+            code = self.child.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            self.lose(f"The sandbox did not end within {GRACE_SECONDS:.0f} s of this test.")
+            self.lose(f"The sandbox did not end within {seconds:.0f} s of this test.")
         if code not in COMPLETE:
             self.lose(f"The sandbox ended with exit code {code} after this test.")
 
@@ -121,6 +120,7 @@ class Reentry:
         directory: Tests elsewhere are left to pytest.
         prepare: Called once before the first test; skips or fails all of them by raising.
         enter: Turns a command into one that runs in a sandbox.
+        grace: Seconds for sandbox and pytest, beside the time limit of the test itself.
     """
 
     def __init__(
@@ -129,10 +129,12 @@ class Reentry:
         *,
         prepare: Callable[[], None],
         enter: Callable[[Sequence[str]], Sequence[str]],
+        grace: float = 60,
     ) -> None:
         self._directory = directory
         self._prepare = prepare
         self._enter = enter
+        self._grace = grace
         self._prepared: pytest.CallInfo[None] | None = None
         self._module: Module | None = None
         self._seconds = math.inf
@@ -175,11 +177,9 @@ class Reentry:
         last = nextitem is None or nextitem.path != item.path
         lost = ""
         try:
-            yield from map(
-                refuse_skip, self._module.reports_of(item, self._seconds + GRACE_SECONDS)
-            )
+            yield from map(refuse_skip, self._module.reports_of(item, self._seconds + self._grace))
             if last:
-                self._module.end()
+                self._module.end(self._grace)
         except LostError as exc:
             lost = str(exc)
         if lost:
