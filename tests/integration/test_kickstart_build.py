@@ -171,7 +171,9 @@ def test_build_killed_while_installing_is_cleaned_up_by_the_next(
     program = f"""
         import sys
         from pathlib import Path
-        from labkit import box_build, boxes, install
+        from labkit.boxes import build as box_build
+        from labkit.boxes import definition as boxes
+        from labkit.boxes.anaconda import install
 
         def installer(job, *, progress, cancelled=None):
             job.logs.mkdir()

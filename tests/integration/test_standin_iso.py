@@ -161,7 +161,7 @@ def test_missing_iso_is_named(tmp_path: Path) -> None:
 MEASURE = """
 import resource, sys
 from pathlib import Path, PurePosixPath
-from labkit import iso
+from labkit.host import iso
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with iso.opened(Path(sys.argv[1])) as image:
     image.extract(PurePosixPath("/LiveOS/squashfs.img"), Path(sys.argv[2]))

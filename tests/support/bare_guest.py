@@ -11,7 +11,7 @@ import json
 import shlex
 import shutil
 import socket
-import subprocess  # noqa: TID251 -- labkit.process has no children that run in the background
+import subprocess  # noqa: TID251 -- labkit.host.process has no children that run in the background
 import sys
 import time
 from contextlib import contextmanager
