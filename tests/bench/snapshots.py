@@ -69,11 +69,11 @@ class Bench:
         cwd = Path(os.environ["LABKIT_STATE_DIR"]) / self.name / "vagrant"
         return run(["vagrant", *words], timeout=LIMIT_SECONDS, cwd=cwd, env=env).seconds
 
-    def record(self, snapshot: str) -> Mapping[str, Any]:
+    def manifest(self, snapshot: str) -> Mapping[str, Any]:
         """Return what labkit wrote down of a snapshot."""
-        env = environment(LABKIT_LAB=str(self.file))
-        told = run([LABKIT, "snapshots", "--json"], timeout=60, cwd=ROOT, env=env).stdout
-        found: Mapping[str, Any] = next(x for x in json.loads(told) if x["name"] == snapshot)
+        root = Path(os.environ["LABKIT_STATE_DIR"]) / self.name / "snapshots"
+        text = (root / snapshot / "manifest.json").read_text(encoding="utf-8")
+        found: Mapping[str, Any] = json.loads(text)
         return found
 
 
@@ -124,12 +124,13 @@ def beside_others(bench: Bench, name: str) -> None:
 def one_snapshot(bench: Bench, name: str) -> dict[str, float]:
     """Take one and return its figures in seconds, GiB and ms."""
     seconds = bench.labkit("snapshot", name)
-    known = bench.record(name)
+    known = bench.manifest(name)
+    memory = sum(node["memory_bytes"] for node in known["nodes"].values())
     return {
         "seconds": seconds,
         "pause": known["pause_ms"] / 1000,
         "skew": known["skew_ms"],
-        "GiB": known["memory_bytes"] / GIB,
+        "GiB": memory / GIB,
     }
 
 

@@ -1,4 +1,4 @@
-"""The domain that installs; tests/integration/test_kickstart.py has libvirt's own opinion."""
+"""The domain that installs; tests/integration/boxes/test_kickstart.py has libvirt's own opinion."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ def test_fetch_killed_is_continued_by_the_next(
     item = wanted(server.url)
     program = f"""
         from pathlib import Path
-        from labkit.download import Wanted, fetch
+        from labkit.host.download import Wanted, fetch
         item = Wanted(name={item.name!r}, size={item.size}, sha256={item.sha256!r},
                       sources={item.sources!r})
         fetch(item, cache=Path({str(tmp_path)!r}), progress=print)

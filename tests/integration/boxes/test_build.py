@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 pytestmark = pytest.mark.integration
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 
 
 def need(*tools: str) -> None:
@@ -140,8 +140,8 @@ def test_build_killed_publishes_nothing_and_the_next_cleans_up(
         import os, sys
         from pathlib import Path
         sys.path.insert(0, {str(CHECKOUT)!r})
-        from labkit.box_build import build
-        from labkit.boxes import find_box
+        from labkit.boxes.build import build
+        from labkit.boxes.definition import find_box
         Path("parent").write_text(str(os.getpid()))
         build(find_box("rehearsal", Path({str(CHECKOUT)!r})), Path("cache").absolute(), print)
         """
