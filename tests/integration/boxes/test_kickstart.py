@@ -21,8 +21,7 @@ from lxml import etree
 from labkit.boxes.anaconda.domain import install_domain_xml
 from labkit.boxes.kickstart import render_kickstart
 from labkit.host.process import environment, run
-from tests.support.kickstarts import BOXES, FIRSTBOOT, box, scripts
-from tests.unit.boxes.anaconda.test_domain import DOMAIN
+from tests.support.kickstarts import BOXES, DOMAIN, FIRSTBOOT, box, scripts
 
 pytestmark = pytest.mark.integration
 
