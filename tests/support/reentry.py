@@ -195,12 +195,14 @@ class Reentry:
         chosen = [each.nodeid for each in takewhile(lambda each: each.path == item.path, rest)]
         words = ["-m", "", "-p", "no:cacheprovider", f"--rootdir={config.rootpath}"]
         words += [f"--verbosity={config.get_verbosity()}", f"--tb={config.option.tbstyle}"]
+        command = [sys.executable, "-m", "pytest", *words, *chosen]
         directory = TemporaryDirectory(prefix="labkit-e2e-")
         pipe, output = Path(directory.name, "pipe"), Path(directory.name, "output")
         os.mkfifo(pipe)
         with output.open("wb") as stream:
+            # However this process ends, the sandbox ends with it.
             child = subprocess.Popen(
-                self._enter([sys.executable, "-m", "pytest", *words, *chosen]),
+                ["setpriv", "--pdeathsig", "KILL", *self._enter(command)],
                 cwd=config.rootpath,
                 env={**os.environ, PIPE: str(pipe), "PYTEST_ADDOPTS": ""},
                 stdin=subprocess.DEVNULL,

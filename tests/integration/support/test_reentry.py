@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess  # noqa: TID251 -- a pytest that has to be killed half-way
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from labkit.host.process import CommandResult, environment, run
+from labkit.waiting import Deadline, NotYet, wait_until
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.integration
 
@@ -24,7 +27,7 @@ import pytest
 from tests.support.reentry import PIPE, Reentry, Sender
 
 def enter(command):
-    return ["sh", "-c", "{before} " + 'INSIDE=1 "$@"; code=$?; {after} exit $code', "sh", *command]
+    return ["sh", "-c", {script!r}, "sh", *command]
 
 def prepare():
     {prepare}
@@ -85,22 +88,43 @@ class Suite:
     def conftest(
         self, *, before: str = "", after: str = "", prepare: str = "pass", grace: float = 60
     ) -> None:
-        text = CONFTEST.replace("{before}", before).replace("{after}", after)
+        inside = 'env INSIDE=1 "$@"'
+        script = (
+            f"{before} {inside}; code=$?; {after} exit $code"
+            if after
+            else f"{before} exec {inside}"
+        )
+        text = CONFTEST.replace("{script!r}", repr(script))
         text = text.replace("{prepare}", prepare).replace("{grace}", str(grace))
         self.write("conftest.py", text)
+
+    def argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *words]
+
+    def env(self) -> dict[str, str]:
+        return environment(PYTHONPATH=str(ROOT), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
     def run(self, *words: str) -> Outcome:
         report = self.directory / "report.xml"
         report.unlink(missing_ok=True)
-        pytest_ = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA"]
         result = run(
-            [*pytest_, f"--junitxml={report}", *words],
+            self.argv(f"--junitxml={report}", *words),
             cwd=self.directory,
-            env=environment(PYTHONPATH=str(ROOT), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
+            env=self.env(),
             timeout=60,
             check=False,
         )
         return Outcome(result=result, tests=told_by(report))
+
+
+def once(condition: Callable[[], bool]) -> Callable[[], None]:
+    """Return a check that is passed when the condition holds."""
+
+    def check() -> None:
+        if not condition():
+            raise NotYet
+
+    return check
 
 
 def told_by(report: Path) -> dict[str, tuple[str, str]]:
@@ -184,7 +208,7 @@ def test_sandbox_that_dies_is_an_error_of_the_tests_that_did_not_report(suite: S
     assert found.tests["test_good"][0] == found.tests["test_two"][0] == "passed"
     outcome, text = found.tests["test_bad"]
     assert outcome == "error"
-    assert "ended with exit code 137 before this test did" in text
+    assert "ended with exit code -9 before this test did" in text
     assert "the sandbox said this" in text
 
 
@@ -239,6 +263,21 @@ def test_first_failure_ends_all_with_x(suite: Suite) -> None:
     found = suite.run("-x")
     assert list(found.tests) == ["test_good", "test_bad"]
     assert found.result.seconds < 30
+
+
+def test_sandbox_ends_with_the_pytest_outside_however_that_ends(suite: Suite) -> None:
+    suite.write(
+        "test_one.py",
+        MODULE + "def test_hangs(lab):\n    (HERE / 'hangs').touch()\n    time.sleep(50)\n",
+    )
+    here = suite.directory / "inside"
+    with subprocess.Popen(
+        suite.argv("-k", "hangs"), cwd=suite.directory, env=suite.env()
+    ) as outer:
+        wait_until(once((here / "hangs").exists), what="the test", deadline=Deadline.after(30))
+        outer.kill()
+    inner = Path("/proc", (here / "labs").read_text().strip())
+    wait_until(once(lambda: not inner.exists()), what="its end", deadline=Deadline.after(5))
 
 
 def test_host_without_a_sandbox_skips_with_the_reason(suite: Suite) -> None:
