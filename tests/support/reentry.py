@@ -156,6 +156,9 @@ class Reentry:
         for report in self._reports(item, nextitem):
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        # What the tests before this one set up and those after it do not need: pytest's own run of
+        # a test ends with that, and there is no public way to it without a set-up.
+        item.session._setupstate.teardown_exact(nextitem)
         return True
 
     def pytest_unconfigure(self) -> None:

@@ -288,9 +288,13 @@ def test_host_without_a_sandbox_skips_with_the_reason(suite: Suite) -> None:
     assert found.result.returncode == 0
 
 
-def test_tests_beside_the_directory_run_as_ever(suite: Suite) -> None:
-    (suite.directory / "test_beside.py").write_text(
-        "import os\ndef test_it(): assert 'INSIDE' not in os.environ\n"
-    )
-    found = suite.run("inside/test_one.py::test_good", "test_beside.py")
-    assert [outcome for outcome, _ in found.tests.values()] == ["passed", "passed"]
+def test_tests_elsewhere_run_as_ever_before_and_after(suite: Suite) -> None:
+    for name in ("beside/test_before.py", "other/test_after.py"):
+        path = suite.directory / name
+        path.parent.mkdir()
+        path.write_text("import os\ndef test_it(): assert 'INSIDE' not in os.environ\n")
+    within = suite.directory / "beside" / "inside"
+    (suite.directory / "inside").rename(within)
+    found = suite.run("beside/test_before.py", f"{within}/test_one.py::test_good", "other")
+    assert found.result.returncode == 0, found.result.stdout
+    assert "3 passed" in found.result.stdout
