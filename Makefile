@@ -51,15 +51,15 @@ unit: setup ## Unit tests: no network, no tool, no root; under 30 s
 	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal tests/unit $(PYTEST_ARGS)
 
 integration: setup ## Tests with the host's real tools, without guests
-	$(PYTHON) -m pytest -m integration tests $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -m integration -n auto --maxprocesses 4 --dist loadfile tests/integration $(PYTEST_ARGS)
 
 e2e: setup ## Real guests in the sandbox; skips say why and how to enable them
 	$(LABKIT) box build rehearsal
-	$(PYTHON) -m pytest -m 'e2e and not long' tests/e2e $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -m 'e2e and not long' --durations=20 tests/e2e $(PYTEST_ARGS)
 
 e2e-long: setup ## The e2e tests that take long: faults of deployments and snapshots, one by one
 	$(LABKIT) box build rehearsal
-	$(PYTHON) -m pytest -m long tests/e2e $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -m long --durations=20 tests/e2e $(PYTEST_ARGS)
 
 bench: setup ## Measure the ratios labkit promises; writes bench.json
 	$(LABKIT) box build rehearsal

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from labkit.boxes import cache as box_cache
 from labkit.boxes import definition as boxes
 from labkit.host.files import cache_root
-from tests.e2e.bare_guest import bridge, measure
+from tests.support.bare_guest import bridge, measure
 
 NAMES = {"trimmed": "rehearsal", "untrimmed": "rehearsal-untrimmed"}
 

@@ -21,7 +21,7 @@ from labkit.boxes import definition as boxes
 from labkit.boxes.file import DebianBoxFile
 from labkit.host.files import cache_root
 from labkit.host.process import environment, run
-from tests.e2e.bare_guest import booted, bridge
+from tests.support.bare_guest import booted, bridge
 from tests.support.boxtree import without
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def ready(*names: str) -> None:
 
 
 def inside(*arguments: str) -> object:
-    module = [sys.executable, "-m", "tests.e2e.bare_guest"]
+    module = [sys.executable, "-m", "tests.support.bare_guest"]
     done = run(["unshare", "--net", "--", *module, *arguments], timeout=900)
     return json.loads(done.stdout)
 

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-import paramiko  # noqa: TID251 -- the server side of what labkit.ssh talks to
+import paramiko  # noqa: TID251 -- the server side of what labkit.host.ssh talks to
 from paramiko.common import (  # noqa: TID251 -- same
     AUTH_FAILED,
     AUTH_SUCCESSFUL,
