@@ -176,7 +176,7 @@ def restore(
     from labkit.cli.output import notice, print_table
     from labkit.cli.session import looking, working
     from labkit.snapshots import restoring
-    from labkit.verify.settling import prove_deployed
+    from labkit.verify.run import prove_deployed
 
     if dry_run:
         plan = restoring.plan(looking(lab), name)

@@ -17,7 +17,7 @@ from labkit.lifecycle.teardown import destroy
 from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
 from labkit.verify.report import summary
-from labkit.verify.settling import settled
+from labkit.verify.run import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from labkit.host.http import Answer
     from labkit.lab.topology import Repositories
-    from labkit.packstack.repositories import Source
+    from labkit.packstack.repositories import RepositoryAtPlace
 
 SECONDS = 20.0
 MAX_REDIRECTIONS = 5
@@ -57,7 +57,7 @@ def ask_all(wanted: Repositories, *, seconds: float = SECONDS) -> tuple[Reposito
     asked = [(place, source) for place in candidates(wanted) for source in place.sources]
     proxy = proxy_url(wanted.proxy) or None
 
-    def ask(source: Source) -> tuple[Answer, str]:
+    def ask(source: RepositoryAtPlace) -> tuple[Answer, str]:
         return _follow(source.repomd, proxy=proxy, seconds=seconds)
 
     with ThreadPoolExecutor(max_workers=len(asked)) as pool:

@@ -16,7 +16,7 @@ from labkit.lifecycle.teardown import destroy
 from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
 from labkit.verify import report as reports
-from labkit.verify.settling import prove_deployed
+from labkit.verify.run import prove_deployed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from labkit.snapshots.healing import heal
 from labkit.snapshots.record import Shelf, SnapshotRecord
 from labkit.snapshots.removal import find, forget, remove
 from labkit.snapshots.restoring import RestoreReport, restore
-from labkit.snapshots.taking import take
+from labkit.snapshots.taking import take, take_locked
 from labkit.snapshots.together import Fault, no_fault
 from labkit.state.lock import lab_lock
 
@@ -26,6 +26,7 @@ __all__ = [
     "listed",
     "restore",
     "take",
+    "take_locked",
 ]
 
 

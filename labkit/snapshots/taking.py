@@ -87,9 +87,26 @@ def take(
     """
     check_note(note)
     with lab_lock(session.directory, "snapshot"):
-        heal(session)
-        wanted = plan(session, name, replace=replace)
-        return _Taking(session, wanted, fault).run(note)
+        return take_locked(session, name, note=note, replace=replace, fault=fault)
+
+
+def take_locked(
+    session: Session,
+    name: str,
+    *,
+    note: str = "",
+    replace: bool = False,
+    fault: Fault = no_fault,
+) -> SnapshotRecord:
+    """Do what `take` does for a caller that holds the lab's lock.
+
+    Raises:
+        LabkitError: As `take`.
+    """
+    check_note(note)
+    heal(session)
+    wanted = plan(session, name, replace=replace)
+    return _Taking(session, wanted, fault).run(note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

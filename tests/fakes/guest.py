@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from labkit.host import ssh
-from labkit.packstack.link import Link
+from labkit.packstack.connection import NodeConnection
 
 Answer = bytes | ssh.ScriptResult | Callable[[str], bytes]
 BOOT = "11111111-1111-1111-1111-111111111111"
@@ -65,15 +65,15 @@ class FakeGuest:
     def close(self) -> None:
         """Be closed."""
 
-    def link(self) -> Link:
-        """Return a link to it."""
+    def connection(self) -> NodeConnection:
+        """Return a connection to it."""
         endpoint = ssh.Endpoint(
             node=self.name,
             addresses=(IPv4Address("192.0.2.1"),),
             key_file=Path("key"),
             host_key="ssh-ed25519 AAAA",
         )
-        return Link(
+        return NodeConnection(
             endpoint,
             cancelled=lambda: False,
             lost_seconds=1.0,

@@ -30,7 +30,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class WatchedLog:
     """A source over time: Packstack's output, or the Puppet logs of a node.
 
     Attributes:
@@ -101,7 +101,7 @@ class Activity:
 
     began: float
     sampled_at: float | None = None
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    sources: Mapping[str, WatchedLog] = field(default_factory=dict)
 
     def observe(self, looks: Mapping[str, Look], at: float) -> Activity:
         """Return what is known after a sample.
@@ -118,7 +118,7 @@ class Activity:
             before = known.get(name)
             moved = before is None or before.look.size != look.size
             since = at if before is None or moved else before.moved_at
-            known[name] = Source(look=look, moved_at=since, seen_at=at)
+            known[name] = WatchedLog(look=look, moved_at=since, seen_at=at)
         return replace(self, sampled_at=at, sources=known)
 
 

@@ -34,7 +34,7 @@ _KEPT_LINES = 200
 _T = TypeVar("_T")
 
 
-class Outcome(StrEnum):
+class PrintedStatus(StrEnum):
     """How a run stands, by its output; the exit code has the last word."""
 
     RUNNING = "running"
@@ -144,14 +144,14 @@ class RunView:
     last_line_at: float | None = None
 
     @property
-    def outcome(self) -> Outcome:
+    def status(self) -> PrintedStatus:
         """Return how the run stands."""
         failed = self.error or any(not step.ok for step in self.steps)
         if failed or any(run.ok is False for run in self.manifests):
-            return Outcome.FAILED
+            return PrintedStatus.FAILED
         if self.installed:
-            return Outcome.SUCCEEDED
-        return Outcome.FAILED if self.traceback else Outcome.RUNNING
+            return PrintedStatus.SUCCEEDED
+        return PrintedStatus.FAILED if self.traceback else PrintedStatus.RUNNING
 
     @property
     def total(self) -> int:
@@ -169,7 +169,7 @@ class RunView:
 
         Packstack prints a step at its end only, so this is the next expected one.
         """
-        if self.outcome is not Outcome.RUNNING or not self.installing:
+        if self.status is not PrintedStatus.RUNNING or not self.installing:
             return None
         return self.expected[self._position] if self._position < len(self.expected) else None
 
