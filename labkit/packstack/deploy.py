@@ -182,8 +182,8 @@ class _Deploying:
             # A run that was written down, and never begun or replaced by another since.
             self._keep(known.model_copy(update={"handled": True}))
             return
-        own_nodes = known if own else self._with_run(known, found.run_id)
-        self._keep(own_nodes.model_copy(update={"handled": False}))
+        followed = known if own else self._with_run(known, found.run_id)
+        self._keep(followed.model_copy(update={"handled": False}))
         self.report = replace(self.report, run_id=found.run_id, attached=True)
         self.secrets = passwords.load(self.session.directory)
         self._tell(f"following run {found.run_id[:8]}, started {_ago(found)} ago")

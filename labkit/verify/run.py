@@ -139,7 +139,7 @@ def settled(session: Session, seconds: float = SETTLE_SECONDS) -> Report:
         return wait_until(
             check,
             what="every check to pass",
-            deadline=Deadline.after(seconds),
+            deadline=Deadline.after(seconds, session.tools.clock),
             policy=AGENT_READY,
             cancelled=session.cancelled.is_set,
         )

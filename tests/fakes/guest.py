@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Self
 
 from labkit.host import ssh
 from labkit.packstack.connection import NodeConnection
 
-Answer = bytes | ssh.ScriptResult | Callable[[str], bytes]
+Answer = bytes | ssh.ScriptResult | Callable[[str], bytes | ssh.ScriptResult]
 BOOT = "11111111-1111-1111-1111-111111111111"
 
 
@@ -50,10 +51,11 @@ class FakeGuest:
         answer = self.answers[key]
         if isinstance(answer, list):
             answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        if callable(answer):
+            answer = answer(script)
         if isinstance(answer, ssh.ScriptResult):
             return answer
-        printed = answer if isinstance(answer, bytes) else answer(script)
-        return ssh.ScriptResult(returncode=0, stdout=printed, stderr="")
+        return ssh.ScriptResult(returncode=0, stdout=answer, stderr="")
 
     def run(self, command: str, *, timeout: float) -> ssh.RemoteResult:
         """Answer a command as its script."""
@@ -64,6 +66,12 @@ class FakeGuest:
 
     def close(self) -> None:
         """Be closed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     def connection(self) -> NodeConnection:
         """Return a connection to it."""

@@ -14,6 +14,7 @@ from labkit.verify.run import ERROR_SUFFIX
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from labkit.lab.topology import ResolvedLab, ResolvedNode
@@ -174,3 +175,13 @@ def save(outputs: Outputs, directory: Path) -> None:
             if output.returncode or output.stderr:
                 text = f"exit {output.returncode}\n{output.stderr}"
                 (directory / node / f"{name}{ERROR_SUFFIX}").write_text(text, encoding="utf-8")
+
+
+def packed(outputs: Mapping[str, Output]) -> str:
+    """Return outputs as the collecting script prints them."""
+    heads = [
+        f"{item.returncode} {len(item.text.encode())} {len(item.stderr.encode())} {file}"
+        for file, item in outputs.items()
+    ]
+    bodies = [item.text + item.stderr for item in outputs.values()]
+    return "\n".join([f"labkit-outputs {len(outputs)}", *heads, ""]) + "".join(bodies)

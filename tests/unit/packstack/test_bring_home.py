@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import subprocess  # noqa: TID251 -- the guest's bash, run here
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from labkit.host import ssh
 from labkit.packstack import bring_home
 from labkit.state.directory import LabDirectory
 from labkit.state.session import Session
+from labkit.verify.outputs import KEYSTONERC
 from tests.fakes.guest import FakeGuest
 from tests.fakes.tools import tools
 from tests.support import examples
@@ -54,6 +56,35 @@ def test_fetch_of_nonsense_says_so() -> None:
     with pytest.raises(OperationError, match="could not be read on node 'controller'") as caught:
         bring_home.fetch(guest.connection(), by_command=False)
     assert caught.value.details == ("sudo: no tty",)
+
+
+def test_file_that_is_there_and_cannot_be_read_is_not_taken_for_a_missing_one(
+    tmp_path: Path,
+) -> None:
+    there = tmp_path / "keystonerc_admin"
+    there.write_text("export OS\n")
+    (tmp_path / "base64").write_text("#!/bin/bash\nexit 1\n")
+    (tmp_path / "base64").chmod(0o755)
+
+    def run(script: str) -> ssh.ScriptResult:
+        done = subprocess.run(
+            ["bash", "-c", script.replace(KEYSTONERC, str(there))],
+            capture_output=True,
+            check=False,
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        )
+        return ssh.ScriptResult(returncode=done.returncode, stdout=done.stdout, stderr="")
+
+    with pytest.raises(OperationError, match="could not be read on node 'controller'"):
+        bring_home.fetch(FakeGuest({"fetch": run}).connection(), by_command=False)
+
+
+def test_logs_that_cannot_be_kept_are_left_out(session: Session) -> None:
+    session.directory.logs.rmdir()
+    session.directory.logs.write_text("")
+    here = FakeGuest({"true": b"", "collect": archive()})
+    target = bring_home.gather_logs(session, {here.name: here.connection()}, "r1", [])
+    assert not target.exists()
 
 
 def test_files_come_home_private_and_an_empty_one_does_not(session: Session) -> None:

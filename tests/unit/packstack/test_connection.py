@@ -90,6 +90,15 @@ def test_ask_a_node_that_stays_away_says_for_what_it_waited() -> None:
     assert caught.value.details == ("Last answer: no route",)
 
 
+def test_ask_within_a_shorter_time_gives_up_then() -> None:
+    node = FakeNode([None] * 100)
+    with (
+        connection(node, lost_seconds=900.0) as asked,
+        pytest.raises(WaitTimeout, match="Waited 0 s"),
+    ):
+        asked.once(date, within=0.3)
+
+
 def test_ask_when_cancelled_gives_up_at_once() -> None:
     node = FakeNode([])
     with connection(node, cancelled=True) as asked, pytest.raises(WaitCancelled):

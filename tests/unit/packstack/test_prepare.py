@@ -162,6 +162,15 @@ def test_reboot_that_takes_the_session_with_it_is_no_failure(session: Session) -
     assert found.rebooted
 
 
+def test_boot_id_that_is_not_told_is_no_proof_of_a_reboot(session: Session) -> None:
+    guest = rebooting(ended(NEWER), ended(DONE))
+    silent = ssh.ScriptResult(returncode=1, stdout=b"", stderr="cat: no such file\n")
+    guest.answers = {**guest.answers, BOOT_ID: [BOOT.encode(), silent, b"22222222\n"]}
+    (found,) = prepare_with(session, guest)
+    assert found.rebooted
+    assert guest.questions(BOOT_ID) == 3
+
+
 def test_cancelled_preparation_ends_soon(session: Session) -> None:
     session.cancelled.set()
     guest = FakeGuest({START: b"started\n", LOOK: sample(b"")})

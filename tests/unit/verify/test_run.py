@@ -36,16 +36,6 @@ EVERYTHING = transcripts.whole(LAB)
 ROOT_LAB = ["--lab", str(examples.ROOT / "lab.yaml")]
 
 
-def packed(outputs: Mapping[str, Output]) -> str:
-    """Return outputs as the collecting script prints them."""
-    heads = [
-        f"{item.returncode} {len(item.text.encode())} {len(item.stderr.encode())} {file}"
-        for file, item in outputs.items()
-    ]
-    bodies = [item.text + item.stderr for item in outputs.values()]
-    return "\n".join([f"labkit-outputs {len(outputs)}", *heads, ""]) + "".join(bodies)
-
-
 @dataclass
 class MeetingAnswers(Mapping[str, Answer]):
     """Answers only when another node is being asked at the same moment."""
@@ -119,7 +109,8 @@ def silent(_event: Event) -> None:
 def test_nodes_are_asked_side_by_side_with_one_command_each(start: Start) -> None:
     meeting = threading.Barrier(2)
     tables = {
-        name: MeetingAnswers((0, packed(files), ""), meeting) for name, files in EVERYTHING.items()
+        name: MeetingAnswers((0, transcripts.packed(files), ""), meeting)
+        for name, files in EVERYTHING.items()
     }
     collected = verify.collect(LAB, start(**tables).endpoint, connect=ssh.connect, progress=silent)
 
@@ -134,7 +125,10 @@ def test_nodes_are_asked_side_by_side_with_one_command_each(start: Start) -> Non
 
 
 def test_node_that_cannot_be_reached_fails_one_check_and_leaves_the_rest(start: Start) -> None:
-    nodes = start(controller=MeetingAnswers((0, packed(EVERYTHING["controller"]), "")), compute={})
+    nodes = start(
+        controller=MeetingAnswers((0, transcripts.packed(EVERYTHING["controller"]), "")),
+        compute={},
+    )
     wrong = paramiko.ECDSAKey.generate()
 
     def endpoint(node: ResolvedNode) -> ssh.Endpoint:
@@ -160,7 +154,7 @@ def test_node_that_cannot_be_reached_fails_one_check_and_leaves_the_rest(start: 
 def test_answer_that_is_none_makes_the_node_unreachable_with_its_words(start: Start) -> None:
     nodes = start(
         controller={ssh.AS_ROOT: (1, "", "sudo: a password is required\n")},
-        compute={ssh.AS_ROOT: (0, packed(EVERYTHING["compute"])[:-5], "")},
+        compute={ssh.AS_ROOT: (0, transcripts.packed(EVERYTHING["compute"])[:-5], "")},
     )
     collected = verify.collect(LAB, nodes.endpoint, connect=ssh.connect, progress=silent)
     assert "sudo: a password is required" in collected.unreachable["controller"]

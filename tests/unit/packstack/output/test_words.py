@@ -36,7 +36,7 @@ RUN = ManifestRun(manifest=MANIFEST, host=CONTROLLER, role="controller", started
 def test_puppet_log_of_a_transcript_is_counted() -> None:
     log = PuppetLog().feed(transcript("allinone").puppet["controller"].encode(), 5.0)
     assert log.resources == 4
-    assert (log.compiled_seconds, log.applied_seconds) == (14.07, 1512.3)
+    assert log.applied_seconds == 1512.3
     assert (log.errors, log.changed_at) == ((), 5.0)
     assert log.tail[-1] == "Notice: Applied catalog in 1512.30 seconds"
 
