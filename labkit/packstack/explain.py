@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from labkit.packstack.run import RunOutcome
 
-EVIDENCE_LINES = 5
+ERROR_LINES = 5
 TAIL_LINES = 10
 # Packstack needs room for its logs and packages; with less than this it fails in odd places.
 LITTLE_BYTES = 64 * 1024 * 1024
@@ -35,14 +35,12 @@ class Explanation:
         cause: Its cause, in one sentence about this run.
         remedy: The command or the lab file's key that mends it, in one sentence.
         node: The node whose Puppet log shows it; empty when Packstack's output does.
-        evidence: The lines it was recognised by, at most `EVIDENCE_LINES`.
     """
 
     failure: Failure
     cause: str
     remedy: str
     node: str
-    evidence: tuple[str, ...]
 
 
 def explain(output_text: str, puppet_texts: Mapping[str, str]) -> tuple[Explanation, ...]:
@@ -131,7 +129,7 @@ def explained(output: str, puppet: Mapping[str, str] | None = None) -> tuple[str
 
 def _shown(node: str, error: PuppetError) -> tuple[str, ...]:
     # The text of an error that names its resource begins with it.
-    first, *more = error.lines[:EVIDENCE_LINES]
+    first, *more = error.lines[:ERROR_LINES]
     return (_short(f"{node}: {first}"), *(_short(f"  {line.strip()}") for line in more))
 
 
@@ -165,16 +163,12 @@ def _met(known: Failure, node: str, text: str) -> Explanation | None:
     match = known.pattern.search(text)
     if match is None:
         return None
-    begin = text.rfind("\n", 0, match.start()) + 1
-    end = text.find("\n", match.end())
-    lines = text[begin : end if end >= 0 else None].split("\n")
     told = {name: value for name, value in match.groupdict().items() if value}
     return Explanation(
         failure=known,
-        cause=known.cause_for(told),
-        remedy=known.remedy_for(told),
+        cause=_short(known.cause_for(told)),
+        remedy=_short(known.remedy_for(told)),
         node=node,
-        evidence=tuple(_short(line) for line in lines[:EVIDENCE_LINES] if line.strip()),
     )
 
 

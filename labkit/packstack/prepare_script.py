@@ -227,11 +227,6 @@ class PreparationView:
     rest: str = ""
 
     @property
-    def changed(self) -> bool:
-        """Return whether any step changed the node."""
-        return any(event.changed for event in self.done)
-
-    @property
     def seconds(self) -> float:
         """Return how long the finished steps took together."""
         return sum(event.seconds for event in self.done)

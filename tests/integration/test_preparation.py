@@ -84,7 +84,7 @@ def test_fresh_controller_is_prepared_and_a_second_run_changes_nothing(
     second = guest.prepare(text)
     assert second.returncode == 0
     again = guest.view
-    assert not again.changed
+    assert not guest.changed()
     assert again.reboot is None
     assert tuple(event.step for event in again.done) == STEPS
     assert guest.files() == before

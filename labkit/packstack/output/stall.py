@@ -51,14 +51,12 @@ class Hung:
     Attributes:
         seconds: For how long.
         source: What moved last: `OUTPUT` or a node's name.
-        moved_at: When that was.
         tail: The last lines of that source.
         unseen: Sources not seen for a minute; they may be at work.
     """
 
     seconds: float
     source: str
-    moved_at: float
     tail: tuple[str, ...]
     unseen: tuple[str, ...]
 
@@ -143,7 +141,6 @@ def judge(activity: Activity, *, now: float, limit: float) -> Hung | OutOfSight 
     return Hung(
         seconds=silent,
         source=name,
-        moved_at=source.moved_at,
         tail=source.look.tail,
         unseen=tuple(
             other

@@ -43,15 +43,6 @@ class PrintedStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepRecord:
-    """A step that ended, and when it was seen."""
-
-    title: str
-    ok: bool
-    at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestRun:
     """A manifest Puppet works or worked.
 
@@ -113,7 +104,7 @@ class RunView:
     """
 
     expected: tuple[str, ...] = ()
-    steps: tuple[StepRecord, ...] = ()
+    steps: tuple[StepDone, ...] = ()
     manifests: tuple[ManifestRun, ...] = ()
     installing: bool = False
     installed: bool = False
@@ -173,7 +164,7 @@ class RunView:
         return max(places, default=-1) + 1
 
     @property
-    def _extras(self) -> tuple[StepRecord, ...]:
+    def _extras(self) -> tuple[StepDone, ...]:
         return tuple(step for step in self.steps if step.title not in self.expected)
 
     def advance(self, event: Event, at: float) -> RunView:  # noqa: C901, PLR0911 -- one case each
@@ -184,8 +175,8 @@ class RunView:
             at: When it was seen, seconds by any clock that only goes forward.
         """
         match event:
-            case StepDone(title=title, ok=ok):
-                return replace(self, steps=(*self.steps, StepRecord(title=title, ok=ok, at=at)))
+            case StepDone():
+                return replace(self, steps=(*self.steps, event))
             case Applying() | Applied():
                 return replace(self, manifests=_with_manifest(self.manifests, event, at))
             case Installing():

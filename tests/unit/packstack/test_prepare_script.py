@@ -167,7 +167,7 @@ def test_view_is_the_same_wherever_the_output_is_cut() -> None:
     assert whole == fold(parse(OUTPUT))
     assert [event.step for event in whole.done] == ["space", "update"]
     assert whole.seconds == pytest.approx(61.512)
-    assert whole.changed
+    assert any(event.changed for event in whole.done)
     assert whole.reboot is not None
 
 

@@ -203,9 +203,7 @@ def test_run_without_growth_anywhere_is_hung_with_evidence() -> None:
         (660.0, {OUTPUT: 10, "controller": 6}),
     )
     verdict = judge(activity, now=660.0, limit=600.0)
-    assert verdict == Hung(
-        seconds=600.0, source="controller", moved_at=60.0, tail=("controller 6",), unseen=()
-    )
+    assert verdict == Hung(seconds=600.0, source="controller", tail=("controller 6",), unseen=())
     assert verdict.describe() == (
         "Nothing has moved for 10:00; last the Puppet log on 'controller' did.",
         "  controller 6",
