@@ -178,24 +178,19 @@ class Connection:
         Raises:
             TimeoutError: It did.
         """
-        over = threading.Event()
-
-        def close() -> None:
-            over.set()
-            self._client.close()
-
-        timer = threading.Timer(seconds, close)
+        until = time.monotonic() + seconds
+        timer = threading.Timer(seconds, self._client.close)
         timer.daemon = True
         timer.start()
         try:
             yield
         except Exception as exc:
-            if over.is_set():
+            if time.monotonic() >= until:
                 raise TimeoutError from exc
             raise
         finally:
             timer.cancel()
-        if over.is_set():
+        if time.monotonic() >= until:
             raise TimeoutError
 
 
