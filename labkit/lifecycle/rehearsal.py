@@ -18,7 +18,7 @@ from labkit.packstack.deploy import SNAPSHOT, deploy
 from labkit.snapshots.restore import restore
 from labkit.snapshots.take import take
 from labkit.verify.report import summary
-from labkit.verify.settling import settled
+from labkit.verify.run import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from labkit.snapshots.record import Shelf
 from labkit.snapshots.restore import restore
 from labkit.snapshots.take import take
 from labkit.verify import report as reports
-from labkit.verify.settling import prove_deployed
+from labkit.verify.run import prove_deployed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ from labkit.cli.snapshots import snapshots_app
 from labkit.lab import file as config
 from labkit.verify import outputs
 from labkit.verify.checks import all_checks
-from labkit.verify.run import REACHABLE_SUMMARY
+from labkit.verify.run import JUDGED_SUMMARY, REACHABLE_SUMMARY
 from tests.support import examples
 
 ROOT = Path(__file__).parents[2]
@@ -205,7 +205,10 @@ def check_sections() -> str:
         "Only where the nodes are asked; when it fails, the node's other checks are not judged.",
         "",
     ]
-    parts += ["| | |", "|---|---|", "| judged on | all nodes of the deployment |", ""]
+    everywhere = ["| | |", "|---|---|", "| judged on | all nodes of the deployment |", ""]
+    parts += [*everywhere, "### judged", "", JUDGED_SUMMARY, ""]
+    parts += ["Shown only when it fails: every other check of the node is not judged then.", ""]
+    parts += everywhere
     for check in all_checks():
         nodes = str(inspect.getdoc(check.nodes)).split("\n")[0].removeprefix("Return ")
         files = ", ".join(f"`{outputs.file_name(kind, lab)}`" for kind in check.needs)

@@ -31,6 +31,7 @@ def test_run_passes_only_with_green_checks_and_without_errors() -> None:
     assert not LabRun(lab="demo").passed
     assert LabRun(lab="demo", verification=report()).passed
     assert not LabRun(lab="demo", verification=report(Verdict.FAILED)).passed
+    assert not LabRun(lab="demo", verification=report(Verdict.NOT_JUDGED)).passed
     assert not LabRun(lab="demo", verification=report(), error=KeyboardInterrupt()).passed
 
 
