@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.lifecycle.sweep import Sweeping, Swept, Verdict, judge, state_in_directory
+from labkit.lifecycle.sweep import Standing, Sweeping, Swept, judge, state_in_directory
 from labkit.state.directory import LabDirectory, LabState, path_lab_id
 from labkit.state.lock import lab_lock
 from labkit.state.registry import Record, Registry
@@ -27,16 +27,16 @@ def record(directory: Path, *, expires: datetime | None = None) -> Record:
 @pytest.mark.parametrize(
     ("expires", "here", "things", "verdict"),
     [
-        (None, True, 5, Verdict.KEPT),
-        (NOW + SECOND, True, 5, Verdict.KEPT),
-        (NOW, True, 5, Verdict.EXPIRED),
-        (NOW - SECOND, True, 5, Verdict.EXPIRED),
-        (NOW - SECOND, True, 0, Verdict.EXPIRED),
-        (None, True, 0, Verdict.KEPT),
-        (NOW + SECOND, False, 1, Verdict.ORPHANED),
+        (None, True, 5, Standing.KEPT),
+        (NOW + SECOND, True, 5, Standing.KEPT),
+        (NOW, True, 5, Standing.EXPIRED),
+        (NOW - SECOND, True, 5, Standing.EXPIRED),
+        (NOW - SECOND, True, 0, Standing.EXPIRED),
+        (None, True, 0, Standing.KEPT),
+        (NOW + SECOND, False, 1, Standing.ORPHANED),
         # Expired as it is, only its owner can say whether its directory comes back.
-        (NOW - SECOND, False, 1, Verdict.ORPHANED),
-        (None, False, 0, Verdict.VANISHED),
+        (NOW - SECOND, False, 1, Standing.ORPHANED),
+        (None, False, 0, Standing.VANISHED),
     ],
 )
 def test_judge_a_lab_by_its_time_its_directory_and_what_it_has(
@@ -44,7 +44,7 @@ def test_judge_a_lab_by_its_time_its_directory_and_what_it_has(
     expires: datetime | None,
     here: bool,  # noqa: FBT001 -- a parameter of the table above
     things: int,
-    verdict: Verdict,
+    verdict: Standing,
 ) -> None:
     state = record(tmp_path, expires=expires).state
 
@@ -103,7 +103,7 @@ def expired(tmp_path: Path) -> Sweeping:
         progress=lambda _event: None,
         record=known,
         state=state,
-        verdict=Verdict.EXPIRED,
+        standing=Standing.EXPIRED,
         things=("domain demo_controller",),
         tools=tools(connect=FakeHost().connect),
     )
@@ -122,7 +122,7 @@ def test_expired_lab_renewed_before_it_is_held_is_left_alone(expired: Sweeping) 
 
 
 def test_orphaned_lab_entered_anew_before_it_is_held_is_left_alone(expired: Sweeping) -> None:
-    orphaned = replace(expired, verdict=Verdict.ORPHANED)
+    orphaned = replace(expired, standing=Standing.ORPHANED)
     expired.registry.enter(LabDirectory(Path("/elsewhere/demo")), expired.state)
 
     said = orphaned.run(orphans=True, dry_run=False)
@@ -151,7 +151,7 @@ def test_expired_lab_that_cannot_be_removed_fails_and_says_why(expired: Sweeping
 def test_orphaned_lab_that_cannot_be_lent_a_directory_fails_and_says_why(
     expired: Sweeping,
 ) -> None:
-    orphaned = replace(expired, verdict=Verdict.ORPHANED)
+    orphaned = replace(expired, standing=Standing.ORPHANED)
     lent = expired.registry.path / "orphans" / str(expired.state.lab_id)
     (lent / "state.json").mkdir(parents=True)
 
@@ -164,13 +164,13 @@ def test_orphaned_lab_that_cannot_be_lent_a_directory_fails_and_says_why(
 def test_vanished_lab_takes_what_a_killed_removal_left_with_it(expired: Sweeping) -> None:
     expired.registry.stand_in_directory(expired.record)
 
-    replace(expired, verdict=Verdict.VANISHED, things=()).run(orphans=False, dry_run=False)
+    replace(expired, standing=Standing.VANISHED, things=()).run(orphans=False, dry_run=False)
 
     assert [each for each in expired.registry.path.rglob("*") if each.name == "state.json"] == []
 
 
 def test_vanished_lab_loses_its_record_unless_only_asked(expired: Sweeping) -> None:
-    vanished = replace(expired, verdict=Verdict.VANISHED, things=())
+    vanished = replace(expired, standing=Standing.VANISHED, things=())
 
     asked = vanished.run(orphans=False, dry_run=True)
     assert expired.registry.records() == ((expired.record,), ())
@@ -182,7 +182,7 @@ def test_vanished_lab_loses_its_record_unless_only_asked(expired: Sweeping) -> N
 
 
 def test_orphaned_lab_is_left_alone_unless_orphans_are_asked_for(expired: Sweeping) -> None:
-    orphaned = replace(expired, verdict=Verdict.ORPHANED)
+    orphaned = replace(expired, standing=Standing.ORPHANED)
 
     unasked = orphaned.run(orphans=False, dry_run=False)
     asked = orphaned.run(orphans=True, dry_run=True)
@@ -198,7 +198,7 @@ def test_swept_as_json_is_plain_data(tmp_path: Path) -> None:
         lab="demo",
         directory=tmp_path,
         expires=NOW,
-        verdict=Verdict.EXPIRED,
+        standing=Standing.EXPIRED,
         removed=True,
         failed=False,
         result="removed 7 things",
