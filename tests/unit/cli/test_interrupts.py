@@ -123,6 +123,35 @@ print("alive")
     assert done.stdout == "alive\n", done.stderr
 
 
+MAIN = """
+import sys
+from labkit.cli.app import app, main
+@app.command()
+def dawdle():
+    {how}
+    try:
+        wait(10)
+    except (LabkitError, Exception):
+        print("swallowed")
+sys.argv = ["labkit", "dawdle"]
+main()
+"""
+
+
+def test_time_limit_ends_labkit_with_its_sentence_and_exit_code_4() -> None:
+    done = ended(MAIN.format(how="raise_after(0.1, late)"))
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", "error: late\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_interruption_ends_labkit_with_its_sentence_and_exit_code_130(
+    number: signal.Signals,
+) -> None:
+    done = ended(MAIN.format(how=f"os.kill(os.getpid(), {int(number)})"))
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "interrupted: run it again to go on, or 'labkit destroy'\n"
+
+
 def test_child_of_a_shielded_process_can_be_terminated() -> None:
     done = ended("""
 listen()
