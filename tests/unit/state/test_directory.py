@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PosixPath
 from uuid import uuid4
 
 import pytest
@@ -63,23 +63,26 @@ def test_removal_takes_the_last_lab_s_parent_too(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+class Racing(PosixPath):
+    """As if another labkit came between the look into `.labkit` and its removal."""
+
+    __slots__ = ()
+
+    def unlink(self, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 -- pathlib's own
+        if self.name == ".gitignore":
+            LabDirectory(Path(self.with_name("b"))).create()
+        super().unlink(missing_ok)
+
+
 def test_removal_leaves_what_another_labkit_is_just_making(tmp_path: Path) -> None:
-    first, second = (LabDirectory(tmp_path / ".labkit" / name) for name in ("a", "b"))
+    first = LabDirectory(Racing(tmp_path / ".labkit" / "a"))
     first.create()
     first.clear()
 
-    class Racing(LabDirectory):
-        """As if the other labkit came between the look into `.labkit` and its removal."""
+    first.remove_if_bare()
 
-        @property
-        def _ignored(self) -> bool:
-            found = super()._ignored
-            second.make()
-            return found
-
-    Racing(first.path).remove_if_bare()
-
-    assert second.path.is_dir()
+    assert not first.path.exists()
+    assert (tmp_path / ".labkit" / "b" / "keys").is_dir()
     assert (tmp_path / ".labkit" / ".gitignore").read_text(encoding="utf-8") == "*\n"
 
 
