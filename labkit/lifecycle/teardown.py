@@ -66,8 +66,8 @@ def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> Hal
         lab_lock(session.directory, "halt"),
         ThreadPoolExecutor(max_workers=len(nodes)) as pool,
     ):
-        stopping = [pool.submit(_halt_node, session, node, force=force) for node in nodes]
         try:
+            stopping = [pool.submit(_halt_node, session, node, force=force) for node in nodes]
             wait(stopping)
         except BaseException:
             # Its threads are waited for, however this ends.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -335,11 +336,12 @@ def test_halt_of_a_lab_in_use_touches_nothing(session: Session, host: FakeHost) 
 
 
 class Deaf(FakeHypervisor):
-    """Guests that do not follow, and a user who has enough of it."""
+    """Guests that do not follow, and a user who has soon had enough of it."""
 
     def shutdown(self, uuid: UUID) -> None:
         if uuid == LAB.nodes[0].uuid:
-            os.kill(os.getpid(), signal.SIGINT)
+            # Not at once: Python may still be starting the other node's thread.
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 
 
 @pytest.mark.timeout(30)
