@@ -39,7 +39,7 @@ lint: setup ## ruff, mypy, import-linter, codespell, yamllint, shellcheck
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/codespell labkit tests docs README.md CHANGELOG.md Makefile
 	.venv/bin/yamllint -s .yamllint.yaml lab.yaml boxes
-	shellcheck .ci/run .ci/setup .ci/lock $$(find boxes kickstart tests/support/standin tests/fakes tests/data/golden/preparation -type f -exec awk \
+	shellcheck .ci/run .ci/setup .ci/lock $$(find boxes kickstart tests/support/standin tests/fakes -type f -exec awk \
 	  'FNR == 1 && /^#!.*(bash|\/sh)/ { print FILENAME }' {} +)
 	shellcheck --shell=bash boxes/*/trims/*
 
@@ -51,15 +51,15 @@ unit: setup ## Unit tests: no network, no tool, no root; under 30 s
 	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal tests/unit $(PYTEST_ARGS)
 
 integration: setup ## Tests with the host's real tools, without guests
-	$(PYTHON) -m pytest -m integration tests $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -m integration -n auto --maxprocesses 4 --dist loadfile tests/integration $(PYTEST_ARGS)
 
 e2e: setup ## Real guests in the sandbox; skips say why and how to enable them
 	$(LABKIT) box build rehearsal
-	$(PYTHON) -m pytest -m 'e2e and not long' tests/e2e $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -m 'e2e and not long' --durations=20 tests/e2e $(PYTEST_ARGS)
 
 e2e-long: setup ## The e2e tests that take long: faults of deployments and snapshots, one by one
 	$(LABKIT) box build rehearsal
-	$(PYTHON) -m pytest -m long tests/e2e $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -m long --durations=20 tests/e2e $(PYTEST_ARGS)
 
 bench: setup ## Measure the ratios labkit promises; writes bench.json
 	$(LABKIT) box build rehearsal

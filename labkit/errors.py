@@ -64,11 +64,48 @@ class CommandError(OperationError):
     """An external command failed; `details` holds the end of its output."""
 
 
+class TimeOver(BaseException):
+    """The time a command was given has passed.
+
+    Like KeyboardInterrupt no Exception: whoever deals with a step's own failure lets it pass.
+    """
+
+    def __init__(self, error: LabkitError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 def joined(errors: Sequence[LabkitError], message: str) -> LabkitError:
-    """Return one error for several that happened side by side; a single one stays as it is."""
+    """Return one error for several that happened side by side; a single one stays as it is.
+
+    Those of one kind stay that kind, by which a wait knows what to try again.
+    """
+    first = errors[0]
     if len(errors) == 1:
-        return errors[0]
+        return first
     details: list[str] = []
     for error in errors:
         details += [error.message, *(f"  {line}" for line in error.details)]
-    return OperationError(message, details=tuple(details), hint=errors[0].hint)
+    kind = type(first) if {type(error) for error in errors} == {type(first)} else OperationError
+    return kind(message, details=tuple(details), hint=first.hint)
+
+
+def cause(errors: Sequence[Exception], *, doing: str) -> Exception:
+    """Return one error for all that failed side by side, expected or not, the first cause first.
+
+    Args:
+        errors: In the order they happened; a single one stays as it is.
+        doing: Completes "could not ...": `bring the lab up`.
+    """
+    if len(errors) == 1:
+        return errors[0]
+    known = [
+        each
+        if isinstance(each, LabkitError)
+        else OperationError(f"Unexpected {type(each).__name__}: {each}")
+        for each in errors
+    ]
+    one = joined(known, f"labkit could not {doing}: {len(errors)} things failed.")
+    # The log shows a cause with its traceback.
+    one.__cause__ = next((each for each in errors if not isinstance(each, LabkitError)), errors[0])
+    return one

@@ -46,11 +46,3 @@ def read_text(name: str) -> str:
     except (FileNotFoundError, IsADirectoryError, KeyError) as exc:
         msg = f"The file '{name}' is missing from labkit's installation."
         raise HostError(msg, hint="Install labkit again.") from exc
-
-
-def box_names() -> tuple[str, ...]:
-    """Return the names of the shipped boxes, sorted: directories that hold a box.yaml."""
-    boxes = root() / "boxes"
-    if not boxes.is_dir():
-        return ()
-    return tuple(sorted(entry.name for entry in boxes.iterdir() if (entry / "box.yaml").is_file()))

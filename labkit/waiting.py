@@ -22,6 +22,8 @@ Sleep = Callable[[float], None]
 # starts several times as much, and a shared build host is slower still.
 BOOT_SECONDS: Final = 180.0
 TCG_FACTOR: Final = 5.0
+# The longest pause in which nobody asks whether the wait was given up.
+HEARD_SECONDS: Final = 0.5
 
 
 class NotYet(Exception):  # noqa: N818 -- it is an answer ("ask again"), not an error
@@ -126,7 +128,7 @@ def wait_until(
         deadline: When to give up.
         policy: The pauses between the tries.
         retry_on: The exceptions that mean "not yet".
-        cancelled: Asked before every try; True ends the wait.
+        cancelled: Asked before every try and twice a second between them; True ends the wait.
         sleep: What passes the time; tests pass their own.
 
     Raises:
@@ -144,8 +146,14 @@ def wait_until(
     def pause(state: tenacity.RetryCallState) -> float:
         return min(_backoff(policy)(state), deadline.left())
 
+    def nap(seconds: float) -> None:
+        piece = seconds if cancelled is None else HEARD_SECONDS
+        while seconds > 0 and not (cancelled is not None and cancelled()):
+            sleep(min(piece, seconds))
+            seconds -= piece
+
     retrying = tenacity.Retrying(
-        sleep=sleep,
+        sleep=nap,
         stop=lambda _state: deadline.expired(),
         wait=pause,
         retry=tenacity.retry_if_exception(lambda exc: _means_not_yet(exc, retry_on)),

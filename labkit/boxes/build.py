@@ -8,31 +8,31 @@ import re
 import shlex
 import shutil
 import tarfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import Timeout
-
 from labkit import __version__
 from labkit.boxes import centos as kickstart_build
-from labkit.boxes.centos import Packed
-from labkit.boxes.definition import (
-    BUILDER_VERSION,
+from labkit.boxes.cache import (
+    BOX_FILE,
+    PROVENANCE,
     CachedBox,
     Provenance,
-    box_lock,
+    build_lock,
     cache_directory,
     cached,
-    catalog_text,
-    key_inputs,
 )
+from labkit.boxes.centos import Packed
+from labkit.boxes.definition import BUILDER_VERSION, key_inputs
 from labkit.boxes.disk import GIB, BootEntry, build_disk, tool_environment, write_box
 from labkit.boxes.file import DebianBoxFile, KickstartBoxFile
 from labkit.boxes.pack import box_documents
 from labkit.errors import CommandError, HostError, OperationError, UsageError
 from labkit.host.files import file_sha256
+from labkit.host.mounts import remove_tree
 from labkit.host.process import run
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def build(
         progress: Told what happens, one short line each.
         own_iso: The installation ISO, for a box that is made from one; LABKIT_ISO or a download
             when not given.
-        cancelled: Asked now and then; True gives the build of a kickstart box up.
+        cancelled: Asked now and then; True gives the build up.
         installer: What installs a kickstart box to its disk; anaconda under libvirt when not given.
 
     Raises:
@@ -93,13 +93,7 @@ def build(
     if known is not None:
         progress(f"box '{definition.name}' is cached")
         return known
-    lock = box_lock(definition.name, cache)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress(f"waiting for another labkit that builds the box '{definition.name}'")
-        lock.acquire()
-    try:
+    with build_lock(definition.name, cache, progress=progress, cancelled=cancelled):
         found = cached(definition, cache)
         if found is not None:
             return found
@@ -112,10 +106,10 @@ def build(
             cancelled=cancelled,
             installer=installer,
         )
-        make = partial(_make, definition, kickstart=kickstart, progress=progress)
+        make = partial(
+            _make, definition, kickstart=kickstart, progress=progress, cancelled=cancelled
+        )
         return _build_locked(definition, cache, progress, make)
-    finally:
-        lock.release()
 
 
 def overlay_tar(definition: BoxDefinition, target: Path) -> None:
@@ -237,13 +231,18 @@ def _build_locked(
             parts = work / "publish"
             parts.mkdir()
             packed = make(work)
-            _write_published(definition, parts, packed, final=final)
+            _write_published(definition, parts, packed)
             _publish(parts, final)
-        finally:
-            _remove_tree(work)
+        except BaseException:
+            # What it leaves is removed by the next build; why it failed must not be lost to that.
+            with suppress(OSError, HostError):
+                remove_tree(work)
+            raise
+        remove_tree(work)
     except OSError as exc:
         msg = f"The box '{definition.name}' could not be written to '{final}': {exc.strerror}."
-        raise HostError(msg, hint="Free some space, or set LABKIT_CACHE_DIR.") from exc
+        hint = "Free some space, or set LABKIT_CACHE_DIR to a directory of yours."
+        raise HostError(msg, hint=hint) from exc
     found = cached(definition, cache)
     if found is None:
         msg = f"The box '{definition.name}' was built, and '{final}' cannot be read back."
@@ -258,12 +257,13 @@ def _make(
     *,
     kickstart: Callable[[KickstartBoxFile, Path], Packed],
     progress: Callable[[str], None],
+    cancelled: Callable[[], bool] | None,
 ) -> Packed:
     """Write the labkit.box of a box into `work/publish`, by the builder its box.yaml names."""
-    target = work / "publish" / "labkit.box"
+    target = work / "publish" / BOX_FILE
     match definition.file:
         case DebianBoxFile() as file:
-            image = _debian_image(definition, file, work, progress)
+            image = _debian_image(definition, file, work, progress, cancelled)
             progress("writing the box")
             documents = box_documents(definition)
             offset, length = write_box(target, image=image, documents=documents)
@@ -274,7 +274,11 @@ def _make(
 
 
 def _debian_image(
-    definition: BoxDefinition, file: DebianBoxFile, work: Path, progress: Callable[[str], None]
+    definition: BoxDefinition,
+    file: DebianBoxFile,
+    work: Path,
+    progress: Callable[[str], None],
+    cancelled: Callable[[], bool] | None,
 ) -> Path:
     overlay, tree, log = work / "overlay.tar", work / "tree.tar", work / "build.log"
     image = work / "box.img"
@@ -290,8 +294,10 @@ def _debian_image(
         file, definition.sources, overlay=overlay, target=tree, mirror=mirror
     )
     try:
-        run(command, timeout=DOWNLOAD_TIMEOUT, env=env, output=log)
+        run(command, timeout=DOWNLOAD_TIMEOUT, env=env, output=log, cancelled=cancelled)
     except CommandError as exc:
+        if cancelled is not None and cancelled():
+            raise
         text = log.read_text(encoding="utf-8", errors="replace")
         raise explain_failure(definition.name, text, exc) from exc
     progress("making the disk image")
@@ -299,19 +305,14 @@ def _debian_image(
         kernel="/boot/vmlinuz",
         initrd="/boot/initrd.img",
         arguments=kernel_arguments(file),
-        unpacked=any(trim.unpack_kernel for trim in file.trims.values()),
     )
-    build_disk(tree, image, gib=file.disk_gib, entry=entry, root=root, progress=progress)
+    build_disk(tree, image, gib=file.disk_gib, entry=entry, root=root)
     return image
 
 
-def _write_published(
-    definition: BoxDefinition, parts: Path, packed: Packed, *, final: Path
-) -> None:
-    box_file = parts / "labkit.box"
+def _write_published(definition: BoxDefinition, parts: Path, packed: Packed) -> None:
+    box_file = parts / BOX_FILE
     digest = file_sha256(box_file)
-    catalog = catalog_text(definition, box_file=final / "labkit.box", sha256=digest)
-    (parts / "metadata.json").write_text(catalog, encoding="utf-8")
     provenance = Provenance(
         box=definition.name,
         key=definition.key,
@@ -329,7 +330,7 @@ def _write_published(
         inputs=dict(key_inputs(definition)),
     )
     text = provenance.model_dump_json(indent=2) + "\n"
-    (parts / "provenance.json").write_text(text, encoding="utf-8")
+    (parts / PROVENANCE).write_text(text, encoding="utf-8")
 
 
 def _publish(parts: Path, final: Path) -> None:
@@ -337,7 +338,7 @@ def _publish(parts: Path, final: Path) -> None:
         _fsync(path)
     if final.exists():
         # Not whole, else it would have been used: somebody changed it by hand.
-        _remove_tree(final)
+        remove_tree(final)
     parts.rename(final)
     _fsync(final.parent)
 
@@ -363,17 +364,4 @@ def remove_leftovers(directory: Path) -> None:
         HostError: Something is still mounted in it.
     """
     for path in directory.glob(".building-*"):
-        _remove_tree(path)
-
-
-def _remove_tree(path: Path) -> None:
-    """Remove a directory unless something is mounted in it, which would be emptied too."""
-    if not path.exists():
-        return
-    with Path("/proc/self/mountinfo").open(encoding="utf-8") as stream:
-        mounts = [line.split()[4] for line in stream]
-    below = [mount for mount in mounts if mount.startswith(f"{path.resolve()}/")]
-    if below:
-        msg = f"'{path}' is left from a killed build and still has '{below[0]}' mounted."
-        raise HostError(msg, hint=f"Run 'umount -R {shlex.quote(below[0])}' and try again.")
-    shutil.rmtree(path)
+        remove_tree(path)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,16 +16,15 @@ from typing import TYPE_CHECKING, Protocol
 from labkit import __version__
 from labkit.boxes.anaconda.domain import InstallDomain, install_domain_xml
 from labkit.boxes.anaconda.install import KICKSTART_LABEL, InstallJob, install
-from labkit.boxes.anaconda.log import Source
+from labkit.boxes.anaconda.log import LogSource
 from labkit.boxes.anaconda.watch import LOGS
 from labkit.boxes.definition import BUILDER_VERSION, KICKSTART
 from labkit.boxes.file import KickstartBoxFile
 from labkit.boxes.kickstart import kernel_line
-from labkit.boxes.own_iso import own_copy
 from labkit.boxes.pack import box_documents, package
-from labkit.errors import UsageError
+from labkit.errors import HostError, UsageError
 from labkit.host import download, kvm
-from labkit.host.files import cache_root
+from labkit.host.files import cache_root, file_sha256
 from labkit.host.libvirt import connection as hypervisor
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def make(
     )
     try:
         (installer or install)(job, progress=progress, cancelled=cancelled)
-        told = (job.logs / LOGS[Source.RESULT]).read_text(encoding="utf-8", errors="replace")
+        told = (job.logs / LOGS[LogSource.RESULT]).read_text(encoding="utf-8", errors="replace")
         packages = packages_told(told)
         for line in unexpected_versions(file, packages):
             progress(line)
@@ -149,8 +149,52 @@ def find_iso(
         own = Path(os.environ[ISO_VARIABLE])
     if own is not None:
         progress(f"checking the ISO '{own}'")
-        return own_copy(own, wanted, cache=cache)
+        return own_copy(own, wanted)
     return download.fetch(wanted, cache=cache, progress=progress, cancelled=cancelled)
+
+
+def own_copy(path: Path, wanted: download.Wanted) -> Path:
+    """Check that a file of the user's is the wanted one and return its absolute path.
+
+    Raises:
+        UsageError: It is missing or another file.
+        HostError: It cannot be read.
+    """
+    path = path.absolute()
+    try:
+        about = path.stat()
+    except FileNotFoundError as exc:
+        msg = f"The ISO '{path}' does not exist."
+        raise UsageError(msg, hint=f"Give the path of '{wanted.name}' with --iso.") from exc
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+    hint = f"Give the file '{wanted.name}' with the sha256 {wanted.sha256}."
+    if not path.is_file():
+        msg = f"'{path}' was expected to be an ISO file and is none."
+        raise UsageError(msg, hint=hint)
+    if about.st_size != wanted.size:
+        how = "is cut short" if about.st_size < wanted.size else "is another file"
+        msg = (
+            f"The ISO '{path}' {how}: '{wanted.name}' was expected to have {wanted.size} bytes, "
+            f"and it has {about.st_size}."
+        )
+        raise UsageError(msg, hint=hint)
+    try:
+        found = file_sha256(path)
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+    if found != wanted.sha256:
+        msg = (
+            f"The ISO '{path}' is another file: the sha256 {wanted.sha256} was expected, "
+            f"and it has {found}."
+        )
+        raise UsageError(msg, hint=hint)
+    return path
+
+
+def _unreadable(path: Path, exc: OSError) -> HostError:
+    msg = f"The ISO '{path}' cannot be read: {exc.strerror}."
+    return HostError(msg, hint="Give yourself the right to read it.")
 
 
 def wanted_iso(file: KickstartBoxFile) -> download.Wanted:
@@ -212,7 +256,7 @@ def provenance_text(
 def domain_type(cache: Path) -> Literal["kvm", "qemu"]:
     """Return how the installing machine runs: KVM where libvirt offers it and a guest ran."""
     with hypervisor.connect() as host:
-        offered = host.domain_capabilities().has_kvm
+        offered = host.offers_kvm()
     return "kvm" if offered and kvm.probe(cache=cache).usable else "qemu"
 
 
@@ -275,9 +319,9 @@ def _planned_domain(definition: BoxDefinition, file: KickstartBoxFile, cmdline: 
             kernel=work / "vmlinuz",
             initrd=work / "initrd.img",
             cmdline=cmdline,
-            serial_log=job.logs / LOGS[Source.SERIAL],
-            anaconda_log=job.logs / LOGS[Source.LOG],
-            result_log=job.logs / LOGS[Source.RESULT],
+            serial_log=job.logs / LOGS[LogSource.SERIAL],
+            anaconda_log=job.logs / LOGS[LogSource.LOG],
+            result_log=job.logs / LOGS[LogSource.RESULT],
         )
     )
 
@@ -287,6 +331,8 @@ def _kickstart_sha256(definition: BoxDefinition) -> str:
 
 
 def _keep_logs_only(job: InstallJob) -> None:
-    for path in job.work.iterdir():
-        if path != job.logs:
-            path.unlink()
+    # What cannot be removed now is by the next build; why this one failed must not be lost to it.
+    with suppress(OSError):
+        for path in job.work.iterdir():
+            if path != job.logs:
+                path.unlink()

@@ -9,12 +9,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.boxes import kernel as bzimage
 from labkit.errors import HostError, OperationError
 from labkit.host.process import environment, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 SECTOR = 512
 PARTITION_START = 2048  # sectors; 1 MiB is where every partitioning tool begins
@@ -49,13 +48,11 @@ class BootEntry:
         kernel: Path inside the root file system.
         initrd: Likewise.
         arguments: The kernel command line, `root=` included.
-        unpacked: Whether the kernel is stored without its compression.
     """
 
     kernel: str
     initrd: str
     arguments: tuple[str, ...]
-    unpacked: bool = False
 
     def grub_script(self) -> str:
         """Return GRUB's embedded configuration: no menu, no waiting, one entry."""
@@ -109,33 +106,6 @@ def write_boot_loader(disk: Path, *, boot_image: bytes, core_image: bytes, secto
         stream.write(core_image)
 
 
-def unpack_kernel(tree: Path, kernel: str, progress: Callable[[str], None]) -> None:
-    """Store the kernel of a root file system without its compression, where its kind is known.
-
-    Args:
-        tree: The root file system.
-        kernel: Path inside it; may be a symbolic link that stays inside.
-        progress: Told why a kernel stays as it is.
-
-    Raises:
-        OperationError: There is no such kernel, or it lies outside.
-    """
-    path = (tree / kernel.lstrip("/")).resolve()
-    if not path.is_relative_to(tree.resolve()):
-        msg = f"'{kernel}' leads out of the root file system, to '{path}'."
-        raise OperationError(msg)
-    if not path.is_file():
-        msg = f"The root file system has no kernel '{kernel}'."
-        raise OperationError(msg)
-    try:
-        content = bzimage.unpacked(path.read_bytes())
-    except bzimage.KernelFormatError as exc:
-        progress(f"{exc.message} It boots as it is.")
-    else:
-        # In place: fakeroot knows the file's owner by its inode.
-        path.write_bytes(content)
-
-
 def build_disk(
     tree_tar: Path,
     target: Path,
@@ -143,7 +113,6 @@ def build_disk(
     gib: int,
     entry: BootEntry,
     root: bool,
-    progress: Callable[[str], None],
 ) -> None:
     """Turn a root file system's tar into a bootable qcow2 disk.
 
@@ -156,12 +125,10 @@ def build_disk(
         gib: Virtual size of the disk.
         entry: What to boot.
         root: Whether this process is root; if not, fakeroot stands in.
-        progress: Told what could not be done as asked.
 
     Raises:
         HostError: A tool is missing.
         CommandError: A tool failed.
-        OperationError: The kernel to unpack is not in the root file system.
     """
     work = target.parent
     tree, raw, config = work / "tree", work / "disk.raw", work / "mke2fs.conf"
@@ -174,8 +141,6 @@ def build_disk(
     unpack = ["tar", "--extract", "--numeric-owner", "--preserve-permissions"]
     _tool([*save, *unpack, "--file", str(tree_tar), "--directory", str(tree)], env)
     tree_tar.unlink()
-    if entry.unpacked:
-        unpack_kernel(tree, entry.kernel, progress)
     kib = gib * GIB // 1024 - PARTITION_START * SECTOR // 1024
     with raw.open("wb") as stream:
         stream.truncate(gib * GIB)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+
+from labkit.lab.types import Edge
 
 PackageName = Annotated[str, Field(pattern=r"^@?[A-Za-z0-9][A-Za-z0-9._+-]*$")]
-
-
-class Edge(BaseModel):
-    """A file's content: frozen, and no key passes unnoticed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Trim(Edge):
@@ -29,7 +25,6 @@ class Trim(Edge):
     include_paths: tuple[str, ...] = Field(
         default=(), description="Exceptions from exclude_paths."
     )
-    unpack_kernel: bool = Field(default=False, description="The kernel is stored uncompressed.")
 
 
 class DebianBoxFile(Edge):
@@ -102,9 +97,6 @@ class KickstartBoxFile(Edge):
         description="Memory of the machine that installs, in MiB.",
     )
     cpus: int = Field(default=2, ge=1, le=64, description="CPUs of the machine that installs.")
-    nic_naming: Literal["pci"] = Field(
-        default="pci", description="Network cards are named by their PCI slot: enp0s3."
-    )
     packages: tuple[PackageName, ...] = Field(
         min_length=1, description="Packages and, with '@', groups to install from the ISO."
     )

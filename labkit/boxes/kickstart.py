@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import string
-from functools import cache
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from labkit.errors import OperationError
+from labkit.lab.templates import render
 from labkit.resources import read_text
 
 if TYPE_CHECKING:
@@ -43,18 +39,15 @@ def render_kickstart(box: KickstartBoxFile, *, firstboot: Mapping[str, bytes]) -
         HostError: The template is missing from this installation.
     """
     stem = box.kickstart.removesuffix(".ks.j2")
-    return (
-        _environment()
-        .get_template(f"kickstart/{box.kickstart}")
-        .render(
-            box=box,
-            kernel_args=KERNEL_ARGS,
-            port=f"/dev/virtio-ports/{RESULT_PORT}",
-            script=firstboot["labkit-firstboot"],
-            unit=firstboot["labkit-firstboot.service"],
-            post=read_text(f"kickstart/{stem}-post").rstrip("\n"),
-            verify=read_text(f"kickstart/{stem}-verify").rstrip("\n"),
-        )
+    return render(
+        f"kickstart/{box.kickstart}",
+        box=box,
+        kernel_args=KERNEL_ARGS,
+        port=f"/dev/virtio-ports/{RESULT_PORT}",
+        script=firstboot["labkit-firstboot"],
+        unit=firstboot["labkit-firstboot.service"],
+        post=read_text(f"kickstart/{stem}-post").rstrip("\n"),
+        verify=read_text(f"kickstart/{stem}-verify").rstrip("\n"),
     )
 
 
@@ -112,30 +105,3 @@ def _device_label(label: str) -> str:
         char if char in _PLAIN_IN_LABEL or not char.isascii() else f"\\x{ord(char):02x}"
         for char in label
     )
-
-
-def _base64_lines(content: bytes) -> str:
-    return base64.encodebytes(content).decode("ascii")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(  # noqa: S701 -- a kickstart, not HTML; values are checked or base64
-        loader=FunctionLoader(read_text),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["base64"] = _base64_lines
-    environment.filters["sha256"] = _sha256
-    environment.filters["one_line"] = _one_line
-    return environment

@@ -2,50 +2,102 @@
 
 from __future__ import annotations
 
-import logging
+import re
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.boxes import definition as boxes
-from labkit.errors import HostError, OperationError
+from labkit.boxes import cache as box_cache
+from labkit.boxes.definition import KEY_DIGITS
+from labkit.errors import CommandError, HostError, OperationError
 from labkit.host import vagrant
 from labkit.host.files import cache_root
 from labkit.host.inventory import POOL
+from labkit.host.libvirt.errors import ConflictError, NotFoundError
+from labkit.host.locks import held
+from labkit.waiting import Deadline, NotYet, Policy, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
+    from labkit.boxes.cache import CachedBox
+    from labkit.boxes.definition import BoxDefinition
     from labkit.host.libvirt.connection import Hypervisor
-
-log = logging.getLogger(__name__)
+    from labkit.host.libvirt.storage import Storage
 
 # What booting writes into a fresh overlay, with a margin.
 OVERLAY_BYTES = 64 * 2**20
+# Some hundred megabytes through libvirtd's socket, and as many through Vagrant, on a slow disk.
+COPY_SECONDS = 1800.0
+# A volume that has the same size after this pause is not being uploaded.
+GROWING = Policy(tick=2.0)
 
 
-def ensure(hypervisor: Hypervisor, box: boxes.CachedBox, *, overlays: int, log_file: Path) -> str:
-    """Put a box into the pool and into Vagrant's list; say whether it had to be uploaded.
+def ensure(
+    hypervisor: Hypervisor,
+    box: CachedBox,
+    *,
+    overlays: int,
+    log_file: Path,
+    progress: Callable[[str], None],
+    cancelled: Callable[[], bool] | None = None,
+    growing: Policy = GROWING,
+) -> str:
+    """Put a box into Vagrant's list and into the pool; say whether it had to be uploaded.
 
     vagrant-libvirt would upload it too, but reuses a partial upload without noticing. The
     name carries the box's content key, so a volume of another build is never taken for it.
 
+    Args:
+        hypervisor: The host's libvirt.
+        box: A built box.
+        overlays: How many nodes are to start from it.
+        log_file: File that Vagrant's output is appended to.
+        progress: Told for whom this waits.
+        cancelled: Asked while it waits; True ends that.
+        growing: The pause between two looks at a volume that may be another user's upload.
+
     Raises:
-        HostError: The pool has not enough space.
+        HostError: libvirtd does not answer, the pool has not enough space, the box is unreadable.
+        OperationError: The cached box is damaged, or a wait for another labkit came to no end.
         CommandError: Vagrant refuses the box.
     """
     storage = hypervisor.storage
     name = vagrant.box_volume(box.vagrant_name, box.vagrant_version)
-    # Two labs at once must not upload the same volume at the same time.
-    with boxes.box_lock(f"pool-{box.name}", cache_root()):
-        intact = storage.volume_intact(
+
+    def copied() -> str:
+        if _is_whole(storage, name, box):
+            return "in the pool"
+        # Another user's labkit has a lock of its own: what grows is left to it.
+        _wait_while_it_grows(storage, name, policy=growing, cancelled=cancelled)
+        if _is_whole(storage, name, box):
+            return "in the pool"
+        storage.delete_volume(POOL, name)
+        storage.upload_volume(
             POOL, name, box.box_file, offset=box.image_offset, length=box.image_length
         )
-        if not intact:
-            storage.delete_volume(POOL, name)
-            storage.upload_volume(
-                POOL, name, box.box_file, offset=box.image_offset, length=box.image_length
-            )
-        vagrant.add_box(box.catalog, box.vagrant_name, box.vagrant_version, log_file)
+        return "uploaded"
+
+    doing = f"copies the box '{box.name}' into the storage pool"
+    # The box itself is the lock: it is there for everybody who can use it, even if only to read.
+    with held(
+        box.box_file,
+        doing=doing,
+        seconds=COPY_SECONDS,
+        progress=progress,
+        cancelled=cancelled,
+        make=False,
+    ):
+        # Vagrant compares the checksum: first, so that no damaged image comes into the pool.
+        _let_vagrant_know(box, log_file)
+        done = wait_until(
+            copied,
+            what=f"the volume '{name}'",
+            deadline=Deadline.after(COPY_SECONDS),
+            policy=growing,
+            retry_on=(ConflictError,),  # another user's labkit was quicker by a moment
+            cancelled=cancelled,
+        )
     free = storage.pool_free_bytes(POOL)
     needed = overlays * OVERLAY_BYTES
     if free < needed:
@@ -54,41 +106,99 @@ def ensure(hypervisor: Hypervisor, box: boxes.CachedBox, *, overlays: int, log_f
             f"{overlays} nodes need {needed // 2**20} MiB to start."
         )
         raise HostError(message, hint=f"Free space there: 'virsh pool-info {POOL}' says where.")
-    return "in the pool" if intact else "uploaded"
+    return done
 
 
-def forget(
-    definition: boxes.BoxDefinition, *, connect: Callable[[], Hypervisor]
-) -> tuple[str, ...]:
-    """Remove a box's volumes from the pool and from Vagrant's list; say what was removed.
+def forget(definition: BoxDefinition, *, connect: Callable[[], Hypervisor]) -> tuple[str, ...]:
+    """Remove a box's volumes from the pool and from Vagrant's list; say what was done.
 
     Raises:
         OperationError: A lab's disk is based on one of the volumes.
     """
-    removed: list[str] = []
-    prefix = f"labkit-{definition.name}-"
+    told: list[str] = []
+    # Not by the name's beginning alone: 'centos7' is that of 'centos7-2009' too.
+    build = re.compile(rf"labkit-{re.escape(definition.name)}-[0-9a-f]{{{KEY_DIGITS}}}")
     try:
         with connect() as hypervisor:
-            hypervisor.storage.ensure_pool(POOL)
-            hypervisor.storage.refresh(POOL)
-            volumes = hypervisor.storage.volumes(POOL)
-            mine = [item for item in volumes if item.name.startswith(prefix)]
-            paths = {item.path for item in mine}
-            users = [item.name for item in volumes if item.backing_path in paths]
-            if users:
-                message = f"The box '{definition.name}' is in use and stays."
-                raise OperationError(
-                    message,
-                    details=tuple(f"disk {name}" for name in users),
-                    hint="Run 'labkit destroy' on those labs first.",
-                )
-            for item in mine:
-                hypervisor.storage.delete_volume(POOL, item.name)
-                removed.append(f"removed {item.path}")
+            told.extend(_removed_volumes(hypervisor.storage, definition.name, build))
     except HostError as exc:
         # The cache can be freed on a host where libvirtd is not running.
-        log.warning("the pool was not looked at: %s", exc.message)
-    name = boxes.vagrant_name(definition)
-    if vagrant.remove_box(name, boxes.BOX_VERSION, cache_root() / "vagrant.log"):
-        removed.append(f"removed {name} from Vagrant's boxes")
-    return tuple(removed)
+        told.append(f"left the storage pool alone: {exc.message}")
+    log_file = cache_root() / "vagrant.log"
+    try:
+        told.extend(
+            f"removed {name} from Vagrant's boxes"
+            for name in filter(build.fullmatch, vagrant.box_names())
+            if vagrant.remove_box(name, box_cache.BOX_VERSION, log_file)
+        )
+    except OSError as exc:
+        message = f"'{exc.filename}' cannot be written: {exc.strerror}."
+        hint = "Set LABKIT_CACHE_DIR to a directory of yours."
+        raise HostError(message, details=tuple(told), hint=hint) from exc
+    return tuple(told)
+
+
+def _is_whole(storage: Storage, name: str, box: CachedBox) -> bool:
+    return storage.volume_intact(
+        POOL, name, box.box_file, offset=box.image_offset, length=box.image_length
+    )
+
+
+def _wait_while_it_grows(
+    storage: Storage, name: str, *, policy: Policy, cancelled: Callable[[], bool] | None
+) -> None:
+    """Return when the volume is not there, or has the same size at two looks."""
+    size = -1
+
+    def settled() -> None:
+        nonlocal size
+        storage.refresh(POOL)
+        found = storage.volume(POOL, name)
+        before, size = size, -1 if found is None else found.physical_bytes
+        if size != before:
+            raise NotYet
+
+    wait_until(
+        settled,
+        what=f"the upload of the volume '{name}' by another user",
+        deadline=Deadline.after(COPY_SECONDS),
+        policy=policy,
+        cancelled=cancelled,
+    )
+
+
+def _let_vagrant_know(box: CachedBox, log_file: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="labkit-box-") as scratch:
+        catalog = Path(scratch, "metadata.json")
+        catalog.write_text(box.catalog(), encoding="utf-8")
+        try:
+            vagrant.add_box(catalog, box.vagrant_name, box.vagrant_version, log_file)
+        except CommandError as exc:
+            wrong = box_cache.verify(box)
+            if not wrong:
+                raise
+            message = f"The cached box '{box.name}' is damaged, and Vagrant refuses it."
+            hint = f"Run 'labkit box remove {box.name}' and 'labkit box build {box.name}'."
+            raise OperationError(message, details=(*wrong, *exc.details), hint=hint) from exc
+
+
+def _removed_volumes(storage: Storage, box: str, build: re.Pattern[str]) -> Iterator[str]:
+    """Yield one line for each volume, when it is removed: a later one may fail."""
+    try:
+        storage.refresh(POOL)
+        volumes = storage.volumes(POOL)
+    except NotFoundError:
+        return
+    mine = [item for item in volumes if build.fullmatch(item.name.partition("_")[0])]
+    paths = {item.path for item in mine}
+    users = [item.name for item in volumes if item.backing_path in paths]
+    if users:
+        message = f"The box '{box}' is in use and stays."
+        raise OperationError(
+            message,
+            details=tuple(f"disk {name}" for name in users),
+            hint="Run 'labkit destroy' on those labs first.",
+        )
+    for item in mine:
+        storage.delete_volume(POOL, item.name)
+        yield f"removed {item.path}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from labkit.cli.options import JsonOption, print_json
 from labkit.errors import OperationError
 from labkit.host.files import cache_root
 
@@ -57,13 +57,14 @@ def render(
 def why(
     name: NameArgument,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say whether a box has to be built, and which of its inputs changed since the last build."""
+    from labkit.boxes import cache as box_cache
     from labkit.boxes import definition as boxes
 
     definition = boxes.find_box(name)
-    reason = boxes.reason_to_build(definition, cache_root())
+    reason = box_cache.reason_to_build(definition, cache_root())
     if as_json:
         data = {
             "name": name,
@@ -72,7 +73,7 @@ def why(
             "last_build": reason.last_build if reason else None,
             "changed": list(reason.changed) if reason else [],
         }
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        print_json(data)
         return
     if reason is None:
         lines = [f"{name}: cached, nothing changed since it was built"]
@@ -85,14 +86,13 @@ def why(
 
 
 @box_app.command("list")
-def list_boxes(
-    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False
-) -> None:
+def list_boxes(*, as_json: JsonOption = False) -> None:
     """List the boxes labkit knows, and which of them are built."""
+    from labkit.boxes import cache as box_cache
     from labkit.boxes import definition as boxes
     from labkit.cli.output import print_table
 
-    found = [(item, boxes.cached(item, cache_root())) for item in boxes.known_boxes()]
+    found = [(item, box_cache.cached(item, cache_root())) for item in boxes.known_boxes()]
     if as_json:
         data = [
             {
@@ -104,7 +104,7 @@ def list_boxes(
             }
             for item, box in found
         ]
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        print_json(data)
         return
     rows = [
         (
@@ -122,14 +122,15 @@ def list_boxes(
 @box_app.command("verify")
 def verify(name: NameArgument) -> None:
     """Read a cached box again and compare it with its recorded checksum."""
+    from labkit.boxes import cache as box_cache
     from labkit.boxes import definition as boxes
     from labkit.cli.output import notice
 
-    box = boxes.cached(boxes.find_box(name), cache_root())
+    box = box_cache.cached(boxes.find_box(name), cache_root())
     if box is None:
         message = f"The box '{name}' is not built, so there is nothing to verify."
         raise OperationError(message, hint=f"Run 'labkit box build {name}'.")
-    problems = boxes.verify(box)
+    problems = box_cache.verify(box)
     if problems:
         message = f"The cached box '{name}' is damaged."
         raise OperationError(
@@ -143,6 +144,7 @@ def verify(name: NameArgument) -> None:
 @box_app.command("remove")
 def remove(name: NameArgument) -> None:
     """Free the cache of a box, and its volumes in the pool that no lab uses."""
+    from labkit.boxes import cache as box_cache
     from labkit.boxes import centos as kickstart_build
     from labkit.boxes import definition as boxes
     from labkit.boxes.pool import forget
@@ -153,7 +155,7 @@ def remove(name: NameArgument) -> None:
     downloaded = kickstart_build.downloaded_iso(definition, cache_root())
     for line in forget(definition, connect=real_tools().connect):
         notice(line)
-    if not boxes.remove(name, cache_root()):
+    if not box_cache.remove(name, cache_root()):
         notice(f"{name}: nothing was cached")
     else:
         notice(f"{name}: removed from the cache")

@@ -14,7 +14,7 @@ from labkit.cli.options import LAB_FILE, BoxOption, LabOption, print_json
 def validate(*, lab: LabOption = LAB_FILE) -> None:
     """Check the lab file and print every problem with its line and column."""
     from labkit.cli.output import notice
-    from labkit.lab import lab_file as config
+    from labkit.lab import file as config
 
     checked = config.load(lab)
     notice(f"{lab}: valid; lab '{checked.name}' with {_count(len(checked.nodes), 'node')}")
@@ -29,7 +29,7 @@ def render(
     """Write every file that 'up' and Packstack would use into DIR, and change nothing else."""
     from labkit.cli.output import notice
     from labkit.cli.session import looking
-    from labkit.lifecycle.preview import write_preview
+    from labkit.lifecycle.rendering import write_preview
 
     count = write_preview(looking(lab, box=box), directory)
     notice(f"wrote {_count(count, 'file')} to '{directory}'")
@@ -45,8 +45,8 @@ def graph(
     """Print a picture of the lab: networks, nodes with their cards, and the tunnels."""
     from uuid import UUID
 
+    from labkit.lab import file as config
     from labkit.lab import graph as pictures
-    from labkit.lab import lab_file as config
     from labkit.lab.graph_svg import svg as image
     from labkit.lab.resolve import resolve
 
@@ -56,9 +56,9 @@ def graph(
 
 def schema() -> None:
     """Print the JSON schema of the lab file."""
-    from labkit.lab import lab_file as config
+    from labkit.lab import file as config
 
-    print_json(config.schema())
+    print_json(config.json_schema())
 
 
 def _count(number: int, thing: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,15 +11,13 @@ from labkit.cli.options import LAB_FILE, DryRunOption, JsonOption, LabOption, pr
 from labkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
-    from labkit.snapshots import RestoreReport, SnapshotRecord
     from labkit.snapshots.plan import Branch
-    from labkit.state.session import Session
+    from labkit.snapshots.restore import RestoreReport
 
 snapshots_app = typer.Typer()
 
-FAULT_VARIABLE = "LABKIT_FAULT"
 MIB = 2**20
 AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
@@ -42,33 +38,31 @@ def snapshot(
     dry_run: DryRunOption = False,
 ) -> None:
     """Keep the whole lab as it is now, memory and disk of every node at one instant."""
-    from labkit.cli.session import working
-
     if delete:
         _require(every != (name is not None), "'--delete' takes one NAME, or '--all'.")
         _require(not (note or replace), "'--delete' goes with neither '--note' nor '--replace'.")
-        with working(lab, "snapshot", changes=not dry_run) as session:
-            _delete(session, name, dry_run=dry_run)
+        _delete(lab, name, dry_run=dry_run)
         return
     _require(name is not None and not every, "A snapshot needs a NAME; '--all' is for '--delete'.")
-    with working(lab, "snapshot", changes=not dry_run) as session:
-        _take(session, str(name), note, replace=replace, dry_run=dry_run)
+    _take(lab, str(name), note, replace=replace, dry_run=dry_run)
 
 
-def _take(session: Session, name: str, note: str, *, replace: bool, dry_run: bool) -> None:
-    from labkit import snapshots
+def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool) -> None:
     from labkit.cli.output import notice, print_table
-    from labkit.snapshots import taking
+    from labkit.cli.session import looking, working
+    from labkit.snapshots import take
 
+    seen = looking(lab)
     if dry_run:
-        plan = taking.plan(session, name, replace=replace)
+        plan = take.plan(seen, name, note=note, replace=replace)
         print_table(("node", "now"), [(node, kept.value) for node, kept in plan.nodes])
-        notice(
-            f"would take '{name}': about {plan.needed_bytes // MIB} MiB, "
-            f"{plan.free_bytes // MIB} MiB are free"
-        )
+        free = "the pool is not active" if plan.free_bytes is None else _mib(plan.free_bytes)
+        notice(f"would take '{name}': about {_mib(plan.needed_bytes)}; free: {free}")
         return
-    record = snapshots.take(session, name, note=note, replace=replace, fault=chosen_fault())
+    # Refused before the lab's directory and a log are made.
+    take.check(seen, name, note=note, replace=replace)
+    with working(lab, "snapshot", changes=True) as session:
+        record = take.take(session, name, note=note, replace=replace)
     rows = [
         (node, kept.state.value, _mib(kept.memory_bytes), _mib(kept.grown_bytes))
         for node, kept in record.nodes.items()
@@ -83,24 +77,20 @@ def _take(session: Session, name: str, note: str, *, replace: bool, dry_run: boo
     )
 
 
-def _delete(session: Session, name: str | None, *, dry_run: bool) -> None:
-    from labkit import snapshots
+def _delete(lab: Path, name: str | None, *, dry_run: bool) -> None:
     from labkit.cli.output import notice
-    from labkit.snapshots import removal
-    from labkit.snapshots.record import Shelf
+    from labkit.cli.session import looking, working
+    from labkit.snapshots import remove
 
-    gone: tuple[SnapshotRecord, ...]
-    if dry_run:
-        shelf = Shelf(session.directory.snapshots)
-        gone = shelf.records() if name is None else (removal.find(shelf, name),)
-    elif name is None:
-        gone = snapshots.delete_all(session, fault=chosen_fault())
-    else:
-        gone = (snapshots.delete(session, name, fault=chosen_fault()),)
-    for record in gone:
-        notice(f"{'would delete' if dry_run else 'deleted'} '{record.name}'")
+    seen = looking(lab)
+    gone = remove.plan(seen, name)
+    if gone and not dry_run:
+        with working(lab, "snapshot", changes=True) as session:
+            gone = remove.delete(session, name)
+    for each in gone:
+        notice(f"{'would delete' if dry_run else 'deleted'} '{each}'")
     if not gone:
-        notice(f"the lab '{session.lab.name}' has no snapshots")
+        notice(f"the lab '{seen.lab.name}' has no snapshots")
 
 
 @snapshots_app.command()
@@ -110,15 +100,14 @@ def snapshots(
     as_json: JsonOption = False,
 ) -> None:
     """List the lab's snapshots as a tree: age, stage, and what each costs."""
-    from labkit import snapshots as kept
     from labkit.cli.output import notice, print_table
     from labkit.cli.session import looking
     from labkit.snapshots.plan import tree
     from labkit.snapshots.record import Shelf
 
     session = looking(lab)
-    branches = tree(kept.listed(session))
-    current = Shelf(session.directory.snapshots).current()
+    shelf = Shelf(session.directory.snapshots)
+    branches, current = tree(shelf.records()), shelf.current()
     if as_json:
         print_json(_data(branches, current))
         return
@@ -172,21 +161,22 @@ def restore(
     dry_run: DryRunOption = False,
 ) -> None:
     """Put the whole lab back to a snapshot, let it run on, and prove that it does."""
-    from labkit import snapshots as kept
     from labkit.cli.output import notice, print_table
     from labkit.cli.session import looking, working
-    from labkit.snapshots import restoring
-    from labkit.verify.settling import prove_deployed
+    from labkit.snapshots import restore as restoring
+    from labkit.snapshots.record import Shelf
+    from labkit.verify.run import prove_deployed
 
+    seen = looking(lab)
     if dry_run:
-        plan = restoring.plan(looking(lab), name)
+        plan = restoring.plan(seen, name)
         print_table(("node", "now", "then"), plan.nodes)
         notice(f"would restore '{name}', taken {plan.record.created:%Y-%m-%d %H:%M} UTC")
         return
+    # Refused before the lab's directory and a log are made.
+    Shelf(seen.directory.snapshots).named(name)
     with working(lab, "restore", changes=True) as session:
-        report = kept.restore(
-            session, name, prove=lambda: prove_deployed(session), fault=chosen_fault()
-        )
+        report = restoring.restore(session, name, prove=lambda: prove_deployed(session))
     _print_restore(report)
 
 
@@ -216,17 +206,6 @@ def _print_restore(report: RestoreReport) -> None:
         f"restored in {report.restored_seconds:.1f} s, SSH in {report.ssh_seconds:.1f} s, "
         f"healthy in {report.healthy_seconds:.1f} s"
     )
-
-
-def chosen_fault() -> Callable[[str], None]:
-    """Return what ends this very process at the step that LABKIT_FAULT names; for tests."""
-    wanted = os.environ.get(FAULT_VARIABLE, "")
-
-    def fault(step: str) -> None:
-        if step == wanted:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return fault
 
 
 def age(seconds: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import time
@@ -11,14 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx2  # noqa: TID251 -- this module is the one allowed to
-from filelock import FileLock, Timeout
 
 from labkit.errors import HostError, OperationError
 from labkit.host.files import file_sha256
+from labkit.host.locks import held
 from labkit.waiting import DOWNLOAD, Deadline, NotYet, Policy, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
 MIB = 2**20
@@ -76,25 +75,23 @@ def fetch(
 
     Raises:
         HostError: No source has the file or can be reached, or the disk is full.
-        OperationError: `cancelled` said so.
+        OperationError: `cancelled` said so, or another download did not end.
     """
     final = cached_path(wanted, cache)
-    if _is_whole(final, wanted):
-        return final
     try:
+        if _is_whole(final, wanted):
+            return final
         final.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(final.with_name(f"{wanted.name}.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress(f"waiting for another labkit that downloads '{wanted.name}'")
-            lock.acquire()
-        try:
+        with held(
+            final.with_name(f"{wanted.name}.lock"),
+            doing=f"downloads '{wanted.name}'",
+            seconds=WHOLE_BUDGET,
+            progress=progress,
+            cancelled=cancelled,
+        ):
             if not _is_whole(final, wanted):
                 download = _Download(wanted, final, progress, cancelled)
                 _from_any(wanted, download, policy)
-        finally:
-            lock.release()
     except OSError as exc:
         raise _disk_error(wanted, final.parent, exc) from exc
     return final
@@ -165,7 +162,6 @@ class _Download:
         self.progress = progress
         self.cancelled = cancelled
         self.part = final.with_name(f"{final.name}.part")
-        self.origin = final.with_name(f"{final.name}.part.json")
         self.gained = 0
         self.started = self.told = time.monotonic()
 
@@ -176,7 +172,6 @@ class _Download:
     def discard(self) -> None:
         """Begin again from nothing."""
         self.part.unlink(missing_ok=True)
-        self.origin.unlink(missing_ok=True)
 
     def get(self, url: str, policy: Policy) -> None:
         """Get the file from one source, with as many resumed tries as make progress.
@@ -240,16 +235,12 @@ class _Download:
         # A compressed transfer would make every length and offset meaningless.
         headers = {"Accept-Encoding": "identity"}
         if have:
+            # Of which version the part is, its checksum says at the end.
             headers["Range"] = f"bytes={have}-"
-            origin = read_record(self.origin) or {}
-            if origin.get("url") == url and origin.get("validator"):
-                headers["If-Range"] = str(origin["validator"])
         self.progress(f"{self.wanted.name}: {'continuing' if have else 'downloading'} from {url}")
         client = httpx2.Client(follow_redirects=True, timeout=TIMEOUT)
         with client, client.stream("GET", url, headers=headers) as response:
             start = self._begin_of(response, have)
-            validator = _strong_validator(response)
-            write_record(self.origin, {"url": url, "validator": validator})
             self._receive(response, start)
         if self.have() < self.wanted.size:
             msg = f"{self.have()} of {self.wanted.size} bytes came"
@@ -283,7 +274,7 @@ class _Download:
         if length.isdecimal() and int(length) != self.wanted.size:
             msg = f"the file there has {length} bytes, and {self.wanted.size} were expected"
             raise _Rejected(msg)
-        return 0  # it ignores ranges, or its file changed: all of it comes again
+        return 0  # it ignores ranges: all of it comes again
 
     def _receive(self, response: httpx2.Response, start: int) -> None:
         done = start
@@ -327,7 +318,6 @@ class _Download:
         with self.part.open("rb") as stream:
             os.fsync(stream.fileno())
         self.part.rename(self.final)
-        self.origin.unlink(missing_ok=True)
         return True
 
 
@@ -335,34 +325,9 @@ class _Broken(Exception):  # noqa: N818 -- reads as what happened; leaves this m
     """An answer that ended or began wrongly; asking again may help."""
 
 
-def _strong_validator(response: httpx2.Response) -> str:
-    # RFC 9110, 13.1.5: a weak one must not be used in If-Range.
-    tag: str = response.headers.get("ETag", "")
-    if tag and not tag.startswith("W/"):
-        return tag
-    return ""
-
-
 def _is_whole(path: Path, wanted: Wanted) -> bool:
     # Only checked files ever get this name; the length finds what somebody cut by hand.
     return path.is_file() and path.stat().st_size == wanted.size
-
-
-def read_record(path: Path) -> dict[str, object] | None:
-    """Return what `write_record` wrote, or None where there is nothing of that kind."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
-
-
-def write_record(path: Path, record: Mapping[str, object]) -> None:
-    """Write a small JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(record), encoding="utf-8")
-    aside.replace(path)
 
 
 def _reason(exc: Exception) -> str:

@@ -11,7 +11,7 @@ LIMIT_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class HttpAnswer:
     """What a server answered.
 
     Attributes:
@@ -29,7 +29,7 @@ class Answer:
     seconds: float = 0.0
 
 
-def ask(url: str, *, proxy: str | None, timeout: float) -> Answer:
+def ask(url: str, *, proxy: str | None, timeout: float) -> HttpAnswer:
     """Send one GET, follow nothing, and return what came back, whatever it is.
 
     Args:
@@ -46,7 +46,7 @@ def ask(url: str, *, proxy: str | None, timeout: float) -> Answer:
                 body += chunk
                 if len(body) >= LIMIT_BYTES:
                     break
-            return Answer(
+            return HttpAnswer(
                 status=response.status_code,
                 location=response.headers.get("Location", ""),
                 body=body[:LIMIT_BYTES],
@@ -54,4 +54,4 @@ def ask(url: str, *, proxy: str | None, timeout: float) -> Answer:
             )
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as exc:
         reason = str(exc) or type(exc).__name__
-        return Answer(status=None, error=reason, seconds=time.monotonic() - started)
+        return HttpAnswer(status=None, error=reason, seconds=time.monotonic() - started)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from pycdlib.dr import DirectoryRecord  # noqa: TID251 -- likewise
 
-# ISO 9660 level 3 with Joliet: longer labels are refused by the format.
-MAX_LABEL = 16
 COPY_BYTES = 1 << 20
 INCOMPLETE_HINT = "Compare its size and sha256 with those of the original, and copy it again."
 # What pycdlib lets through from an image that ends early or is something else.
@@ -173,18 +171,6 @@ def opened(image: Path) -> Iterator[Image]:
         yield Image(image, iso)
     finally:
         iso.close()
-
-
-def label(image: Path) -> str:
-    """Return an image's volume label without its padding."""
-    with opened(image) as source:
-        return source.label()
-
-
-def read(image: Path, path: PurePosixPath) -> bytes:
-    """Return one file of an image, named by its Rock Ridge path."""
-    with opened(image) as source:
-        return source.read(path)
 
 
 def _check_length(image: Path, iso: pycdlib.PyCdlib) -> None:

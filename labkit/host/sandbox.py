@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import labkit
 from labkit.errors import HostError
 from labkit.host import kvm, process
+from labkit.host.inventory import POOL, POOL_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 VARIABLE: Final = "LABKIT_SANDBOX"
 # Everything the sandbox writes is on one tmpfs, which the kernel frees with the last process.
 PRIVATE: Final = Path("/run/labkit")
+# The most memory it may take, as tmpfs takes it.
+SIZE: Final = "75%"
 MARKER: Final = PRIVATE / "sandbox"
 LIBVIRTD_LOG: Final = Path("/var/log/libvirt/libvirtd.log")
 TOOLS: Final = ("unshare", "setpriv", "mount", "ip", "virtlogd", "libvirtd", "virsh")
@@ -74,11 +77,11 @@ namespaces = []
 cgroup_controllers = []
 """
 
-POOL_XML: Final = """\
+POOL_XML: Final = f"""\
 <pool type='dir'>
-  <name>default</name>
+  <name>{POOL}</name>
   <uuid>6c61626b-6974-4000-8000-64656661756c</uuid>
-  <target><path>/var/lib/libvirt/images</path></target>
+  <target><path>{POOL_PATH}</path></target>
 </pool>
 """
 
@@ -94,14 +97,10 @@ class SandboxOptions:
     """What a caller may choose.
 
     Attributes:
-        size: Upper bound of the memory all files inside may take, as tmpfs takes it: '75%', '20G'.
         cache: The host's labkit cache, which stays in use inside; also keeps the KVM answer.
-        qemu: The QEMU binary the KVM probe runs; `qemu-system-x86_64` when not given.
     """
 
-    size: str = "75%"
     cache: Path | None = None
-    qemu: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +108,10 @@ class Setup:
     """What the inside has to know.
 
     Attributes:
-        size: Size of the tmpfs.
         kvm: Whether /dev/kvm is to be there.
         vagrant_home: The caller's Vagrant home; its installed plugins are used inside.
     """
 
-    size: str
     kvm: bool
     vagrant_home: str
 
@@ -125,12 +122,7 @@ class Setup:
     @classmethod
     def from_json(cls, text: str) -> Setup:
         """Return what `to_json` wrote."""
-        fields = json.loads(text)
-        return cls(
-            size=str(fields["size"]),
-            kvm=bool(fields["kvm"]),
-            vagrant_home=str(fields["vagrant_home"]),
-        )
+        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +142,7 @@ def enter(command: Sequence[str], *, options: SandboxOptions | None = None) -> N
 
     Args:
         command: The command and its arguments; the user's shell when empty.
-        options: Size and cache.
+        options: The cache.
 
     Raises:
         HostError: Not root, a tool is missing, the kernel refuses namespaces, or the command or
@@ -165,10 +157,8 @@ def enter(command: Sequence[str], *, options: SandboxOptions | None = None) -> N
     require_tools(environment["PATH"])
     require_visible(Path.cwd(), what="The current directory")
     _require_namespaces()
-    probe = kvm.probe(qemu=options.qemu, cache=options.cache)
-    setup = Setup(
-        size=options.size, kvm=probe.usable, vagrant_home=vagrant_home(os.environ, Path.home())
-    )
+    probe = kvm.probe(cache=options.cache)
+    setup = Setup(kvm=probe.usable, vagrant_home=vagrant_home(os.environ, Path.home()))
     argv = unshare_argv(wanted, setup=setup, python=sys.executable, package=_package_parent())
     _replace(argv, environment)
 
@@ -203,10 +193,10 @@ def vagrant_home(environment: Mapping[str, str], home: Path) -> str:
 def unshare_argv(
     command: Sequence[str], *, setup: Setup, python: str, package: Path
 ) -> tuple[str, ...]:
-    """Return the command line that starts `labkit.host.sandbox_init` in its namespaces.
+    """Return the command line that starts `sandbox_init` in its namespaces.
 
     Without --fork on purpose: unshare's own parent process blocks SIGTERM and SIGINT (util-linux
-    2.38), so that a terminated sandbox would stay. `labkit.host.sandbox_init` forks by itself.
+    2.38), so that a terminated sandbox would stay. `sandbox_init` forks by itself.
     """
     return (
         *("unshare", "--net", "--mount", "--pid", "--propagation", "private", "--"),
@@ -253,12 +243,12 @@ def require_visible(path: Path, *, what: str) -> None:
             raise HostError(msg, hint="Change to a directory elsewhere, such as your home.")
 
 
-def host_mounts(size: str) -> tuple[Mount, ...]:
+def host_mounts() -> tuple[Mount, ...]:
     """Return the mounts that come first: the one tmpfs, and the kernel's views of the namespaces.
 
     /sys shows the network devices of the namespace that mounted it; libvirt sets bridges up there.
     """
-    options = f"size={size},mode=0755,nosuid"
+    options = f"size={SIZE},mode=0755,nosuid"
     return (
         Mount(arguments=("-t", "tmpfs", "-o", options, "labkit"), target=Path("/run")),
         Mount(arguments=("-t", "proc", "-o", "nosuid,nodev,noexec", "proc"), target=Path("/proc")),
@@ -303,7 +293,7 @@ def libvirt_files() -> dict[Path, str]:
     return {
         etc / "libvirtd.conf": LIBVIRTD_CONF,
         etc / "qemu.conf": QEMU_CONF,
-        etc / "storage" / "default.xml": POOL_XML,
+        etc / "storage" / f"{POOL}.xml": POOL_XML,
     }
 
 

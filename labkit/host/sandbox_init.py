@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from labkit.errors import HostError, LabkitError
+from labkit.errors import CommandError, HostError, LabkitError
 from labkit.host import process, sandbox
+from labkit.host.inventory import POOL, POOL_PATH, URI
 from labkit.waiting import Deadline, NotYet, WaitTimeout, wait_until
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def build(setup: sandbox.Setup) -> None:
         if not path.is_dir():
             msg = f"The libvirt directory '{path}' does not exist on this host."
             raise HostError(msg, hint="Run 'make setup', which installs everything labkit needs.")
-    _mount(sandbox.host_mounts(setup.size))
+    _mount(sandbox.host_mounts())
     for path in (sandbox.PRIVATE / name for name in ("state", "vagrant.d")):
         path.mkdir(parents=True, mode=0o700)
     for path in (sandbox.PRIVATE / "tmp", sandbox.PRIVATE / "shm", Path("/run/lock")):
@@ -213,15 +214,18 @@ def start_libvirt() -> None:
             msg = f"The sandbox's '{daemon}' ended with {started.returncode} instead of starting."
             raise HostError(msg, details=(*started.tail(), *_log_tail()))
     try:
-        wait_until(_ask_libvirt, what="the sandbox's libvirtd", deadline=deadline)
+        wait_until(
+            lambda: _ask_libvirt(deadline.left()),
+            what="the sandbox's libvirtd",
+            deadline=deadline,
+            retry_on=(NotYet, CommandError),
+        )
     except WaitTimeout as exc:
         raise HostError(exc.message, details=(*exc.details, *_log_tail())) from exc
 
 
-def _ask_libvirt() -> None:
-    asked = process.run(
-        ["virsh", "--connect", "qemu:///system", "hostname"], timeout=START_SECONDS, check=False
-    )
+def _ask_libvirt(seconds: float) -> None:
+    asked = process.run(["virsh", "--connect", URI, "hostname"], timeout=seconds, check=False)
     if asked.returncode != 0:
         raise NotYet(" ".join(asked.tail()))
 
@@ -233,19 +237,8 @@ def _present(setup: sandbox.Setup) -> tuple[str, ...]:
 
 def _make_devices(staging: Path, kept: dict[str, os.stat_result]) -> None:
     staging.mkdir()
-    process.run(
-        [
-            "mount",
-            "--no-mtab",
-            "-t",
-            "tmpfs",
-            "-o",
-            "size=1m,mode=0755,nosuid",
-            "labkit-dev",
-            staging,
-        ],
-        timeout=STEP_SECONDS,
-    )
+    options = "size=1m,mode=0755,nosuid"
+    _mount([sandbox.Mount(arguments=("-t", "tmpfs", "-o", options, "labkit-dev"), target=staging)])
     for name in ("net", "pts", "shm"):
         (staging / name).mkdir()
     for name, like in kept.items():
@@ -263,14 +256,14 @@ def _mount(mounts: Sequence[sandbox.Mount]) -> None:
 
 def _write_libvirt_files() -> None:
     # libvirt's package makes these; a bridge of a network without dnsmasq needs the second too.
-    for name in ("images", "dnsmasq"):
-        Path("/var/lib/libvirt", name).mkdir()
+    for path in (POOL_PATH, Path("/var/lib/libvirt/dnsmasq")):
+        path.mkdir()
     for path, text in sandbox.libvirt_files().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     autostart = Path("/etc/libvirt/storage/autostart")
     autostart.mkdir()
-    (autostart / "default.xml").symlink_to("../default.xml")
+    (autostart / f"{POOL}.xml").symlink_to(f"../{POOL}.xml")
 
 
 def _use_vagrant_plugins(host: Path, private: Path) -> None:
@@ -306,7 +299,7 @@ def _block(forwarded: tuple[signal.Signals, ...]) -> set[int]:
 
 
 def _reap(awaited: int) -> int | None:
-    """Collect every ended child; return the wait status of the awaited one, if it is among them."""
+    """Collect every ended child; return the awaited one's wait status, None while it runs."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == awaited:

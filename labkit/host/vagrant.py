@@ -40,18 +40,14 @@ _RUBY = {
     "RUBY_GC_OLDMALLOC_LIMIT": str(128 * 2**20),
 }
 
-# What Vagrant's Ruby reads first.
-_BOOTSNAP = Path(__file__).with_name("ruby") / "labkit_bootsnap.rb"
-
 _CLEARED = ("VAGRANT_VAGRANTFILE", "VAGRANT_CWD", "VAGRANT_NO_PARALLEL", "LIBVIRT_DEFAULT_URI")
 
 
 class _Vagrant(vagrant.Vagrant):
     """python-vagrant with labkit's way of running commands."""
 
-    def __init__(self, root: Path, log: Path, cache: Path | None = None) -> None:
-        kept = {} if cache is None else _kept_between_starts(cache)
-        super().__init__(root=str(root), env={**_environment(), **kept})
+    def __init__(self, root: Path, log: Path) -> None:
+        super().__init__(root=str(root), env=_environment())
         self._log = log
         self.timeout = DESTROY_SECONDS
         self.cancelled: Callable[[], bool] | None = None
@@ -91,12 +87,10 @@ class Machines:
     Attributes:
         root: Directory of the Vagrantfile and of Vagrant's own data.
         log: File that Vagrant's output is appended to.
-        cache: labkit's cache, in which Ruby keeps what it compiled of Vagrant; used if possible.
     """
 
     root: Path
     log: Path
-    cache: Path
 
     def up(self, names: tuple[str, ...], *, gate: Path, cancelled: Callable[[], bool]) -> None:
         """Create and start the named machines in one Vagrant process, without waiting for SSH.
@@ -111,7 +105,7 @@ class Machines:
         Raises:
             CommandError: Vagrant failed; its last lines are in the details.
         """
-        machines = _Vagrant(self.root, self.log, self.cache)
+        machines = _Vagrant(self.root, self.log)
         machines.timeout = UP_SECONDS
         machines.cancelled = cancelled
         machines.env[WAITS_VARIABLE] = "1"
@@ -126,7 +120,7 @@ class Machines:
         Raises:
             CommandError: Vagrant failed; the caller removes what is left through libvirt.
         """
-        _Vagrant(self.root, self.log, self.cache).destroy()
+        _Vagrant(self.root, self.log).destroy()
 
 
 def adopt(root: Path, machine: str, uuid: UUID) -> None:
@@ -185,8 +179,16 @@ def box_directory(name: str, version: str) -> Path:
 
     Looking costs nothing; asking `vagrant box list` costs 0.7 s at every `up`.
     """
-    home = Path(os.environ.get("VAGRANT_HOME") or Path.home() / ".vagrant.d")
-    return home / "boxes" / name.replace("/", "-VAGRANTSLASH-") / version / "libvirt"
+    return _boxes() / name.replace("/", "-VAGRANTSLASH-") / version / "libvirt"
+
+
+def box_names() -> tuple[str, ...]:
+    """Return the names of all boxes Vagrant knows, in the form of their directories."""
+    return tuple(sorted(path.name for path in _boxes().glob("*")))
+
+
+def _boxes() -> Path:
+    return Path(os.environ.get("VAGRANT_HOME") or Path.home() / ".vagrant.d") / "boxes"
 
 
 def box_volume(name: str, version: str) -> str:
@@ -219,19 +221,3 @@ def _environment() -> dict[str, str]:
         **{name: value for name, value in _RUBY.items() if name not in os.environ},
     )
     return {key: value for key, value in merged.items() if key not in _CLEARED}
-
-
-def _kept_between_starts(cache: Path) -> dict[str, str]:
-    # Ruby compiles all of Vagrant at every start, unless Bootsnap is installed and may keep it.
-    directory = cache / "bootsnap"
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # What another user could write there would run as this one.
-        usable = directory.stat().st_uid == os.geteuid()
-    except OSError:
-        return {}
-    # RUBYOPT is split at white space and knows no quotes.
-    if not usable or len(str(_BOOTSNAP).split()) > 1:
-        return {}
-    options = f"{os.environ.get('RUBYOPT', '')} -r{_BOOTSNAP}".strip()
-    return {"RUBYOPT": options, "LABKIT_BOOTSNAP": str(directory)}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from labkit.lab import answers, options, scenario, scenarios
-from labkit.lab.rules import Breach
-from labkit.lab.scenario import NodeOutline, Outline, Scenario, Trouble
-from labkit.lab.topology import Form, NetworkMode
+from labkit.lab.deployment import SINGLE_NODE
+from labkit.lab.model import UnreadError
+from labkit.lab.outline import Outline
+from labkit.lab.rules import Breach, judge
+from labkit.lab.topology import Form
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from labkit.lab.yaml_file import Plain
+    from labkit.lab.model import Deployment, Lab
+    from labkit.lab.yaml import Place
 
 EXCLUDE = "EXCLUDE_SERVERS"
 ANSWER_FILE_ONLY = "'form: answer-file'"
@@ -30,176 +35,121 @@ FIXED: Mapping[str, str] = {
     # With y Packstack looks cards up in a fact that facter 3.9 of the last Queens repository hides.
     "CONFIG_USE_SUBNETS": "n",
 }
+# What has to be among a key's values.
+NEEDED: Mapping[str, Callable[[Outline], tuple[str, ...]]] = {
+    "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES": lambda _outline: ("vxlan",),
+    "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS": lambda _outline: ("openvswitch",),
+    scenario.TYPE_DRIVERS: lambda _outline: ("vxlan", "flat"),
+    scenario.BRIDGE_MAPPINGS: lambda outline: (
+        f"{outline.asked.physical_network}:{outline.asked.external_bridge}",
+    ),
+    scenario.BRIDGE_IFACES: lambda outline: (
+        f"{outline.asked.external_bridge}:{outline.external_nic}",
+    ),
+}
+# Those of them that a scenario without the external bridge does not need.
+EXTERNAL = frozenset({scenario.TYPE_DRIVERS, scenario.BRIDGE_MAPPINGS, scenario.BRIDGE_IFACES})
 
 
-def deployment_breaches(data: Plain) -> Iterator[Breach]:
-    """Yield every broken rule of a lab file's `deployment`; none when there is no such key.
-
-    Like `rules.breaches` it works on files with other faults, and judges what can be read.
-    """
-    asked = data.get("deployment") if isinstance(data, dict) else None
-    name = asked.get("scenario") if isinstance(asked, dict) else None
-    if not isinstance(data, dict) or not isinstance(asked, dict) or not isinstance(name, str):
+def deployment_breaches(lab: Lab) -> Iterator[Breach]:
+    """Yield every broken rule of a lab file's `deployment`; none when there is no such key."""
+    asked = lab.deployment
+    if asked is None:
         return
-    if name not in scenarios.deployable():
-        yield _unknown_scenario(name)
+    outline = Outline(lab)
+    yield from judge(_known_scenario, outline)
+    yield from judge(_form, outline)
+    with suppress(UnreadError):
+        for rule in (*outline.scenario.rules, _unused_tunnel_card):
+            for breach in judge(rule, outline):
+                yield _where_it_is_written(breach, asked)
+    for key, value in asked.answers.items():
+        yield from judge(_answer, outline, key, value)
+
+
+def _known_scenario(outline: Outline) -> Iterator[Breach]:
+    name = outline.asked.scenario
+    if name in scenarios.deployable():
         return
-    chosen = scenarios.find(name)
-    form = _form(asked, chosen)
-    outline = _outline(data, asked, form)
-    if form not in chosen.forms:
-        yield _wrong_form(chosen, form)
-    if outline is not None:
-        for trouble in (*chosen.troubles(outline), *_unused_card(chosen, outline)):
-            yield _breach(trouble, asked)
-    values = asked.get("answers")
-    if isinstance(values, dict) and values:
-        yield from _answers(values, chosen, form, outline)
-
-
-def _unknown_scenario(name: str) -> Breach:
     known = ", ".join(f"'{each}'" for each in scenarios.deployable())
     guess = scenarios.close_name(name)
-    if guess and guess == name:
+    if guess == name:
         found = (
             f"'{name}', which 'labkit {scenarios.find(name).verb} NODE' starts in a deployed lab"
         )
     else:
         meant = f" (did you mean '{guess}'?)" if guess in scenarios.deployable() else ""
         found = f"the unknown scenario '{name}'{meant}"
-    return Breach(place=("deployment", "scenario"), expected=f"one of {known}", found=found)
+    yield Breach(place=("deployment", "scenario"), expected=f"one of {known}", found=found)
 
 
-def _wrong_form(chosen: Scenario, form: Form) -> Breach:
-    allowed = " or ".join(f"'{each}'" for each in chosen.forms)
-    return Breach(
-        place=("deployment", "form"),
-        expected=f"{allowed} for the scenario '{chosen.name}'",
-        found=f"'{form}'",
-    )
+def _form(outline: Outline) -> Iterator[Breach]:
+    if outline.form not in outline.scenario.forms:
+        allowed = " or ".join(f"'{each}'" for each in outline.scenario.forms)
+        yield Breach(
+            place=("deployment", "form"),
+            expected=f"{allowed} for the scenario '{outline.scenario.name}'",
+            found=f"'{outline.form}'",
+        )
 
 
-def _form(asked: Mapping[str, Plain], chosen: Scenario) -> Form:
-    written = asked.get("form")
-    return next((form for form in Form if form == written), chosen.forms[0])
-
-
-def _outline(data: Mapping[str, Plain], asked: Mapping[str, Plain], form: Form) -> Outline | None:
-    """Return what the rules ask of the lab, or None when its controller cannot be told."""
-    nodes = tuple(_node(data, name, raw) for name, raw in _mapping(data.get("nodes")).items())
-    controller = next((node for node in nodes if "controller" in node.roles), None)
-    if controller is None or not all(node.nics for node in nodes):
-        return None
-    cards = controller.nics
-    tunnel = _text(asked, "tunnel_nic", "")
-    return Outline(
-        nodes=nodes,
-        external_nic=_text(asked, "external_nic", cards[0]),
-        external_bridge=_text(asked, "external_bridge", "br-ex"),
-        physical_network=_text(asked, "physical_network", "extnet"),
-        tunnel_nic=tunnel or cards[min(1, len(cards) - 1)],
-        tunnel_nic_written=bool(tunnel),
-        lbaas=asked.get("lbaas") is True,
-        form=form,
-    )
-
-
-def _node(data: Mapping[str, Plain], name: str, raw: Plain) -> NodeOutline:
-    networks = _mapping(data.get("networks"))
-    fields = _mapping(raw)
-    cards = {nic: _mapping(item) for nic, item in _mapping(fields.get("nics")).items()}
-    roles = fields.get("roles")
-    return NodeOutline(
-        name=name,
-        roles=tuple(str(role) for role in roles) if isinstance(roles, list) else (),
-        nics=tuple(cards),
-        routed=any(_leads_out(nic, networks) for nic in cards.values()),
-    )
-
-
-def _leads_out(nic: Mapping[str, Plain], networks: Mapping[str, Plain]) -> bool:
-    """Return whether `resolve` gives a card a GATEWAY; a fault elsewhere counts as one."""
-    network = _mapping(networks.get(str(nic.get("network"))))
-    if not network:
-        return True
-    isolated = network.get("mode") == NetworkMode.ISOLATED
-    return nic.get("gateway") is not False and not isolated and "gateway" in network
-
-
-def _unused_card(chosen: Scenario, outline: Outline) -> Iterator[Trouble]:
+def _unused_tunnel_card(outline: Outline) -> Iterator[Breach]:
     """Judge a tunnel card that is written for a scenario without tunnels."""
-    if chosen.name != "multinode" and outline.tunnel_nic_written:
-        yield from scenario.missing_card("tunnel_nic", outline.tunnel_nic, (outline.controller,))
+    if outline.scenario.name in SINGLE_NODE and outline.asked.tunnel_nic:
+        head = {outline.controller: outline.lab.nodes[outline.controller]}
+        yield from scenario.missing_card("tunnel_nic", outline.tunnel_nic, head)
 
 
-def _breach(trouble: Trouble, asked: Mapping[str, Plain]) -> Breach:
-    """Return a trouble as a breach; about the scenario, where its key is not written."""
-    place = trouble.place
-    if place[0] != "deployment":
-        return Breach(place=place, expected=trouble.expected, found=trouble.found, about_key=True)
-    if place[1] in asked:
-        return Breach(place=place, expected=trouble.expected, found=trouble.found)
-    return Breach(
-        place=("deployment", "scenario"),
-        expected=f"the key '{place[1]}': {trouble.expected}",
-        found=trouble.found,
-    )
+def _where_it_is_written(breach: Breach, asked: Deployment) -> Breach:
+    """Return a breach about the scenario, where its own key is not in the file."""
+    key = str(breach.place[1])
+    if breach.place[0] != "deployment" or key in asked.model_fields_set:
+        return breach
+    expected = f"the key '{key}': {breach.expected}"
+    return replace(breach, place=("deployment", "scenario"), expected=expected)
 
 
-def _answers(
-    values: Mapping[str, Plain], chosen: Scenario, form: Form, outline: Outline | None
-) -> Iterator[Breach]:
-    for key, raw in values.items():
-        # What is no key or value at all has been said by the model.
-        if not isinstance(raw, str | int) or isinstance(raw, bool) or key != key.upper():
-            continue
-        place = ("deployment", "answers", key)
-        option = options.find(key)
-        if option is None:
-            yield Breach(place=place, about_key=True, **_unknown_key(key))
-            continue
-        value = str(raw)
-        owner = DECIDED_BY.get(key)
-        if owner is not None:
-            expected = f"no '{key}' here (it is decided by {owner})"
-            yield Breach(place=place, expected=expected, found=f"'{key}'", about_key=True)
-            continue
+def _answer(outline: Outline, key: str, value: str) -> Iterator[Breach]:
+    place = ("deployment", "answers", key)
+    option = options.find(key)
+    if option is None:
+        yield _unknown_key(place, key)
+        return
+    owner = DECIDED_BY.get(key)
+    if owner is not None:
+        expected = f"no '{key}' here (it is decided by {owner})"
+        yield Breach(place=place, expected=expected, found=f"'{key}'", about_key=True)
+        return
+    lacks = options.problem(key, value) or _needed(outline, key, value)
+    if lacks is not None:
         shown = "a secret that does not fit" if option.masked or option.random else f"'{value}'"
-        expected_value = options.problem(key, value) or _needed(key, value, chosen, outline)
-        if expected_value is not None:
-            yield Breach(place=place, expected=expected_value, found=shown)
-        elif form is Form.COMMAND:
-            yield from _by_command(option, value)
+        yield Breach(place=place, expected=lacks, found=shown)
+    elif outline.form is Form.COMMAND:
+        yield from _by_command(option, value)
 
 
-def _unknown_key(key: str) -> dict[str, str]:
+def _unknown_key(place: Place, key: str) -> Breach:
     newer = options.replacement(key)
-    if newer is not None:
-        return {"expected": f"'{newer.key}', which took its place", "found": f"'{key}'"}
     close = options.close_keys(key)
-    meant = f" (did you mean '{close[0]}'?)" if close else ""
-    expected = f"one of the {len(options.options())} answer-file keys of Packstack"
-    return {"expected": expected, "found": f"the unknown key '{key}'{meant}"}
+    if newer is not None:
+        expected, found = f"'{newer.key}', which took its place", f"'{key}'"
+    else:
+        meant = f" (did you mean '{close[0]}'?)" if close else ""
+        expected = f"one of the {len(options.options())} answer-file keys of Packstack"
+        found = f"the unknown key '{key}'{meant}"
+    return Breach(place=place, expected=expected, found=found, about_key=True)
 
 
-def _needed(key: str, value: str, chosen: Scenario, outline: Outline | None) -> str | None:
+def _needed(outline: Outline, key: str, value: str) -> str | None:
     """Return what a value lacks that the lab depends on, or None."""
     if key in FIXED:
         fixed = FIXED[key]
         return None if value == fixed else f"'{fixed}', as labkit's own steps rely on it"
-    external = chosen.name != "allinone"
+    needs = NEEDED.get(key)
+    if needs is None or (key in EXTERNAL and outline.scenario.name == "allinone"):
+        return None
     parts = {part.strip() for part in value.split(",")}
-    needs: dict[str, tuple[str, ...]] = {
-        "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES": ("vxlan",),
-        "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS": ("openvswitch",),
-    }
-    if external:
-        needs[scenario.TYPE_DRIVERS] = ("vxlan", "flat")
-    if external and outline is not None:
-        bridge = outline.external_bridge
-        needs[scenario.BRIDGE_MAPPINGS] = (f"{outline.physical_network}:{bridge}",)
-        needs[scenario.BRIDGE_IFACES] = (f"{bridge}:{outline.external_nic}",)
-    missing = [f"'{part}'" for part in needs.get(key, ()) if part not in parts]
+    missing = [f"'{part}'" for part in needs(outline) if part not in parts]
     return (
         f"{' and '.join(missing)} among the values, as the scenario needs it" if missing else None
     )
@@ -216,12 +166,3 @@ def _by_command(option: options.Option, value: str) -> Iterator[Breach]:
     else:
         return
     yield Breach(place=place, expected=ANSWER_FILE_ONLY, found=why, about_key=True)
-
-
-def _mapping(value: Plain | None) -> Mapping[str, Plain]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(fields: Mapping[str, Plain], key: str, default: str) -> str:
-    value = fields.get(key)
-    return value if isinstance(value, str) else default

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.lab import scenarios
 from labkit.lab.deployment import attaches_external_nic, network_nodes, tunnel_nodes
 from labkit.lab.topology import NetworkMode
 
@@ -32,7 +31,7 @@ def hardware(node: ResolvedNode) -> str:
 
 def tunnel_cards(lab: ResolvedLab) -> frozenset[CardKey]:
     """Return the cards that will end VXLAN tunnels; none for a lab without a tunnel."""
-    if scenarios.troubles(lab):
+    if lab.obstacles:
         return frozenset()
     ends = tunnel_nodes(lab)
     return frozenset((node.name, lab.deployment.tunnel_nic) for node in ends if len(ends) > 1)
@@ -40,7 +39,7 @@ def tunnel_cards(lab: ResolvedLab) -> frozenset[CardKey]:
 
 def external_cards(lab: ResolvedLab) -> frozenset[CardKey]:
     """Return the cards that will be ports of the external bridge."""
-    if scenarios.troubles(lab) or not attaches_external_nic(lab):
+    if lab.obstacles or not attaches_external_nic(lab):
         return frozenset()
     return frozenset((node.name, lab.deployment.external_nic) for node in network_nodes(lab))
 

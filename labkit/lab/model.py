@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from labkit.lab.types import (
     DEFAULT_DISK_GIB,
@@ -17,6 +18,7 @@ from labkit.lab.types import (
     Cpus,
     DiskGib,
     DomainName,
+    Edge,
     Flag,
     FormName,
     IfcfgKey,
@@ -36,13 +38,27 @@ from labkit.lab.types import (
 )
 
 
-class Edge(BaseModel):
-    """A part of a file people write: frozen, and no key passes unnoticed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class UnreadError(AttributeError):
+    """A rule asked for what a lab file with faults does not tell."""
 
 
-class Dns(Edge):
+class Part(Edge):
+    """A part of lab.yaml; a key whose own fault has been reported can be asked for and raises."""
+
+    if not TYPE_CHECKING:  # mypy would take any name for an attribute
+
+        def __getattr__(self, name):  # noqa: ANN001, ANN204 -- as above
+            """Refuse a key that is left out because of its fault.
+
+            Raises:
+                UnreadError: Always, for a key of this part.
+            """
+            if name in type(self).model_fields:
+                raise UnreadError(name)
+            return super().__getattr__(name)
+
+
+class Dns(Part):
     """Name resolution inside the guests."""
 
     servers: tuple[Address, ...] = Field(
@@ -53,7 +69,7 @@ class Dns(Edge):
     domain: DomainName = Field(description="Domain of the nodes' host names.")
 
 
-class Network(Edge):
+class Network(Part):
     """A network the nodes' cards are plugged into."""
 
     mode: ModeName = Field(
@@ -75,7 +91,7 @@ class Network(Edge):
     )
 
 
-class Nic(Edge):
+class Nic(Part):
     """A network card; its key is the name the guest gives it, `enp0s<PCI slot>`."""
 
     network: Name = Field(description="Key of the network it is plugged into.")
@@ -94,7 +110,7 @@ class Nic(Edge):
     )
 
 
-class Node(Edge):
+class Node(Part):
     """A virtual machine."""
 
     roles: tuple[RoleName, ...] = Field(
@@ -118,7 +134,7 @@ class Node(Edge):
     )
 
 
-class Deployment(Edge):
+class Deployment(Part):
     """What Packstack installs in the nodes."""
 
     scenario: ScenarioName = Field(
@@ -158,7 +174,7 @@ class Deployment(Edge):
     )
 
 
-class Repos(Edge):
+class Repos(Part):
     """Where the nodes get their packages, now that CentOS 7's mirrors are gone."""
 
     release: Release = Field(
@@ -175,7 +191,7 @@ class Repos(Edge):
     proxy: Url | None = Field(default=None, description="HTTP proxy for the nodes' yum.")
 
 
-class Lab(Edge):
+class Lab(Part):
     """A lab: networks and the nodes on them."""
 
     name: Name = Field(description="Name of the lab, part of every name on the host.")
@@ -201,3 +217,13 @@ class Lab(Edge):
             "'12h' or '3d'; never when left out."
         ),
     )
+
+    def network_of(self, nic: Nic) -> Network:
+        """Return the network a card is plugged into.
+
+        Raises:
+            UnreadError: The lab file has no network of that name, which a rule reports.
+        """
+        if nic.network not in self.networks:
+            raise UnreadError(nic.network)
+        return self.networks[nic.network]

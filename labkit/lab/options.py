@@ -24,17 +24,6 @@ DEFAULT_PASSWORD = "CONFIG_DEFAULT_PASSWORD"  # noqa: S105 -- a key, no password
 MAX_PORT = 65534  # validate_port refuses 65535
 # packstack/installer/processors.py, process_bool
 SWITCH_WORDS = frozenset({"y", "yes", "true", "n", "no", "false"})
-# What only Packstack can judge, because it takes the guest or the network to do it.
-LEFT_TO_PACKSTACK: Mapping[str, str] = {
-    "ssh": "whether the host answers on port 22",
-    "multi_ssh": "whether the hosts answer on port 22",
-    "multi_ping": "whether the hosts answer to a ping",
-    "file": "whether the file exists on the controller",
-    "sshkey": "whether the file holds a public SSH key",
-    "writeable_directory": "whether the directory can be written on the controller",
-    "ldap_url": "whether python-ldap reads it as a URL",
-    "ldap_dn": "whether python-ldap reads it as a distinguished name",
-}
 # Passwords reach URLs (rabbit://, mysql+pymysql://) and shell files unescaped.
 URL_SAFE = r"[A-Za-z0-9._-]{1,64}"
 URL_SAFE_TEXT = "1 to 64 letters, digits, '.', '_' or '-', as Packstack escapes nothing"
@@ -147,7 +136,8 @@ def secret_keys() -> tuple[str, ...]:
 def problem(key: str, value: str) -> str | None:
     """Return what Packstack expects instead of a value, as a noun phrase; None when it is fine.
 
-    Judged is what can be judged without a guest; `LEFT_TO_PACKSTACK` says what cannot.
+    What takes the guest or the network to judge is left to Packstack: whether a host answers, or a
+    file is there.
 
     Args:
         key: A key that `find` knows.

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree as ET
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from labkit.errors import HostError
+from labkit.lab.templates import render
 from labkit.lab.topology import LAB_NAMESPACE, NetworkMode
-from labkit.resources import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +17,6 @@ if TYPE_CHECKING:
 
     from labkit.lab.topology import ResolvedLab, ResolvedNetwork, ResolvedNode
 
-# bash and the ifcfg readers of udev, puppet and NetworkManager agree on these without quotes.
-PLAIN_SHELL = re.compile(r"[A-Za-z0-9_./:@%+-]*")
 XML_SPECIAL = re.compile(r"[<>&'\"]")
 
 
@@ -70,19 +65,28 @@ class VagrantSettings:
     disk_cache: str | None = None
 
 
-def ruby(value: object) -> str:
-    """Return a value's text as a Ruby string literal that Ruby reads back unchanged."""
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabTexts:
+    """Everything that is rendered from the lab alone, without knowing its host.
 
+    Attributes:
+        networks: libvirt's definition of every network labkit makes, by its name in lab.yaml.
+        guest: Every node's configuration files, by the node's name.
+    """
 
-def shell_value(value: object) -> str:
-    """Return a value's text as one shell word, quoted only where it has to be."""
-    text = str(value)
-    if PLAIN_SHELL.fullmatch(text):
-        return text
-    escaped = text.replace("'", "'\\''")
-    return f"'{escaped}'"
+    networks: Mapping[str, str]
+    guest: Mapping[str, tuple[GuestFile, ...]]
+
+    def files(self) -> dict[str, str]:
+        """Return all of them as relative path and text."""
+        return {
+            **{f"networks/{name}.xml": text for name, text in self.networks.items()},
+            **{
+                f"{node}{file.path}": file.content
+                for node, files in self.guest.items()
+                for file in files
+            },
+        }
 
 
 def lab_mark(lab: ResolvedLab) -> str:
@@ -95,7 +99,7 @@ def node_files(lab: ResolvedLab, node: ResolvedNode) -> tuple[GuestFile, ...]:
     scripts = "/etc/sysconfig/network-scripts"
     ifcfgs = [
         GuestFile(
-            path=f"{scripts}/ifcfg-{nic.name}", content=_render("kickstart/ifcfg.j2", nic=nic)
+            path=f"{scripts}/ifcfg-{nic.name}", content=render("kickstart/ifcfg.j2", nic=nic)
         )
         for nic in node.nics
     ]
@@ -108,7 +112,7 @@ def node_files(lab: ResolvedLab, node: ResolvedNode) -> tuple[GuestFile, ...]:
         "/etc/udev/rules.d/70-persistent-net.rules": "persistent-net.rules.j2",
     }
     others = [
-        GuestFile(path=path, content=_render(f"kickstart/{template}", lab=lab, node=node))
+        GuestFile(path=path, content=render(f"kickstart/{template}", lab=lab, node=node))
         for path, template in templates.items()
     ]
     return (*ifcfgs, *others)
@@ -123,7 +127,7 @@ def vagrantfile(lab: ResolvedLab, settings: VagrantSettings) -> str:
     for paths in (settings.seed_paths, settings.console_paths, settings.firstboot_paths):
         for node in lab.nodes:
             _check_path(paths[node.name])
-    return _render("Vagrantfile.j2", lab=lab, settings=settings, mark=lab_mark(lab))
+    return render("Vagrantfile.j2", lab=lab, settings=settings, mark=lab_mark(lab))
 
 
 def network_xml(lab: ResolvedLab, network: ResolvedNetwork) -> str:
@@ -156,20 +160,16 @@ def network_xml(lab: ResolvedLab, network: ResolvedNetwork) -> str:
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
-def render_all(lab: ResolvedLab, settings: VagrantSettings) -> dict[str, str]:
-    """Return every generated file as relative path and text.
-
-    Raises:
-        HostError: As for `vagrantfile`.
-    """
-    texts = {"Vagrantfile": vagrantfile(lab, settings)}
-    for network in lab.networks:
-        if network.libvirt_name is not None:
-            texts[f"networks/{network.name}.xml"] = network_xml(lab, network)
-    for node in lab.nodes:
-        for file in node_files(lab, node):
-            texts[f"{node.name}{file.path}"] = file.content
-    return texts
+def lab_texts(lab: ResolvedLab) -> LabTexts:
+    """Return everything that is rendered from the lab alone."""
+    return LabTexts(
+        networks={
+            network.name: network_xml(lab, network)
+            for network in lab.networks
+            if network.libvirt_name is not None
+        },
+        guest={node.name: node_files(lab, node) for node in lab.nodes},
+    )
 
 
 def _check_path(path: Path) -> None:
@@ -183,21 +183,3 @@ def _check_path(path: Path) -> None:
         raise HostError(
             msg, hint="Move the lab to another directory, or set LABKIT_STATE_DIR to one."
         )
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(  # noqa: S701 -- config files, not HTML; filters quote each language
-        loader=FunctionLoader(read_text),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["ruby"] = ruby
-    environment.filters["shell_value"] = shell_value
-    return environment
-
-
-def _render(template: str, **values: object) -> str:
-    return _environment().get_template(template).render(**values)

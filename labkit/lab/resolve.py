@@ -6,7 +6,8 @@ import hashlib
 from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 
-from labkit.lab import model, scenarios
+from labkit.lab.outline import Outline
+from labkit.lab.rules import judge
 from labkit.lab.topology import (
     Deployment,
     NetworkMode,
@@ -19,10 +20,10 @@ from labkit.lab.topology import (
     nic_slot,
     node_uuid,
 )
-from labkit.lab.types import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ipaddress import IPv4Address
     from uuid import UUID
 
     from labkit.lab.model import Lab, Network, Nic, Node
@@ -40,15 +41,16 @@ def resolve(lab: Lab, *, lab_id: UUID) -> ResolvedLab:
     The same lab file and id give the same result on every host.
 
     Args:
-        lab: A lab that `labkit.lab.lab_file` found no fault with.
+        lab: A lab that `labkit.lab.file` found no fault with.
         lab_id: Identifies this very lab; all UUIDs are derived from it.
     """
+    outline = Outline(lab)
     networks = {
         name: _network(lab, name, network, lab_id=lab_id) for name, network in lab.networks.items()
     }
     macs = _macs(lab)
     nodes = tuple(
-        _node(lab, name, node, lab_id=lab_id, networks=networks, macs=macs)
+        _node(outline, name, node, lab_id=lab_id, networks=networks, macs=macs)
         for name, node in lab.nodes.items()
     )
     return ResolvedLab(
@@ -59,7 +61,10 @@ def resolve(lab: Lab, *, lab_id: UUID) -> ResolvedLab:
         nodes=nodes,
         dns_servers=lab.dns.servers,
         dns_domain=lab.dns.domain,
-        deployment=_deployment(lab),
+        deployment=_deployment(outline),
+        obstacles=tuple(
+            breach for rule in outline.scenario.rules for breach in judge(rule, outline)
+        ),
         repositories=Repositories(
             release=lab.repos.release,
             bases=tuple(
@@ -71,21 +76,16 @@ def resolve(lab: Lab, *, lab_id: UUID) -> ResolvedLab:
     )
 
 
-def _deployment(lab: Lab) -> Deployment:
-    """Return what to install; one node gets everything, several share as their roles say."""
-    asked = lab.deployment or model.Deployment(
-        scenario="multinode" if len(lab.nodes) > 1 else "allinone"
-    )
-    controller = next(node for node in lab.nodes.values() if Role.CONTROLLER in node.roles)
-    cards = list(controller.nics)
+def _deployment(outline: Outline) -> Deployment:
+    asked = outline.asked
     return Deployment(
         scenario=asked.scenario,
-        form=asked.form or scenarios.find(asked.scenario).forms[0],
+        form=outline.form,
         lbaas=asked.lbaas,
-        external_nic=asked.external_nic or cards[0],
+        external_nic=outline.external_nic,
         external_bridge=asked.external_bridge,
         physical_network=asked.physical_network,
-        tunnel_nic=asked.tunnel_nic or cards[min(1, len(cards) - 1)],
+        tunnel_nic=outline.tunnel_nic,
         answers=tuple(asked.answers.items()),
         hung_minutes=asked.hung_minutes,
     )
@@ -139,7 +139,7 @@ def _derived_mac(seed: str) -> str:
 
 
 def _node(
-    lab: Lab,
+    outline: Outline,
     name: str,
     node: Node,
     *,
@@ -147,6 +147,7 @@ def _node(
     networks: Mapping[str, ResolvedNetwork],
     macs: Mapping[tuple[str, str], str],
 ) -> ResolvedNode:
+    lab = outline.lab
     return ResolvedNode(
         name=name,
         fqdn=f"{name}.{lab.dns.domain}",
@@ -157,13 +158,15 @@ def _node(
         memory_mib=node.memory,
         disk_gib=node.disk,
         nics=tuple(
-            _nic(nic_name, nic, network=networks[nic.network], mac=macs[name, nic_name])
+            _nic(outline, nic_name, nic, network=networks[nic.network], mac=macs[name, nic_name])
             for nic_name, nic in node.nics.items()
         ),
     )
 
 
-def _nic(name: str, nic: Nic, *, network: ResolvedNetwork, mac: str) -> ResolvedNic:
+def _nic(
+    outline: Outline, name: str, nic: Nic, *, network: ResolvedNetwork, mac: str
+) -> ResolvedNic:
     slot = nic_slot(name)
     if slot is None:
         msg = f"'{name}' has no PCI slot in it"
@@ -175,27 +178,23 @@ def _nic(name: str, nic: Nic, *, network: ResolvedNetwork, mac: str) -> Resolved
         mac=mac,
         network=network,
         address=address,
-        ifcfg=_ifcfg(name, nic, network=network, address=address),
+        ifcfg=_ifcfg(name, nic, address=address, gateway=outline.gateway(nic)),
     )
 
 
 def _ifcfg(
-    name: str, nic: Nic, *, network: ResolvedNetwork, address: IPv4Interface
+    name: str, nic: Nic, *, address: IPv4Interface, gateway: IPv4Address | None
 ) -> tuple[tuple[str, str], ...]:
     """Return the file's keys in the order of the Packstack walk-through this lab follows.
 
     puppet-vswitch copies them in file order when it turns the card into a port of br-ex.
     """
-    # The network scripts apply default routes in file-name order, the last one wins: a card of a
-    # network without a way out must not take the route from the card that has one.
-    leads_out = nic.gateway and network.mode is not NetworkMode.ISOLATED
-    gateway = str(network.gateway) if leads_out and network.gateway else ""
     keys = {
         "TYPE": "Ethernet",
         "BOOTPROTO": "static",
         "IPADDR": str(address.ip),
         "NETMASK": str(address.netmask),
-        "GATEWAY": gateway,
+        "GATEWAY": str(gateway or ""),
         "NM_CONTROLLED": "no",
         "DEFROUTE": "yes" if gateway else "no",
         "PEERDNS": "yes",

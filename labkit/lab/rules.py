@@ -1,29 +1,32 @@
-"""The rules of lab.yaml that span several keys: clashes, addresses, references, PCI slots."""
+"""The rules of lab.yaml that span several keys: clashes, addresses, references, PCI slots.
+
+A rule is a function that yields what breaks it. It reads a `Lab` whose keys with a fault of their
+own raise `UnreadError`: what rests on such a value is judged when that one is mended, and not before.
+"""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from itertools import combinations
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
-from pydantic import TypeAdapter, ValidationError
-
+from labkit.lab.model import UnreadError
 from labkit.lab.topology import NetworkMode, nic_slot
-from labkit.lab.types import Address, Cidr, Mac, ModeName, Role
+from labkit.lab.types import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator
     from ipaddress import IPv4Address, IPv4Network
 
-    from labkit.lab.yaml_file import Place, Plain
+    from labkit.lab.model import Lab, Network, Nic, Node
+    from labkit.lab.yaml import Place
 
-T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
-_ADDRESS = TypeAdapter(Address)
-_CIDR = TypeAdapter(Cidr)
-_MAC = TypeAdapter(Mac)
-_MODE = TypeAdapter(ModeName)
 HOST_NAME_LENGTH = 63
 RESERVED_NODE_NAMES = frozenset({"localhost"})
 # vagrant-libvirt 0.11 leaves these out of the devices a public_network may name
@@ -65,144 +68,128 @@ class Breach:
         expected: Noun phrase.
         found: Noun phrase.
         about_key: The key at `place` is to blame, not its value.
+        rests_on: Places of the names that were compared; a fault of one of them is the cause.
     """
 
     place: Place
     expected: str
     found: str
     about_key: bool = False
+    rests_on: tuple[Place, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Net:
-    name: str
-    mode: NetworkMode | None
-    cidr: IPv4Network | None
-    gateway: IPv4Address | None
-    bridge: str | None
-
-    @property
-    def place(self) -> Place:
-        return ("networks", self.name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Card:
     node: str
     name: str
-    network: str | None
-    address: IPv4Address | None
-    mac: str | None
-    ifcfg: tuple[str, ...]
+    nic: Nic
 
     @property
     def place(self) -> Place:
         return ("nodes", self.node, "nics", self.name)
 
 
-def breaches(data: Plain) -> Iterator[Breach]:
-    """Yield every broken rule of a lab file's plain data.
+def judge(rule: Callable[[*Ts], Iterator[Breach]], *subject: *Ts) -> Iterator[Breach]:
+    """Yield what a rule finds until it comes to a value with a fault of its own."""
+    with suppress(UnreadError):
+        yield from rule(*subject)
 
-    Works on files whose single values are wrong as well: what cannot be read is left out, so a
-    typing error does not hide a clash elsewhere.
-    """
-    networks = {name: _net(name, raw) for name, raw in _mapping(data, "networks").items()}
-    nodes = _mapping(data, "nodes")
+
+def breaches(lab: Lab) -> Iterator[Breach]:
+    """Yield every broken rule of networks and nodes; the lab may be what is left of a faulty file."""
+    networks = [item for _, each in _known([lab], lambda it: it.networks) for item in each.items()]
+    nodes = [item for _, each in _known([lab], lambda it: it.nodes) for item in each.items()]
     cards = [
-        _card(node, name, raw)
-        for node, fields in nodes.items()
-        for name, raw in _mapping(fields, "nics").items()
+        _Card(node, name, nic)
+        for (node, _), nics in _known(nodes, lambda item: item[1].nics)
+        for name, nic in nics.items()
     ]
-    for net in networks.values():
-        yield from _network_alone(net)
-    yield from _networks_together(list(networks.values()))
-    yield from _nodes(data, nodes)
-    for card in cards:
-        yield from _card_alone(card, networks)
-    yield from _first_cards(cards, networks)
+    for name, network in networks:
+        for alone in (_bridge, _bridge_accepted, _nat_gateway, _gateway_inside):
+            yield from judge(alone, name, network)
+    for earlier, later in combinations(networks, 2):
+        yield from judge(_ranges_apart, earlier, later)
     yield from _repeats(
-        (((*card.place, "address"), card.address) for card in cards), "each address once"
+        networks,
+        lambda item: ("networks", item[0], "bridge"),
+        lambda item: item[1].bridge,
+        "each bridge once",
     )
-    yield from _repeats((((*card.place, "mac"), card.mac) for card in cards), "each MAC once")
+    yield from _one_controller(nodes)
+    for name, node in nodes:
+        for of_node in (_each_role_once, _name_of_its_own, _name_length, _first_card):
+            yield from judge(of_node, lab, name, node)
+    for card in cards:
+        for of_card in (_slot, _network_exists, _address_inside, _ifcfg):
+            yield from judge(of_card, lab, card)
     yield from _repeats(
-        ((card.place, (card.node, slot)) for card in cards if (slot := nic_slot(card.name))),
+        cards,
+        lambda card: (*card.place, "address"),
+        lambda card: card.nic.address,
+        "each address once",
+    )
+    yield from _repeats(
+        cards, lambda card: (*card.place, "mac"), lambda card: card.nic.mac, "each MAC once"
+    )
+    yield from _repeats(
+        [card for card in cards if nic_slot(card.name)],
+        lambda card: card.place,
+        lambda card: (card.node, nic_slot(card.name)),
         "each PCI slot of a node once",
         about_key=True,
     )
 
 
-def _mapping(data: Plain, key: str) -> Mapping[str, Plain]:
-    value = data.get(key) if isinstance(data, dict) else None
-    return value if isinstance(value, dict) else {}
+def _known(items: Iterable[Item], read: Callable[[Item], Value]) -> Iterator[tuple[Item, Value]]:
+    """Yield the items of which something can be read, with what was read."""
+    for item in items:
+        with suppress(UnreadError):
+            yield item, read(item)
 
 
-def _parsed(kind: TypeAdapter[T], data: Plain, key: str) -> T | None:
-    if not isinstance(data, dict) or key not in data:
-        return None
-    try:
-        return kind.validate_python(data[key])
-    except ValidationError:
-        return None
-
-
-def _string(data: Plain, key: str) -> str | None:
-    value = data.get(key) if isinstance(data, dict) else None
-    return value if isinstance(value, str) else None
-
-
-def _net(name: str, raw: Plain) -> _Net:
-    return _Net(
-        name=name,
-        mode=_parsed(_MODE, raw, "mode"),
-        cidr=_parsed(_CIDR, raw, "cidr"),
-        gateway=_parsed(_ADDRESS, raw, "gateway"),
-        bridge=_string(raw, "bridge"),
-    )
-
-
-def _card(node: str, name: str, raw: Plain) -> _Card:
-    return _Card(
-        node=node,
-        name=name,
-        network=_string(raw, "network"),
-        address=_parsed(_ADDRESS, raw, "address"),
-        mac=_parsed(_MAC, raw, "mac"),
-        ifcfg=tuple(_mapping(raw, "ifcfg")),
-    )
-
-
-def _network_alone(net: _Net) -> Iterator[Breach]:
-    if net.mode is NetworkMode.BRIDGE and net.bridge is None:
+def _bridge(name: str, network: Network) -> Iterator[Breach]:
+    if network.mode is NetworkMode.BRIDGE and network.bridge is None:
         yield Breach(
-            place=net.place,
+            place=("networks", name),
             expected="the key 'bridge', which mode bridge needs",
             found="no such key",
             about_key=True,
         )
-    if net.bridge is not None:
-        at = (*net.place, "bridge")
-        if net.mode in {NetworkMode.NAT, NetworkMode.ISOLATED}:
-            yield Breach(
-                place=at,
-                expected=f"no 'bridge' in mode {net.mode}, where labkit makes its own",
-                found=f"'{net.bridge}'",
-            )
-        elif net.bridge == "lo" or net.bridge.startswith(REFUSED_BRIDGE_PREFIXES):
-            prefixes = ", ".join(REFUSED_BRIDGE_PREFIXES)
-            yield Breach(
-                place=at,
-                expected=f"a bridge Vagrant accepts (not lo, no name in {prefixes}…)",
-                found=f"'{net.bridge}'",
-            )
-    if net.mode is NetworkMode.NAT and net.gateway is None:
+    if network.mode is not NetworkMode.BRIDGE and network.bridge is not None:
         yield Breach(
-            place=net.place,
+            place=("networks", name, "bridge"),
+            expected=f"no 'bridge' in mode {network.mode}, where labkit makes its own",
+            found=f"'{network.bridge}'",
+        )
+
+
+def _bridge_accepted(name: str, network: Network) -> Iterator[Breach]:
+    bridge = network.bridge or ""
+    if network.mode is NetworkMode.BRIDGE and (
+        bridge == "lo" or bridge.startswith(REFUSED_BRIDGE_PREFIXES)
+    ):
+        prefixes = ", ".join(REFUSED_BRIDGE_PREFIXES)
+        yield Breach(
+            place=("networks", name, "bridge"),
+            expected=f"a bridge Vagrant accepts (not lo, no name in {prefixes}…)",
+            found=f"'{bridge}'",
+        )
+
+
+def _nat_gateway(name: str, network: Network) -> Iterator[Breach]:
+    if network.mode is NetworkMode.NAT and network.gateway is None:
+        yield Breach(
+            place=("networks", name),
             expected="the key 'gateway', the host's address on a nat network",
             found="no such key",
             about_key=True,
         )
-    if net.gateway is not None and net.cidr is not None:
-        yield from _host_address((*net.place, "gateway"), net.gateway, net.name, net.cidr)
+
+
+def _gateway_inside(name: str, network: Network) -> Iterator[Breach]:
+    if network.gateway is not None:
+        place = ("networks", name, "gateway")
+        yield from _host_address(place, network.gateway, name, network.cidr)
 
 
 def _host_address(
@@ -217,31 +204,21 @@ def _host_address(
         yield Breach(place=place, expected=expected, found=f"its broadcast address '{address}'")
 
 
-def _networks_together(networks: list[_Net]) -> Iterator[Breach]:
-    own = [net for net in networks if net.mode is not NetworkMode.BRIDGE and net.cidr is not None]
-    for index, net in enumerate(own):
-        for earlier in own[:index]:
-            if net.cidr and earlier.cidr and net.cidr.overlaps(earlier.cidr):
-                yield Breach(
-                    place=(*net.place, "cidr"),
-                    expected=f"a range apart from network '{earlier.name}' ({earlier.cidr})",
-                    found=f"'{net.cidr}'",
-                )
-    bridged = (((*net.place, "bridge"), net.bridge) for net in networks)
-    yield from _repeats(bridged, "each bridge once")
+def _ranges_apart(earlier: tuple[str, Network], later: tuple[str, Network]) -> Iterator[Breach]:
+    other, first = earlier
+    name, second = later
+    if NetworkMode.BRIDGE not in {first.mode, second.mode} and second.cidr.overlaps(first.cidr):
+        yield Breach(
+            place=("networks", name, "cidr"),
+            expected=f"a range apart from network '{other}' ({first.cidr})",
+            found=f"'{second.cidr}'",
+        )
 
 
-def _nodes(data: Plain, nodes: Mapping[str, Plain]) -> Iterator[Breach]:
-    domain = _string(data.get("dns", ""), "domain") if isinstance(data, dict) else None
-    controllers = []
-    for name, raw in nodes.items():
-        roles = _roles(raw)
-        entries = [(("nodes", name, "roles", index), role) for index, role in enumerate(roles)]
-        yield from _repeats(entries, "each role once")
-        if Role.CONTROLLER in roles:
-            controllers.append(name)
-        yield from _node_name(name, domain)
-    if nodes and not controllers:
+def _one_controller(nodes: list[tuple[str, Node]]) -> Iterator[Breach]:
+    roles = {item[0]: each for item, each in _known(nodes, lambda item: item[1].roles)}
+    controllers = [name for name, each in roles.items() if Role.CONTROLLER in each]
+    if roles and not controllers and len(roles) == len(nodes):
         expected = "one node with the role controller"
         yield Breach(place=("nodes",), expected=expected, found="none", about_key=True)
     for name in controllers[1:]:
@@ -252,58 +229,44 @@ def _nodes(data: Plain, nodes: Mapping[str, Plain]) -> Iterator[Breach]:
         )
 
 
-def _roles(raw: Plain) -> list[str]:
-    roles = raw.get("roles") if isinstance(raw, dict) else None
-    # A role that is no text keeps its place, or the ones after it would change their index.
-    return [str(role) for role in roles] if isinstance(roles, list) else []
+def _each_role_once(_lab: Lab, name: str, node: Node) -> Iterator[Breach]:
+    yield from _repeats(
+        list(enumerate(node.roles)),
+        lambda item: ("nodes", name, "roles", item[0]),
+        lambda item: item[1],
+        "each role once",
+    )
 
 
-def _node_name(name: str, domain: str | None) -> Iterator[Breach]:
-    place = ("nodes", name)
+def _name_of_its_own(_lab: Lab, name: str, _node: Node) -> Iterator[Breach]:
     if name in RESERVED_NODE_NAMES:
+        place = ("nodes", name)
         yield Breach(place=place, expected="a name of its own", found=f"'{name}'", about_key=True)
-    fqdn = f"{name}.{domain}"
-    if domain is not None and len(fqdn) > HOST_NAME_LENGTH:
+
+
+def _name_length(lab: Lab, name: str, _node: Node) -> Iterator[Breach]:
+    fqdn = f"{name}.{lab.dns.domain}"
+    if len(fqdn) > HOST_NAME_LENGTH:
         yield Breach(
-            place=place,
+            place=("nodes", name),
             expected=f"a name and 'dns.domain' of at most {HOST_NAME_LENGTH} characters together",
             found=f"'{fqdn}' with {len(fqdn)}",
             about_key=True,
         )
 
 
-def _card_alone(card: _Card, networks: Mapping[str, _Net]) -> Iterator[Breach]:
-    yield from _slot(card)
-    net = networks.get(card.network) if card.network is not None else None
-    if card.network is not None and net is None:
-        names = ", ".join(f"'{name}'" for name in networks) or "any network"
-        yield Breach(
-            place=(*card.place, "network"),
-            expected=f"the name of a network of this lab ({names})",
-            found=f"'{card.network}'",
-        )
-    at = (*card.place, "address")
-    if net is not None and net.cidr is not None and card.address is not None:
-        yield from _host_address(at, card.address, net.name, net.cidr)
-        if card.address == net.gateway:
+def _first_card(lab: Lab, name: str, node: Node) -> Iterator[Breach]:
+    for card, nic in list(node.nics.items())[:1]:
+        network = lab.network_of(nic)
+        if network.mode is NetworkMode.ISOLATED and network.gateway is None:
             yield Breach(
-                place=at,
-                expected="an address of its own",
-                found=f"'{card.address}', the gateway of network '{net.name}'",
-            )
-    for key in card.ifcfg:
-        stem = re.sub(r"^(IPADDR|NETMASK|PREFIX|GATEWAY)[0-9]+$", r"\1", key)
-        source = FIXED_IFCFG_KEYS.get(stem)
-        if source is not None:
-            yield Breach(
-                place=(*card.place, "ifcfg", key),
-                expected=f"no '{key}' here (it is decided by {source})",
-                found=f"'{key}'",
-                about_key=True,
+                place=("nodes", name, "nics", card, "network"),
+                expected="a network the host has an address on, for the card labkit connects to",
+                found=f"'{nic.network}', which is isolated and has no gateway",
             )
 
 
-def _slot(card: _Card) -> Iterator[Breach]:
+def _slot(_lab: Lab, card: _Card) -> Iterator[Breach]:
     slot = nic_slot(card.name)
     if slot is None:
         return
@@ -318,38 +281,62 @@ def _slot(card: _Card) -> Iterator[Breach]:
     yield Breach(place=card.place, expected=expected, found=f"'{card.name}'", about_key=True)
 
 
-def _first_cards(cards: list[_Card], networks: Mapping[str, _Net]) -> Iterator[Breach]:
-    seen: set[str] = set()
-    for card in cards:
-        if card.node in seen:
-            continue
-        seen.add(card.node)
-        net = networks.get(card.network or "")
-        if net and net.mode is NetworkMode.ISOLATED and net.gateway is None:
+def _network_exists(lab: Lab, card: _Card) -> Iterator[Breach]:
+    if card.nic.network not in lab.networks:
+        names = ", ".join(f"'{name}'" for name in lab.networks)
+        yield Breach(
+            place=(*card.place, "network"),
+            expected=f"the name of a network of this lab ({names})",
+            found=f"'{card.nic.network}'",
+            rests_on=tuple(("networks", name) for name in lab.networks),
+        )
+
+
+def _address_inside(lab: Lab, card: _Card) -> Iterator[Breach]:
+    place = (*card.place, "address")
+    network, address = lab.network_of(card.nic), card.nic.address
+    yield from _host_address(place, address, card.nic.network, network.cidr)
+    if address == network.gateway:
+        yield Breach(
+            place=place,
+            expected="an address of its own",
+            found=f"'{address}', the gateway of network '{card.nic.network}'",
+        )
+
+
+def _ifcfg(_lab: Lab, card: _Card) -> Iterator[Breach]:
+    for key in card.nic.ifcfg:
+        stem = re.sub(r"^(IPADDR|NETMASK|PREFIX|GATEWAY)[0-9]+$", r"\1", key)
+        source = FIXED_IFCFG_KEYS.get(stem)
+        if source is not None:
             yield Breach(
-                place=(*card.place, "network"),
-                expected="a network the host has an address on, for the card labkit connects to",
-                found=f"'{net.name}', which is isolated and has no gateway",
+                place=(*card.place, "ifcfg", key),
+                expected=f"no '{key}' here (it is decided by {source})",
+                found=f"'{key}'",
+                about_key=True,
             )
 
 
 def _repeats(
-    entries: Iterable[tuple[Place, Hashable | None]], expected: str, *, about_key: bool = False
+    items: Iterable[Item],
+    place: Callable[[Item], Place],
+    read: Callable[[Item], Hashable | None],
+    expected: str,
+    *,
+    about_key: bool = False,
 ) -> Iterator[Breach]:
     first: dict[Hashable, Place] = {}
-    counts: Counter[Hashable] = Counter()
-    for place, value in entries:
+    for item, value in _known(items, read):
         if value is None:
             continue
-        counts[value] += 1
-        if counts[value] == 1:
-            first[value] = place
+        here = place(item)
+        earlier = first.setdefault(value, here)
+        if earlier == here:
             continue
         shown = value[-1] if isinstance(value, tuple) else value
-        other = ".".join(str(part) for part in first[value])
         yield Breach(
-            place=place,
+            place=here,
             expected=expected,
-            found=f"'{shown}' again, as in '{other}'",
+            found=f"'{shown}' again, as in '{'.'.join(map(str, earlier))}'",
             about_key=about_key,
         )

@@ -1,4 +1,4 @@
-"""What a scenario is, the outline of a lab it judges, and the answers scenarios have in common."""
+"""What a scenario is, and the answers and rules that scenarios have in common."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from labkit.lab import answers, deployment
+from labkit.lab.rules import Breach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from labkit.lab.model import Node
+    from labkit.lab.outline import Outline
     from labkit.lab.topology import Form, ResolvedLab, ResolvedNode
 
 # In the guest, root's alone; Packstack writes it again, with all keys, at every run.
@@ -51,67 +54,6 @@ class PackstackCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeOutline:
-    """What a scenario's rules ask of a node: name, roles, cards, and a default gateway or none."""
-
-    name: str
-    roles: tuple[str, ...]
-    nics: tuple[str, ...]
-    routed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outline:
-    """What a scenario's rules ask of a lab; made from a lab file, faulty or not.
-
-    Attributes:
-        nodes: All nodes; the controller is among them.
-        external_nic: As in `topology.Deployment`, and so are the others.
-        external_bridge: The bridge to the outside.
-        physical_network: Neutron's name for what is behind that bridge.
-        tunnel_nic: The card of the VXLAN tunnels.
-        tunnel_nic_written: The lab file names it; otherwise it is the controller's second card.
-        lbaas: Whether the load balancer agent is asked for.
-        form: Command line or answer file.
-    """
-
-    nodes: tuple[NodeOutline, ...]
-    external_nic: str
-    external_bridge: str
-    physical_network: str
-    tunnel_nic: str
-    tunnel_nic_written: bool
-    lbaas: bool
-    form: Form
-
-    @property
-    def controller(self) -> NodeOutline:
-        """Return the node Packstack runs on."""
-        return next(node for node in self.nodes if "controller" in node.roles)
-
-    @property
-    def network_nodes(self) -> tuple[NodeOutline, ...]:
-        """Return the nodes with the role network; the controller when no node has it."""
-        found = tuple(node for node in self.nodes if "network" in node.roles)
-        return found or (self.controller,)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """Why a lab cannot be deployed as it is.
-
-    Attributes:
-        place: Keys of the lab file that lead to the cause.
-        expected: Noun phrase.
-        found: Noun phrase.
-    """
-
-    place: tuple[str, ...]
-    expected: str
-    found: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One way to deploy a lab; each is a module of `labkit.lab.scenarios` with a `SCENARIO`.
 
@@ -125,7 +67,7 @@ class Scenario:
         answers: The answer-file keys it sets for a lab, secrets and `deployment.answers` left out.
         command: The options it gives to the packstack command: answer-file keys, or options
             without such a key, and values; an empty value is an option without one.
-        troubles: What keeps it from working in a lab.
+        rules: What a lab has to have for it.
     """
 
     name: str
@@ -135,7 +77,7 @@ class Scenario:
     verb: str = "deploy"
     answers: Callable[[ResolvedLab], dict[str, str]]
     command: Callable[[ResolvedLab], dict[str, str]]
-    troubles: Callable[[Outline], Iterator[Trouble]]
+    rules: tuple[Callable[[Outline], Iterator[Breach]], ...]
 
 
 def host_answers(lab: ResolvedLab) -> dict[str, str]:
@@ -244,49 +186,52 @@ def _local_address(node: ResolvedNode) -> IPv4Address | None:
     return next((nic.address.ip for nic in cards if gateway in nic.network.cidr), None)
 
 
-def base_troubles(outline: Outline) -> Iterator[Trouble]:
-    """Yield what keeps Packstack from starting in any scenario."""
-    controller = outline.controller
-    if not controller.routed:
-        yield Trouble(
-            place=("nodes", controller.name),
+def routed_controller(outline: Outline) -> Iterator[Breach]:
+    """Yield a breach when Packstack would not start, in any scenario."""
+    name = outline.controller
+    if not any(outline.gateway(nic) for nic in outline.lab.nodes[name].nics.values()):
+        yield Breach(
+            place=("nodes", name),
             expected="a card in a network with a gateway, without which Packstack does not start",
             found="none on the controller",
+            about_key=True,
         )
 
 
-def external_troubles(outline: Outline, nodes: tuple[NodeOutline, ...]) -> Iterator[Trouble]:
-    """Yield what keeps the external card from becoming a port of its bridge.
+def external_card(outline: Outline) -> Iterator[Breach]:
+    """Yield a breach when a network node lacks the card that becomes a port of the bridge."""
+    yield from missing_card("external_nic", outline.external_nic, outline.network_nodes)
 
-    Args:
-        outline: The lab.
-        nodes: Those that get the bridge.
-    """
-    yield from missing_card("external_nic", outline.external_nic, nodes)
-    bridge = outline.external_bridge
-    cards = {nic for node in nodes for nic in node.nics}
+
+def external_bridge(outline: Outline) -> Iterator[Breach]:
+    """Yield a breach when the external bridge would take another device's name."""
+    bridge = outline.asked.external_bridge
+    cards = {nic for node in outline.network_nodes.values() for nic in node.nics}
     if bridge in AGENT_BRIDGES or bridge in cards:
         owner = "Neutron's own bridge" if bridge in AGENT_BRIDGES else "a card of the lab"
-        yield Trouble(
+        yield Breach(
             place=("deployment", "external_bridge"),
             expected="a name of its own for the bridge, such as 'br-ex'",
             found=f"'{bridge}', {owner}",
         )
 
 
-def missing_card(key: str, card: str, nodes: tuple[NodeOutline, ...]) -> Iterator[Trouble]:
-    """Yield a trouble when some of the nodes do not have a card of that name."""
-    lacking = [f"'{node.name}'" for node in nodes if card not in node.nics]
+def missing_card(key: str, card: str, nodes: Mapping[str, Node]) -> Iterator[Breach]:
+    """Yield a breach when some of the nodes do not have a card of that name."""
+    lacking = [f"'{name}'" for name, node in nodes.items() if card not in node.nics]
     if lacking:
-        common = [nic for nic in nodes[0].nics if all(nic in node.nics for node in nodes)]
+        first, *others = nodes.values()
+        common = [nic for nic in first.nics if all(nic in node.nics for node in others)]
         has = ", ".join(f"'{nic}'" for nic in common) or "none is"
-        nodes_named = " and ".join(f"'{node.name}'" for node in nodes)
-        yield Trouble(
+        named = " and ".join(f"'{name}'" for name in nodes)
+        verb = "does not have" if len(lacking) == 1 else "do not have"
+        yield Breach(
             place=("deployment", key),
-            expected=f"a card that is on {nodes_named} ({has})",
-            found=f"'{card}', which {', '.join(lacking)} {_lacks(lacking)}",
+            expected=f"a card that is on {named} ({has})",
+            found=f"'{card}', which {', '.join(lacking)} {verb}",
+            rests_on=tuple(
+                ("nodes", name, *more)
+                for name, node in nodes.items()
+                for more in ((), ("nics",), *(("nics", nic) for nic in node.nics))
+            ),
         )
-
-
-def _lacks(names: list[str]) -> str:
-    return "does not have" if len(names) == 1 else "do not have"

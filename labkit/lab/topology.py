@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+    from labkit.lab.rules import Breach
 
 # The XML namespace of the mark labkit leaves in what it defines in libvirt.
 LAB_NAMESPACE = "https://labkit.invalid/xmlns/lab/1"
@@ -167,6 +168,8 @@ class ResolvedLab:
         dns_servers: Name servers for the guests' resolv.conf.
         dns_domain: The domain of the nodes' host names.
         deployment: What Packstack is asked to install.
+        obstacles: What keeps it from being installed; none for a lab file that has the key
+            `deployment`, as they are problems of that file then.
         repositories: Where the guests get their packages.
         lifetime_seconds: How long after the last `up` the lab expires; None for never.
     """
@@ -179,6 +182,7 @@ class ResolvedLab:
     dns_servers: tuple[IPv4Address, ...]
     dns_domain: str
     deployment: Deployment
+    obstacles: tuple[Breach, ...]
     repositories: Repositories
     lifetime_seconds: int | None
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from labkit.lab.topology import Form, NetworkMode
@@ -41,6 +41,12 @@ LIFETIME_PATTERN = r"^[1-9][0-9]{0,3}(m|h|d)$"
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 # Both kept after CentOS 7's end of life on 2024-06-30; see docs/how-to/repositories.md.
 VAULTS = ("https://vault.centos.org", "https://archive.kernel.org/centos-vault")
+
+
+class Edge(BaseModel):
+    """What labkit reads from a file, or writes into one: frozen, and no key passes unnoticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def unexpected(*, expected: str) -> PydanticCustomError:

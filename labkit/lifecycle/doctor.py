@@ -14,10 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labkit.boxes import cache as box_cache
 from labkit.boxes import definition as boxes
 from labkit.errors import LabkitError
 from labkit.host import kvm, process, vagrant
-from labkit.host.inventory import POOL, Seen, look
+from labkit.host.inventory import POOL, POOL_PATH, Seen, look
 from labkit.host.libvirt.errors import NotFoundError
 from labkit.host.libvirt.xml import DomainState
 from labkit.lifecycle.plan import plan_up
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from labkit.state.session import Session
 
 QEMU_CONF = Path("/etc/libvirt/qemu.conf")
+KVM_DEVICE = kvm.DEVICE
 MEMINFO = Path("/proc/meminfo")
-POOL_DIRECTORY = Path("/var/lib/libvirt/images")
 # Whom libvirt's packages let QEMU run as: Debian's, then Fedora's.
 QEMU_USERS = ("libvirt-qemu", "qemu")
 TOOLS = (
@@ -79,6 +80,9 @@ class Host:
         seen: What libvirt has; None when it does not answer.
         pool_free: Bytes left where the nodes' disks go.
         libvirt_error: Why libvirt does not answer.
+        device: KVM's device.
+        qemu_conf: libvirt's configuration of QEMU.
+        meminfo: The kernel's account of memory.
     """
 
     session: Session
@@ -87,6 +91,9 @@ class Host:
     seen: Seen | None
     pool_free: int
     libvirt_error: LabkitError | None = None
+    device: Path = KVM_DEVICE
+    qemu_conf: Path = QEMU_CONF
+    meminfo: Path = MEMINFO
 
     def missing_nodes(self) -> tuple[ResolvedNode, ...]:
         """Return the nodes that do not exist yet."""
@@ -96,7 +103,7 @@ class Host:
 
 def examine(session: Session, cache: Path) -> tuple[Finding, ...]:
     """Run every check and return what was found, in the order of CHECKS; changes nothing."""
-    host = _host(session, cache)
+    host = look_at(session, cache)
     with ThreadPoolExecutor(max_workers=len(CHECKS)) as pool:
         return tuple(pool.map(lambda check: run_check(check, host), CHECKS))
 
@@ -115,8 +122,15 @@ def problem(name: str, error: LabkitError) -> Finding:
     return Finding(check=name, level=Level.PROBLEM, found=found, fix=error.hint)
 
 
-def _host(session: Session, cache: Path) -> Host:
-    probe = kvm.probe(cache=cache)
+def look_at(session: Session, cache: Path, *, probe: Callable[..., KvmProbe] = kvm.probe) -> Host:
+    """Return the host as the checks see it; changes nothing.
+
+    Args:
+        session: The lab.
+        cache: labkit's cache directory.
+        probe: Finds out whether guests run under KVM.
+    """
+    found = probe(cache=cache)
     try:
         with session.tools.connect() as hypervisor:
             seen = look(hypervisor, define_pool=False)
@@ -124,12 +138,12 @@ def _host(session: Session, cache: Path) -> Host:
                 free = hypervisor.storage.pool_free_bytes(POOL)
             except NotFoundError:
                 # 'up' makes the pool there.
-                free = shutil.disk_usage(_existing(POOL_DIRECTORY)).free
+                free = shutil.disk_usage(_existing(POOL_PATH)).free
     except LabkitError as exc:
         return Host(
-            session=session, cache=cache, kvm=probe, seen=None, pool_free=0, libvirt_error=exc
+            session=session, cache=cache, kvm=found, seen=None, pool_free=0, libvirt_error=exc
         )
-    return Host(session=session, cache=cache, kvm=probe, seen=seen, pool_free=free)
+    return Host(session=session, cache=cache, kvm=found, seen=seen, pool_free=free)
 
 
 def _existing(path: Path) -> Path:
@@ -147,22 +161,22 @@ def kvm_for_libvirt(host: Host) -> Finding:
     name = "kvm_for_libvirt"
     if not host.kvm.usable:
         return Finding(check=name, level=Level.OK, found="KVM is not used.")
-    user = qemu_user(_readable(QEMU_CONF))
+    user = qemu_user(_readable(host.qemu_conf))
     if user is None:
         return Finding(
             check=name, level=Level.NOTE, found="The user libvirt runs QEMU as is not known.",
-            fix=f"Set 'user' in '{QEMU_CONF}'.",
+            fix=f"Set 'user' in '{host.qemu_conf}'.",
         )  # fmt: skip
-    device = kvm.DEVICE.stat()
+    device = host.device.stat()
     entry = pwd.getpwnam(user)
     groups = os.getgrouplist(user, entry.pw_gid)
     if may_open(device, uid=entry.pw_uid, groups=groups):
-        return Finding(check=name, level=Level.OK, found=f"'{user}' may open '{kvm.DEVICE}'.")
+        return Finding(check=name, level=Level.OK, found=f"'{user}' may open '{host.device}'.")
     group = grp.getgrgid(device.st_gid).gr_name
     return Finding(
         check=name,
         level=Level.PROBLEM,
-        found=f"libvirt runs QEMU as '{user}', who may not open '{kvm.DEVICE}'.",
+        found=f"libvirt runs QEMU as '{user}', who may not open '{host.device}'.",
         fix=f"Run 'sudo usermod -aG {group} {user}' and 'sudo systemctl restart libvirtd'.",
     )
 
@@ -235,7 +249,7 @@ def memory_suffices(host: Host) -> Finding:
         if domain.state is DomainState.RUNNING
     }
     needed = sum(n.memory_mib for n in host.session.lab.nodes if n.uuid not in running)
-    total, available = memory_mib(MEMINFO.read_text(encoding="ascii"))
+    total, available = memory_mib(host.meminfo.read_text(encoding="ascii"))
     return memory_finding(needed=needed, total=total, available=available)
 
 
@@ -302,7 +316,7 @@ def lab_fits(host: Host) -> Finding:
 def box_built(host: Host) -> Finding:
     """Whether the lab's box is in the cache; 'up' builds it otherwise."""
     name = host.session.lab.box
-    if boxes.cached(boxes.find_box(name), host.cache) is not None:
+    if box_cache.cached(boxes.find_box(name), host.cache) is not None:
         return Finding(check="box_built", level=Level.OK, found=f"The box '{name}' is built.")
     return Finding(
         check="box_built",

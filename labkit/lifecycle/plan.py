@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import HostError, OperationError
 from labkit.host.libvirt.xml import DomainInfo, DomainState, NetworkInfo
 from labkit.lab.topology import NetworkMode, ResolvedLab, ResolvedNode, network_uuid, node_uuid
+from labkit.state.directory import NodeState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,6 +45,11 @@ class NodePlan:
     action: Action
     notice: str = ""
 
+    @property
+    def boots(self) -> bool:
+        """Return whether this `up` boots the node, which then takes its seed."""
+        return self.action in {Action.CREATE, Action.RECREATE, Action.START}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpPlan:
@@ -62,6 +68,11 @@ class UpPlan:
     def of(self, *actions: Action) -> tuple[ResolvedNode, ...]:
         """Return the nodes with one of these actions."""
         return tuple(item.node for item in self.nodes if item.action in actions)
+
+    @property
+    def creating(self) -> tuple[ResolvedNode, ...]:
+        """Return the nodes that Vagrant has to make."""
+        return self.of(Action.CREATE, Action.RECREATE)
 
     @property
     def changes(self) -> bool:
@@ -99,8 +110,9 @@ def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str
 
     Raises:
         HostError: A host bridge is missing, or an address range is in use on this host.
-        OperationError: Something of the lab's names belongs to somebody else, or lab.yaml
-            no longer fits what runs; details list every case.
+        OperationError: Something of the lab's names belongs to somebody else, lab.yaml no longer
+            fits what runs, or a node would be made anew in which somebody's work may be;
+            details list every case.
     """
     _require_networks(lab, state, seen)
     conflicts = tuple(_conflicts(lab, state, seen))
@@ -145,6 +157,40 @@ def _node_plan(node: ResolvedNode, state: LabState, seen: Seen, seed_id: str) ->
             return NodePlan(node=node, action=Action.START)
 
 
+def claimed(lab: ResolvedLab, state: LabState, plan: UpPlan) -> LabState:
+    """Return the record of what is about to be made, for writing down before it is made."""
+    volumes = {*state.volumes}
+    for node in plan.creating:
+        volumes |= {node.disk_volume, node.seed_volume}
+        state = state.with_node(node.name, NodeState())
+    networks = {*state.networks, *(network.name for network in lab.networks)}
+    return state.model_copy(
+        update={
+            "lab_id": lab.lab_id,
+            "box": lab.box,
+            "volumes": tuple(sorted(volumes)),
+            "networks": tuple(sorted(networks)),
+        }
+    )
+
+
+def recorded(
+    lab: ResolvedLab, state: LabState, plan: UpPlan, *, seeds: Mapping[str, str]
+) -> LabState:
+    """Return the record of a lab whose machines are all made.
+
+    A node takes its seed when it boots. One that ran or was paused keeps what is recorded of it;
+    where nothing is, nobody can say which seed it took.
+    """
+    for item in plan.nodes:
+        node = item.node
+        if item.boots or node.name not in state.nodes:
+            seed = seeds[node.name] if item.boots else ""
+            whole = NodeState(created=True, spec=spec_digest(node, lab.box), seed=seed)
+            state = state.with_node(node.name, whole)
+    return state
+
+
 def _by_uuid(seen: Seen, uuid: UUID) -> DomainInfo | None:
     return next((domain for domain in seen.domains if domain.uuid == uuid), None)
 
@@ -176,7 +222,6 @@ def _node_conflicts(node: ResolvedNode, state: LabState, seen: Seen, box: str) -
                 f"node '{node.name}': a domain named '{node.domain}' exists that is not this "
                 f"lab's (UUID {domain.uuid}); rename the lab, or remove that domain"
             )
-    recorded = state.nodes.get(node.name)
     if mine is None:
         for name in (node.disk_volume, node.seed_volume):
             if name in seen.volumes and name not in state.volumes:
@@ -185,14 +230,44 @@ def _node_conflicts(node: ResolvedNode, state: LabState, seen: Seen, box: str) -
                     "not this lab's; rename the lab, or remove it with "
                     f"'virsh vol-delete {seen.volumes[name].path}'"
                 )
-        return
-    if recorded is None or not recorded.created:
-        return
-    if recorded.spec not in {"", spec_digest(node, box)}:
+    yield from _losses(node, state, seen, mine)
+    if mine is not None and _hardware_differs(node, state.nodes.get(node.name), mine, box):
         yield (
             f"node '{node.name}': its box or hardware in lab.yaml is not what it was created "
             "with; put it back, or run 'labkit destroy' and 'labkit up'"
         )
+
+
+def _losses(
+    node: ResolvedNode, state: LabState, seen: Seen, mine: DomainInfo | None
+) -> Iterator[str]:
+    """Yield what would be lost of somebody's work if the node was made anew."""
+    known = state.nodes.get(node.name, NodeState())
+    ran = node.name in {*state.deployment.nodes, *state.deployment.deployed}
+    disk = seen.volumes.get(node.disk_volume)
+    if mine is None and disk is not None and known.created and ran:
+        yield (
+            f"node '{node.name}': its domain is gone, and its disk '{disk.path}', on which "
+            "Packstack ran, would be deleted; bring it back with 'labkit restore', or give it up "
+            "with 'labkit destroy'"
+        )
+    half_made = mine is not None and node.name in state.nodes and not known.created
+    if mine is not None and half_made and (ran or mine.snapshots):
+        held = "Packstack ran in it" if ran else "it has snapshots"
+        yield (
+            f"node '{node.name}': no 'labkit up' recorded it as whole, so it would be made anew, "
+            f'but {held}; to keep it, set its "created" to true in the lab\'s state.json, or '
+            "give it up with 'labkit destroy'"
+        )
+
+
+def _hardware_differs(
+    node: ResolvedNode, known: NodeState | None, mine: DomainInfo, box: str
+) -> bool:
+    if known is None:
+        # Its record was lost; libvirt can say this much of what it was created with.
+        return (mine.vcpus, mine.memory_mib) != (node.cpus, node.memory_mib)
+    return known.created and known.spec not in {"", spec_digest(node, box)}
 
 
 def _require_networks(lab: ResolvedLab, state: LabState, seen: Seen) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import math
+import shlex
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from labkit.errors import LabkitError, OperationError
+from labkit.errors import LabkitError, OperationError, UsageError
 from labkit.host import ssh
 from labkit.host.libvirt.xml import DomainState
+from labkit.lifecycle.guest_logs import console_tail, last_report, settled_report
 from labkit.state.progress import Progress, stage
 from labkit.waiting import (
     BOOT,
@@ -21,17 +23,18 @@ from labkit.waiting import (
     Policy,
     WaitCancelled,
     WaitTimeout,
+    boot_seconds,
     wait_until,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from labkit.state.tools import Connect
+    from labkit.state.tools import Connect, Greet
 
+BOOT_SECONDS_VARIABLE = "LABKIT_BOOT_SECONDS"
 GREETING_SECONDS = 1.0
-CONSOLE_LINES = 15
 # One remote loop instead of many SSH commands: each would make the guest start a process.
 SETTLE_SECONDS = 20
 # Waiting for the guest's own report costs it nothing; asking makes it start five processes.
@@ -51,7 +54,10 @@ _SETTLE = (
 # The shell reads it by itself, for the same reason.
 _BOOT_ID = "read -r id </proc/sys/kernel/random/boot_id && echo $id"
 
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f\x7f]")
+# What firstboot writes down of the seed it took (kickstart/labkit-firstboot).
+_APPLIED = "sudo cat /var/lib/labkit/applied"
+# virtlogd makes the logs of a guest's ports anew, for root alone.
+_UNREADABLE = "its report is for root alone, the guest is asked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,7 @@ class Waiting:
         cancelled: True gives up at once.
         progress: Told of every layer.
         connect: Opens an SSH session.
+        greet: Finds out whether its SSH server is there.
         report_seconds: How long its own report is waited for before it is asked.
     """
 
@@ -82,6 +89,7 @@ class Waiting:
     cancelled: Callable[[], bool]
     progress: Progress
     connect: Connect
+    greet: Greet
     report_seconds: float = REPORT_SECONDS
 
 
@@ -95,6 +103,8 @@ class Ready:
         boot_id: The guest kernel's boot id; changes with every boot and with nothing else.
         failed_units: systemd units that failed; empty when the system is "running".
         seconds: Seconds per layer, in the order they were reached.
+        evidence: What showed that it took its seed: `report`, its own on the firstboot port;
+            `asked`, over SSH, because this user may not read that; empty where it did not boot.
     """
 
     node: str
@@ -102,6 +112,7 @@ class Ready:
     boot_id: str
     failed_units: tuple[str, ...]
     seconds: tuple[tuple[str, float], ...]
+    evidence: str = ""
 
 
 def wait_ready(waiting: Waiting) -> Ready:
@@ -122,14 +133,17 @@ def wait_ready(waiting: Waiting) -> Ready:
         taken.append((name, time.monotonic() - started))
         return result
 
+    evidence = ""
     try:
         timed("booting", lambda: _running(waiting))
         if waiting.seed_id:
-            timed("first boot", lambda: _firstboot(waiting))
+            report = timed("first boot", lambda: _firstboot(waiting))
+            evidence = "asked" if report == _UNREADABLE else "report"
             # A guest that has been up answers at once; asking twice would cost it a process.
             timed("SSH server", lambda: _greeted(waiting, greeted))
         settled: list[Ready] = []
-        timed("system", lambda: _settled(waiting, greeted, settled))
+        ask = evidence == "asked"
+        timed("system", lambda: _settled(waiting, greeted, settled, ask_seed=ask))
     except (ssh.WrongHostKeyError, WaitCancelled):
         raise
     except OperationError as exc:
@@ -137,7 +151,7 @@ def wait_ready(waiting: Waiting) -> Ready:
     finally:
         for left in greeted:
             left.connection.close()
-    return replace(settled[0], seconds=tuple(taken))
+    return replace(settled[0], seconds=tuple(taken), evidence=evidence)
 
 
 def _require_alive(waiting: Waiting) -> None:
@@ -174,9 +188,7 @@ def _firstboot(waiting: Waiting) -> str:
         try:
             report = last_report(waiting.firstboot_log)
         except PermissionError:
-            # virtlogd makes the file anew, for root alone. The host key, which only the seed
-            # carries, proves the same a moment later.
-            return "unreadable, left to the host key"
+            return _UNREADABLE
         if report is None:
             _require_alive(waiting)
             msg = "no line on the firstboot port yet"
@@ -192,38 +204,12 @@ def _firstboot(waiting: Waiting) -> str:
     return _wait(waiting, "its first boot's report", check)
 
 
-def last_report(log: Path) -> tuple[str, str] | None:
-    """Return the last complete firstboot line as (applied|unchanged|failed, id or reason).
-
-    Raises:
-        PermissionError: The file is for root alone, as virtlogd makes it.
-    """
-    try:
-        text = log.read_bytes().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return None
-    found = re.findall(
-        r"^labkit-firstboot: (applied|unchanged|failed) (.*?)\r?\n", text, re.MULTILINE
-    )
-    return found[-1] if found else None
-
-
-def settled_report(log: Path) -> tuple[str, str] | None:
-    """Return what firstboot last said of the system: systemd's word for it, and the boot id."""
-    try:
-        text = log.read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return None
-    found = re.findall(r"^labkit-firstboot: system ([a-z]+) ([0-9a-f-]+)\r?\n", text, re.MULTILINE)
-    return found[-1] if found else None
-
-
 def _greeted(waiting: Waiting, greeted: list[ssh.Greeting]) -> str:
     def check() -> str:
         port, reasons = waiting.endpoint.port, list[str]()
         for address in waiting.endpoint.addresses:
             try:
-                greeted.append(ssh.greeting(address, timeout=GREETING_SECONDS, port=port))
+                greeted.append(waiting.greet(address, timeout=GREETING_SECONDS, port=port))
             except ssh.NotReachableError as exc:
                 reasons += exc.details
             else:
@@ -234,13 +220,17 @@ def _greeted(waiting: Waiting, greeted: list[ssh.Greeting]) -> str:
     return _wait(waiting, "its SSH server", check, policy=SSH_SERVER)
 
 
-def _settled(waiting: Waiting, greeted: list[ssh.Greeting], settled: list[Ready]) -> str:
+def _settled(
+    waiting: Waiting, greeted: list[ssh.Greeting], settled: list[Ready], *, ask_seed: bool
+) -> str:
     def check() -> str:
         # Good for one try: what is refused on it is tried again on a connection of its own.
         first = greeted.pop() if greeted else None
         with waiting.connect(
             waiting.endpoint, timeout=ssh.CONNECT_SECONDS * 4, greeted=first
         ) as session:
+            if ask_seed:
+                _require_seed(waiting, session)
             boot_id, units = _told(waiting, session) or _asked(session)
             settled.append(
                 Ready(
@@ -260,6 +250,19 @@ def _settled(waiting: Waiting, greeted: list[ssh.Greeting], settled: list[Ready]
         policy=SSH_CONNECT,
         retry_on=(NotYet, ssh.NotReachableError),
     )
+
+
+def _require_seed(waiting: Waiting, session: ssh.Connection) -> None:
+    applied = session.run(_APPLIED, timeout=SETTLE_SECONDS)
+    found = applied.stdout.strip()
+    if found != waiting.seed_id:
+        node = waiting.endpoint.node
+        message = f"The node '{node}' has not taken its seed."
+        raise OperationError(
+            message,
+            details=(f"expected {waiting.seed_id}, found {found or applied.stderr.strip()}",),
+            hint=f"'labkit ssh {node} sudo journalctl -u labkit-firstboot' says why.",
+        )
 
 
 def _told(waiting: Waiting, session: ssh.Connection) -> tuple[str, tuple[str, ...]] | None:
@@ -330,21 +333,34 @@ def _wait(
 
 
 def _explained(error: LabkitError, waiting: Waiting) -> OperationError:
-    lines = console_tail(waiting.console_log)
-    shown = ("Last lines of its console:", *(f"  {line}" for line in lines)) if lines else ()
-    hint = error.hint or f"Its whole console is in '{waiting.console_log}'."
-    kind = type(error) if isinstance(error, WaitTimeout) else OperationError
-    return kind(error.message, details=(*error.details, *shown), hint=hint)
-
-
-def console_tail(log: Path, lines: int = CONSOLE_LINES) -> tuple[str, ...]:
-    """Return the last non-empty lines of a serial console, without control sequences."""
+    hint = f"Its whole console is in '{waiting.console_log}'."
+    shown: tuple[str, ...] = ()
     try:
-        with log.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - 16384))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return ()
-    clean = (_CONTROL.sub("", line).rstrip() for line in text.splitlines())
-    return tuple(line for line in clean if line)[-lines:]
+        lines = console_tail(waiting.console_log)
+        shown = ("Last lines of its console:", *(f"  {line}" for line in lines)) if lines else ()
+    except PermissionError:
+        path = shlex.quote(str(waiting.console_log))
+        hint = f"Its console is a file of root's: 'sudo tail -n 50 {path}' shows its end."
+    kind = type(error) if isinstance(error, WaitTimeout) else OperationError
+    return kind(error.message, details=(*error.details, *shown), hint=error.hint or hint)
+
+
+def boot_budget(environment: Mapping[str, str], *, accelerated: bool) -> float:
+    """Return the seconds a node is given from power-on to ready.
+
+    `LABKIT_BOOT_SECONDS` overrides labkit's own figure, on a host slower than it expects.
+
+    Raises:
+        UsageError: The variable is not a number of seconds above 0.
+    """
+    wanted = environment.get(BOOT_SECONDS_VARIABLE, "")
+    if not wanted:
+        return boot_seconds(accelerated=accelerated)
+    try:
+        seconds = float(wanted)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        message = f"{BOOT_SECONDS_VARIABLE} is '{wanted}'; expected seconds, such as '900'."
+        raise UsageError(message)
+    return seconds

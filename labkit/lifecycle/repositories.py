@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from labkit.host import http as http_answer
-from labkit.packstack.repositories import (
-    candidates,
-    proxy_url,
-    without_password,
-)
+from labkit.packstack.prepare import package_source
+from labkit.packstack.repositories import candidates, proxy_url, without_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from labkit.host.http import Answer
-    from labkit.lab.topology import Repositories
-    from labkit.packstack.repositories import Source
+    from labkit.host.http import HttpAnswer
+    from labkit.lab.topology import Repositories, ResolvedLab
+    from labkit.packstack.repositories import RepositoryAtPlace
 
 SECONDS = 20.0
 MAX_REDIRECTIONS = 5
+# Said of what a stand-in box serves to its own node alone, where no host can ask.
+IN_THE_BOX = "in the box itself, not asked"
 HTTP_OK, HTTP_REDIRECT, HTTP_BAD = 200, 300, 400
 
 
@@ -47,6 +46,29 @@ class RepositoryAnswer:
     seconds: float
 
 
+def ask_for(lab: ResolvedLab) -> tuple[RepositoryAnswer, ...]:
+    """Ask every repository the lab's nodes would use; those a stand-in box brings count as usable.
+
+    Raises:
+        UsageError: There is no such box.
+    """
+    source = package_source(lab)
+    if source == lab.repositories:
+        return ask_all(source)
+    return tuple(
+        RepositoryAnswer(
+            place=place.shown,
+            repository=item.repository.name,
+            url=item.repomd,
+            usable=True,
+            said=IN_THE_BOX,
+            seconds=0.0,
+        )
+        for place in candidates(source)
+        for item in place.sources
+    )
+
+
 def ask_all(wanted: Repositories, *, seconds: float = SECONDS) -> tuple[RepositoryAnswer, ...]:
     """Ask every repository at every place, side by side, in the order they are tried.
 
@@ -57,7 +79,7 @@ def ask_all(wanted: Repositories, *, seconds: float = SECONDS) -> tuple[Reposito
     asked = [(place, source) for place in candidates(wanted) for source in place.sources]
     proxy = proxy_url(wanted.proxy) or None
 
-    def ask(source: Source) -> tuple[Answer, str]:
+    def ask(source: RepositoryAtPlace) -> tuple[HttpAnswer, str]:
         return _follow(source.repomd, proxy=proxy, seconds=seconds)
 
     with ThreadPoolExecutor(max_workers=len(asked)) as pool:
@@ -89,7 +111,7 @@ def nothing_answers(answers: Sequence[RepositoryAnswer]) -> bool:
     return all(answer.said.startswith("no answer") for answer in answers)
 
 
-def problem(url: str, answer: Answer) -> str:
+def problem(url: str, answer: HttpAnswer) -> str:
     """Return why a node could not use what came back; empty when it could.
 
     labkit-prepare judges the same in the guest. CentOS 7's yum does not follow a redirection from
@@ -105,7 +127,7 @@ def problem(url: str, answer: Answer) -> str:
     return "" if b"<repomd" in answer.body else "answered something that is no repomd.xml"
 
 
-def _follow(url: str, *, proxy: str | None, seconds: float) -> tuple[Answer, str]:
+def _follow(url: str, *, proxy: str | None, seconds: float) -> tuple[HttpAnswer, str]:
     answer = http_answer.ask(url, proxy=proxy, timeout=seconds)
     for _ in range(MAX_REDIRECTIONS):
         target = urljoin(url, answer.location) if answer.location else ""

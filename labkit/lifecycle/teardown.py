@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.errors import LabkitError, OperationError, UsageError
+from labkit.errors import LabkitError, OperationError, UsageError, joined
 from labkit.host.inventory import POOL, look
 from labkit.host.libvirt.xml import DomainState
 from labkit.lab.types import NAME_PATTERN
 from labkit.lifecycle.plan import Possessions, possessions
-from labkit.snapshots import forget
+from labkit.lifecycle.stages import told
+from labkit.snapshots.remove import forget
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, stage
 from labkit.state.registry import Registry, user_registry
@@ -49,6 +50,10 @@ def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> Hal
         session: The lab.
         force: Cut the power at once.
         dry_run: Only say what would be done.
+
+    Raises:
+        LabInUseError: Another labkit holds the lab.
+        LabkitError: A node could not be stopped; the others are.
     """
     nodes = session.lab.nodes
     names = [node.name for node in nodes]
@@ -61,8 +66,24 @@ def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> Hal
         lab_lock(session.directory, "halt"),
         ThreadPoolExecutor(max_workers=len(nodes)) as pool,
     ):
-        how = pool.map(lambda node: _halt_node(session, node, force=force), nodes)
-        return HaltReport(nodes=tuple(zip(names, how, strict=True)))
+        try:
+            stopping = [pool.submit(_halt_node, session, node, force=force) for node in nodes]
+            wait(stopping)
+        except BaseException:
+            # Its threads are waited for, however this ends.
+            session.cancelled.set()
+            raise
+    errors: list[LabkitError] = []
+    for future in stopping:
+        error = future.exception()
+        if isinstance(error, LabkitError):
+            errors.append(error)
+        elif error is not None:
+            raise error
+    if errors:
+        raise joined(errors, f"{len(errors)} nodes could not be stopped.")
+    how = (future.result() for future in stopping)
+    return HaltReport(nodes=tuple(zip(names, how, strict=True)))
 
 
 def _halt_node(session: Session, node: ResolvedNode, *, force: bool) -> str:
@@ -183,22 +204,21 @@ class _Remains:
 
     def look(self) -> Possessions:
         with self.tools.connect() as hypervisor:
-            state = self.directory.load(self.name)
-            return possessions(self.lab, state, look(hypervisor, define_pool=False))
+            return self._owned(hypervisor, self.directory.load(self.name))
 
     def remove(self) -> Possessions:
         with lab_lock(self.directory, "destroy"):
             self.once_held()
             with self.tools.connect() as hypervisor:
                 state = self.directory.load(self.name)
-                owned = possessions(self.lab, state, look(hypervisor))
+                owned = self._owned(hypervisor, state)
                 state = self._claim(state, owned)
                 forget(hypervisor, owned.domains)
                 with stage(self.progress, LAB, "vagrant destroy") as current:
                     current.note = self._vagrant_destroy()
                 with stage(self.progress, LAB, "removing") as current:
-                    problems = _remove(hypervisor, possessions(self.lab, state, look(hypervisor)))
-                    left = possessions(self.lab, state, look(hypervisor))
+                    problems = _remove(hypervisor, self._owned(hypervisor, state))
+                    left = self._owned(hypervisor, state)
                     current.note = "nothing left" if not left.describe() else "incomplete"
             if left.describe():
                 message = f"Not everything of the lab '{self.name}' could be removed."
@@ -207,10 +227,14 @@ class _Remains:
                     details=(*left.describe(), *problems),
                     hint="Run 'labkit destroy' again; what is listed above is what still exists.",
                 )
-            self.directory.remove()
-            # Last: whatever is killed before leaves a record that 'sweep' clears away.
+            self.directory.clear()
+            # Last: whatever is killed before leaves a record that 'sweep' clears away. The lock
+            # goes after it, so that a lab made here next cannot lose its own.
             self.registry.forget(state.lab_id)
             return owned
+
+    def _owned(self, hypervisor: Hypervisor, state: LabState) -> Possessions:
+        return possessions(self.lab, state, look(hypervisor, define_pool=False))
 
     def _claim(self, state: LabState, owned: Possessions) -> LabState:
         """Write down volumes that only their domain says are the lab's, before the domain goes."""
@@ -218,7 +242,11 @@ class _Remains:
         if volumes == {*state.volumes}:
             return state
         claimed = state.model_copy(update={"volumes": tuple(sorted(volumes))})
-        self.directory.save(claimed)
+        try:
+            self.directory.save(claimed)
+        except OSError as exc:
+            # On a full disk: it counts only for the case that this labkit is killed.
+            log.warning("the volumes are not on record: %s", exc)
         return claimed
 
     def _vagrant_destroy(self) -> str:
@@ -227,8 +255,8 @@ class _Remains:
             return "knows no machine"
         try:
             self.tools.machines(self.directory).destroy()
-        except LabkitError as exc:
-            log.warning("vagrant destroy failed: %s %s", exc.message, exc.details)
+        except (LabkitError, OSError) as exc:
+            log.warning("vagrant destroy failed: %s", told(exc))
             return "failed; libvirt does it"
         return ""
 

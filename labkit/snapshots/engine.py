@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.host.libvirt.xml import DomainInfo, VolumeInfo
+    from labkit.snapshots.members import Member
     from labkit.snapshots.record import NodeRecord
-    from labkit.snapshots.together import Member
 
 IMAGE_SECONDS = 600.0
 # qemu-img-check(1): 0 sound, 3 sound with clusters that nothing uses.
@@ -77,7 +77,11 @@ def keep(member: Member, key: str, volume: VolumeInfo, *, live: bool) -> Saved:
     """
     description = member.hypervisor.snapshots.take(member.node.uuid, key)
     storage = member.hypervisor.storage
-    kept = image(member.hypervisor, volume.name).snapshot(key)
+    try:
+        kept = image(member.hypervisor, volume.name).snapshot(key)
+    except DamagedImageError as exc:
+        message = f"The image '{volume.path}' of node '{member.node.name}' is damaged: {exc}."
+        raise OperationError(message) from exc
     if kept is None:
         message = f"The image '{volume.path}' does not hold the snapshot libvirt took."
         raise OperationError(message)

@@ -15,7 +15,7 @@ from labkit.host import ssh
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from labkit.snapshots.together import Member
+    from labkit.snapshots.members import Member
     from labkit.state.tools import Connect, Tools
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def prove(
     """
     with tools.ssh(endpoint) as session:
         connected = tools.clock()
-        answer, by = _right_time(session, agent_done)
+        answer, by = _right_time(endpoint.node, session, agent_done)
         address = str(session.address)
     if answer.off > CLOCK_SECONDS:
         message = f"The clock of '{endpoint.node}' is {answer.off:.1f} s off and could not be set."
@@ -142,23 +142,25 @@ def prove(
     )
 
 
-def _right_time(session: ssh.Connection, agent_done: Callable[[], bool]) -> tuple[Answer, str]:
-    answer = _asked(session)
+def _right_time(
+    node: str, session: ssh.Connection, agent_done: Callable[[], bool]
+) -> tuple[ProbeAnswer, str]:
+    answer = _asked(node, session)
     by = "agent" if agent_done() else ""
     if by and answer.off > STEP_SECONDS:
-        answer = _asked(session)
+        answer = _asked(node, session)
     for _ in range(STEPS):
         if answer.off <= STEP_SECONDS:
             break
         by = "SSH"
         # Relative to the guest's own clock, so that it does not matter when it gets to it.
         session.run(f"sudo date -s '{answer.shift:+.3f} seconds'", timeout=ANSWER_SECONDS)
-        answer = _asked(session)
+        answer = _asked(node, session)
     return answer, by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ProbeAnswer:
     """What a guest told of itself.
 
     Attributes:
@@ -172,17 +174,18 @@ class Answer:
     shift: float
 
 
-def _asked(session: ssh.Connection) -> Answer:
+def _asked(node: str, session: ssh.Connection) -> ProbeAnswer:
     before = time.time()
     result = session.run(_PROBE, timeout=ANSWER_SECONDS)
-    return read_probe(result.stdout, before=before, after=time.time())
+    return read_probe(result.stdout, node=node, before=before, after=time.time())
 
 
-def read_probe(text: str, *, before: float, after: float) -> Answer:
+def read_probe(text: str, *, node: str, before: float, after: float) -> ProbeAnswer:
     """Return what a guest told of itself.
 
     Args:
         text: Its answer.
+        node: Its name.
         before: The host's time before the question.
         after: The host's time after the answer.
 
@@ -195,9 +198,9 @@ def read_probe(text: str, *, before: float, after: float) -> Answer:
         # bash writes the locale's decimal separator.
         clock = float(told.replace(",", "."))
     except ValueError as exc:
-        message = f"A guest should have told its time, but it said '{told}'."
+        message = f"The node '{node}' should have told its time, but it said '{told}'."
         raise OperationError(message) from exc
-    return Answer(
+    return ProbeAnswer(
         nonces=tuple(value for word, value in answers if word == "nonce"),
         off=max(before - clock, clock - after, 0.0),
         shift=(before + after) / 2 - clock,

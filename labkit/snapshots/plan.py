@@ -59,14 +59,14 @@ class TakePlan:
         nodes: Every node and what it does.
         replaced: The snapshot of that name which goes once the new one is complete.
         needed_bytes: Estimate of the space it takes.
-        free_bytes: Space the pool has.
+        free_bytes: Space the pool has; None when it is not active and cannot say.
     """
 
     name: str
     nodes: tuple[tuple[str, Kept], ...]
     replaced: SnapshotRecord | None
     needed_bytes: int
-    free_bytes: int
+    free_bytes: int | None
 
 
 def check_name(name: str) -> None:
@@ -94,12 +94,31 @@ def check_note(note: str) -> None:
         raise UsageError(message)
 
 
+def to_replace(
+    name: str, records: Sequence[SnapshotRecord], *, replace: bool
+) -> SnapshotRecord | None:
+    """Return the snapshot that a new one of that name takes the place of; None for none.
+
+    Raises:
+        UsageError: The name is none.
+        OperationError: It is taken, and nothing is to be replaced.
+    """
+    check_name(name)
+    known = next((record for record in records if record.name == name), None)
+    if known is not None and not replace:
+        message = f"A snapshot '{name}' exists already, taken {known.created:%Y-%m-%d %H:%M} UTC."
+        raise OperationError(
+            message, hint="Choose another name, or add --replace to put a new one in its place."
+        )
+    return known
+
+
 def plan_take(
     name: str,
     seen: Sequence[NodeSeen],
     records: Sequence[SnapshotRecord],
     *,
-    free_bytes: int,
+    free_bytes: int | None,
     replace: bool,
 ) -> TakePlan:
     """Decide whether and how a snapshot is taken.
@@ -109,19 +128,13 @@ def plan_take(
         HostError: The pool has too little space.
         OperationError: The name is taken, or a node is in no state to be kept.
     """
-    check_name(name)
-    known = next((record for record in records if record.name == name), None)
-    if known is not None and not replace:
-        message = f"A snapshot '{name}' exists already, taken {known.created:%Y-%m-%d %H:%M} UTC."
-        raise OperationError(
-            message, hint="Choose another name, or add --replace to put a new one in its place."
-        )
+    known = to_replace(name, records, replace=replace)
     problems = tuple(line for node in seen for line in _unfit(node))
     if problems:
         message = "Not every node is in a state that can be kept."
         raise OperationError(message, details=problems, hint="Run 'labkit up', then try again.")
     needed = int(sum(node.memory_bytes for node in seen) * MARGIN) + TABLE_BYTES * len(seen)
-    if free_bytes < needed:
+    if free_bytes is not None and free_bytes < needed:
         message = (
             f"The snapshot '{name}' needs about {needed // 2**20} MiB, and the storage pool has "
             f"{free_bytes // 2**20} MiB free; nothing was paused."

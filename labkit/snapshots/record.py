@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,16 +11,29 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from labkit.errors import OperationError
+from labkit.errors import OperationError, UsageError
 from labkit.host.files import write_atomically
+from labkit.lab.types import Edge
 from labkit.state.directory import DeploymentState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
+# No snapshot's name begins with "_": an older labkit put their directories beside this one.
+NAMED = "_by-name"
+
+
+def new_key(name: str) -> str:
+    """Return a key for a snapshot of that name that no other has or had."""
+    return f"labkit-{name}-{secrets.token_hex(4)}"
+
+
+def name_in(key: str) -> str:
+    """Return the name a snapshot was taken under, from its key."""
+    return key.removeprefix("labkit-").rpartition("-")[0]
 
 
 class Kept(StrEnum):
@@ -30,18 +44,14 @@ class Kept(StrEnum):
     OFF = "off"
 
 
-class _Edge(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NicRecord(_Edge):
+class NicRecord(Edge):
     """A network card: its address on the wire and where the guest finds it."""
 
     mac: str
     pci: str
 
 
-class NodeRecord(_Edge):
+class NodeRecord(Edge):
     """One node of a snapshot.
 
     Attributes:
@@ -79,7 +89,7 @@ class NodeRecord(_Edge):
         return self.state is not Kept.OFF
 
 
-class SnapshotRecord(_Edge):
+class SnapshotRecord(Edge):
     """The manifest of a snapshot: without it there is none.
 
     Attributes:
@@ -125,7 +135,7 @@ class SnapshotRecord(_Edge):
         return sum(node.grown_bytes for node in self.nodes.values())
 
 
-class Journal(_Edge):
+class Journal(Edge):
     """A verb under way; found by the next one, it says what has to be put right.
 
     Attributes:
@@ -159,34 +169,77 @@ class Shelf:
         """Return where the key of the snapshot the lab descends from lies."""
         return self.path / "current"
 
+    def manifest(self, name: str) -> Path:
+        """Return where the manifest of a snapshot lies."""
+        return self.path / NAMED / name / MANIFEST
+
     def records(self) -> tuple[SnapshotRecord, ...]:
-        """Return every published snapshot, oldest first.
+        """Return every snapshot there is, oldest first; not those whose removal has begun.
+
+        Raises:
+            OperationError: A manifest or the note of a verb under way is damaged.
+        """
+        doomed = self._doomed()
+        return tuple(record for record in self.published() if record.key not in doomed)
+
+    def published(self) -> tuple[SnapshotRecord, ...]:
+        """Return every snapshot that has a manifest, oldest first.
 
         Raises:
             OperationError: A manifest is damaged.
         """
         return tuple(sorted(self._read(), key=lambda record: (record.created, record.name)))
 
-    def find(self, name: str) -> SnapshotRecord | None:
-        """Return the published snapshot of that name; None when there is none."""
-        return next((record for record in self.records() if record.name == name), None)
+    def interrupted(self) -> tuple[str, ...]:
+        """Return the names of the snapshots whose removal has begun."""
+        return tuple(name_in(key) for key in self._doomed())
+
+    def has(self, name: str) -> bool:
+        """Return whether there is a snapshot of that name."""
+        return any(record.name == name for record in self.records())
+
+    def named(self, name: str) -> SnapshotRecord:
+        """Return the snapshot of that name.
+
+        Raises:
+            UsageError: There is none; says which there are.
+        """
+        records = self.records()
+        found = next((record for record in records if record.name == name), None)
+        if found is None:
+            known = ", ".join(f"'{record.name}'" for record in records)
+            message = f"The lab has no snapshot '{name}'; it has {known or 'none'}."
+            raise UsageError(message, hint="'labkit snapshots' lists them.")
+        return found
 
     def publish(self, record: SnapshotRecord) -> None:
         """Write a manifest, or replace it: from here on the snapshot exists."""
-        directory = self.path / record.name
-        directory.mkdir(parents=True, exist_ok=True)
-        write_atomically(directory / MANIFEST, record.model_dump_json(indent=2) + "\n")
+        manifest = self.manifest(record.name)
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(manifest, record.model_dump_json(indent=2) + "\n")
 
     def withdraw(self, name: str) -> None:
         """Remove a manifest: from here on the snapshot does not exist."""
-        (self.path / name / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(self.path / name, ignore_errors=True)
+        manifest = self.manifest(name)
+        manifest.unlink(missing_ok=True)
+        shutil.rmtree(manifest.parent, ignore_errors=True)
+
+    def move_over(self) -> None:
+        """Put every snapshot where it belongs: an older labkit kept it one level higher.
+
+        There a snapshot of the name 'current' was in the way of the file of that name.
+        """
+        for file in self._old_manifests():
+            target = self.manifest(file.parent.name).parent
+            target.parent.mkdir(exist_ok=True)
+            file.parent.rename(target)
 
     def current(self) -> str:
         """Return the key of the snapshot the lab was last at; empty for none."""
         try:
             return self.current_file.read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
+            # A directory: see `move_over`.
             return ""
 
     def set_current(self, key: str) -> None:
@@ -206,7 +259,11 @@ class Shelf:
         try:
             return Journal.model_validate_json(text)
         except ValidationError as exc:
-            raise _unreadable(self.journal_file, exc) from exc
+            hint = (
+                f"Remove '{self.journal_file}' and restore a snapshot: what the verb that wrote "
+                "it left is not put right otherwise."
+            )
+            raise _unreadable(self.journal_file, exc, hint) from exc
 
     def note(self, journal: Journal) -> None:
         """Write down a verb before it changes anything."""
@@ -217,18 +274,30 @@ class Shelf:
         """Remove the note: nothing is left to put right."""
         self.journal_file.unlink(missing_ok=True)
 
+    def _doomed(self) -> tuple[str, ...]:
+        journal = self.journal()
+        return journal.doomed if journal is not None and journal.verb == "delete" else ()
+
+    def _old_manifests(self) -> list[Path]:
+        found = sorted(self.path.glob(f"*/{MANIFEST}"))
+        return [file for file in found if file.parent.name != NAMED]
+
     def _read(self) -> Iterator[SnapshotRecord]:
-        for file in sorted(self.path.glob(f"*/{MANIFEST}")):
+        for file in (*self._old_manifests(), *self.path.glob(f"{NAMED}/*/{MANIFEST}")):
             try:
                 yield SnapshotRecord.model_validate_json(file.read_text(encoding="utf-8"))
             except ValidationError as exc:
-                raise _unreadable(file, exc) from exc
+                hint = (
+                    f"Put it back from a copy, or remove '{file.parent}' and take the snapshot "
+                    "again."
+                )
+                raise _unreadable(file, exc, hint) from exc
 
 
-def _unreadable(file: Path, exc: ValidationError) -> OperationError:
+def _unreadable(file: Path, exc: ValidationError, hint: str) -> OperationError:
     message = f"The file '{file}' cannot be read."
     return OperationError(
         message,
         details=tuple(f"{item['loc']}: {item['msg']}" for item in exc.errors()),
-        hint=f"Put it back from a copy, or remove '{file.parent}' and take the snapshot again.",
+        hint=hint,
     )

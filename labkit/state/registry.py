@@ -11,15 +11,16 @@ from typing import Literal
 from uuid import UUID  # noqa: TC003 -- pydantic reads the annotations
 
 from platformdirs import user_state_path
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from labkit.host.files import write_atomically
+from labkit.lab.types import Edge
 from labkit.state.directory import LabDirectory, LabState
 
 log = logging.getLogger(__name__)
 
 
-class Record(BaseModel):
+class Record(Edge):
     """What is known of a lab when its directory is gone.
 
     Attributes:
@@ -27,8 +28,6 @@ class Record(BaseModel):
         directory: The lab's directory.
         state: Its state when it was last brought up: what it has claimed, and its end.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     directory: Path

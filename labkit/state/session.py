@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError, UsageError
 from labkit.host import ssh
-from labkit.lab import lab_file as config
+from labkit.lab import file as config
 from labkit.lab.resolve import resolve
 from labkit.state.directory import LabDirectory, LabState, lab_directory
 from labkit.state.tools import real_tools

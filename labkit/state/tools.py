@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from labkit.host import ssh
-from labkit.host.files import cache_root
 from labkit.host.inventory import URI
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from ipaddress import IPv4Address
 
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.host.vagrant import Machines
@@ -31,6 +31,13 @@ class Connect(Protocol):
         """Open a session with a node, over a connection that greeted already if there is one."""
 
 
+class Greet(Protocol):
+    """Waits for an SSH server's greeting; `labkit.host.ssh.greeting` says what is raised."""
+
+    def __call__(self, address: IPv4Address, *, timeout: float, port: int = ...) -> ssh.Greeting:
+        """Return a connection on which a server greeted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """The world as a verb meets it; tests hand in fakes.
@@ -40,17 +47,25 @@ class Tools:
         machines: Returns a lab's machines as Vagrant knows them.
         ssh: Opens an SSH session with a node.
         clock: Tells the time in seconds, monotonic.
+        greet: Finds out whether a node's SSH server is there.
     """
 
     connect: Callable[[], Hypervisor]
     machines: Callable[[LabDirectory], Machines]
     ssh: Connect
     clock: Callable[[], float]
+    greet: Greet
 
 
 def real_tools() -> Tools:
     """Return this host's own."""
-    return Tools(connect=_libvirt, machines=_machines, ssh=ssh.connect, clock=time.monotonic)
+    return Tools(
+        connect=_libvirt,
+        machines=_machines,
+        ssh=ssh.connect,
+        clock=time.monotonic,
+        greet=ssh.greeting,
+    )
 
 
 def _libvirt() -> Hypervisor:
@@ -62,4 +77,4 @@ def _libvirt() -> Hypervisor:
 def _machines(directory: LabDirectory) -> Machines:
     from labkit.host.vagrant import Machines  # noqa: PLC0415 -- most verbs never start Vagrant
 
-    return Machines(root=directory.vagrant, log=directory.logs / "vagrant.log", cache=cache_root())
+    return Machines(root=directory.vagrant, log=directory.logs / "vagrant.log")

@@ -7,16 +7,17 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from labkit.boxes import cache as box_cache
 from labkit.boxes import definition as boxes
 from labkit.host.files import cache_root
-from tests.e2e.bare_guest import bridge, measure
+from tests.support.bare_guest import bridge, measure
 
 NAMES = {"trimmed": "rehearsal", "untrimmed": "rehearsal-untrimmed"}
 
 
 def main(report: Path, rounds: int) -> None:
     """Measure and write the samples: seconds from power-on to the SSH banner."""
-    found = [boxes.cached(boxes.find_box(name), cache_root()) for name in NAMES.values()]
+    found = [box_cache.cached(boxes.find_box(name), cache_root()) for name in NAMES.values()]
     built = [box for box in found if box is not None]
     if len(built) != len(NAMES):
         sys.exit("build both boxes first: 'make bench' does")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 Samples = Mapping[str, Sequence[float]]
@@ -34,10 +34,10 @@ PROMISES = (
     Promise(what="labkit --help", of="help", most=0.3),
     Promise(what="seed ISO of one node", of="seed", most=0.3),
     Promise(what="box build, unchanged", of="box cached", most=1.0),
-    Promise(what="up / floor", of="up", against="floor", most=1.10),
-    Promise(what="up / bare vagrant up", of="up", against="vagrant up", most=0.6),
+    Promise(what="up / floor", of="up", against="floor", most=1.20),
+    Promise(what="up / bare vagrant up", of="up", against="vagrant up", most=0.65),
     Promise(what="second up", of="up again", most=3.0),
-    Promise(what="status / vagrant status", of="status", against="vagrant status", most=0.25),
+    Promise(what="status / vagrant status", of="status", against="vagrant status", most=0.30),
     Promise(what="peak memory of labkit up", of="peak memory", most=120.0, unit="MiB"),
     Promise(what="around install / convert", of="around install", against="convert", most=1.5),
     Promise(what="kernel, initrd from ISO", of="extraction", most=2.0),
@@ -53,7 +53,7 @@ PROMISES = (
     Promise(what="SSH, trimmed / untrimmed", of="trimmed", against="untrimmed", most=0.7),
     # Of a lab of two: how long it stands still, beside its slower node alone; the whole verb.
     Promise(what="pause / one node's", of="pause", against="single libvirt snapshot", most=1.15),
-    Promise(what="snapshot / vagrant save", of="snapshot", against="vagrant save", most=0.25),
+    Promise(what="snapshot / vagrant save", of="snapshot", against="vagrant save", most=0.60),
     Promise(
         what="restore to SSH / vagrant's",
         of="restore to SSH",
@@ -122,8 +122,20 @@ def judge(samples: Samples, *, cores: int) -> list[Figure]:
     Args:
         samples: What was measured.
         cores: Processors of the machine.
+
+    Raises:
+        ValueError: A sample was measured that no promise is about.
     """
+    named = {name for promise in PROMISES for name in (promise.of, promise.against)}
+    if idle := sorted(samples.keys() - named):
+        msg = f"measured, and nothing is promised about it: {', '.join(idle)}"
+        raise ValueError(msg)
     return [_figure(promise, samples, cores) for promise in PROMISES if promise.of in samples]
+
+
+def exit_code(figures: Iterable[Figure]) -> int:
+    """Return 1 when a promise is not kept; one that is not judged here counts as kept."""
+    return int(any(figure.kept is False for figure in figures))
 
 
 def _figure(promise: Promise, samples: Samples, cores: int) -> Figure:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from uuid import NAMESPACE_URL
 
 from labkit.host.process import run
-from labkit.lab import lab_file as config
+from labkit.lab import file as config
 from labkit.lab import render
 from labkit.lab.resolve import resolve
 from labkit.lifecycle import seed

@@ -139,11 +139,7 @@ def around(definition: BoxDefinition, cache: Path, image: Path, disk: Path) -> f
 
 def again(root: Path, cache: Path) -> float:
     """Return the seconds a whole process needs to find the box in the cache."""
-    program = (
-        "import sys; from pathlib import Path; from labkit import box_build, boxes; "
-        "box_build.build(boxes.find_box('centos7', Path(sys.argv[1])), Path(sys.argv[2]), print)"
-    )
-    done = run([sys.executable, "-c", program, root, cache], timeout=60, cwd=CHECKOUT)
+    done = run(itself("--again", root, cache), timeout=60, cwd=CHECKOUT)
     if "is cached" not in done.stdout:
         sys.exit(f"the box was not cached: {done.stdout}")
     return done.seconds
@@ -151,16 +147,13 @@ def again(root: Path, cache: Path) -> float:
 
 def extraction(image: Path, scratch: Path) -> tuple[float, float]:
     """Return seconds and peak memory in MiB of a process that extracts kernel and initrd."""
-    program: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "tests.bench.ksbox",
-        "--extract",
-        image,
-        scratch,
-    ]
-    done = run(program, timeout=60, cwd=CHECKOUT)
+    done = run(itself("--extract", image, scratch), timeout=60, cwd=CHECKOUT)
     return done.seconds, float(done.stdout)
+
+
+def itself(*words: str | Path) -> list[str | Path]:
+    """Return a command line of this module: a process that is measured whole."""
+    return [sys.executable, "-m", "tests.bench.ksbox", *words]
 
 
 def extract(image: Path, scratch: Path) -> None:
@@ -177,5 +170,7 @@ def extract(image: Path, scratch: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "--extract":
         extract(Path(sys.argv[2]), Path(sys.argv[3]))
+    elif sys.argv[1] == "--again":
+        box_build.build(boxes.find_box("centos7", Path(sys.argv[2])), Path(sys.argv[3]), print)
     else:
         main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import paramiko  # noqa: TID251 -- the server side of what labkit.ssh talks to
+import paramiko  # noqa: TID251 -- the server side of what labkit.host.ssh talks to
 
 from labkit.host.process import environment
 from tests.fakes.ssh_server import FakeSshServer

@@ -21,12 +21,14 @@ from labkit.boxes import definition as boxes
 from labkit.boxes.file import DebianBoxFile
 from labkit.host.files import cache_root
 from labkit.host.process import environment, run
-from tests.e2e.bare_guest import booted, bridge
+from tests.support.bare_guest import booted, bridge
+from tests.support.boxtree import without
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from labkit.boxes.definition import BoxDefinition, CachedBox
+    from labkit.boxes.cache import CachedBox
+    from labkit.boxes.definition import BoxDefinition
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 4
@@ -49,7 +51,7 @@ def variants(definition: BoxDefinition, names: Sequence[str]) -> dict[str, BoxDe
     if unknown:
         sys.exit(f"the box '{definition.name}' has no trim {unknown}")
     wanted = names or tuple(definition.file.trims)
-    left_out = {name: definition.without(*name.split(",")) for name in wanted}
+    left_out = {name: without(definition, *name.split(",")) for name in wanted}
     return {FULL: definition, **left_out, AGAIN: definition}
 
 

@@ -19,7 +19,7 @@ from labkit.host.process import run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
-SPEED_LIMIT = 0.7  # of the untrimmed guest's time to SSH
+SPEED_LIMIT = 0.55  # of the untrimmed guest's time to SSH
 
 
 def ready(*names: str) -> None:
@@ -37,7 +37,7 @@ def ready(*names: str) -> None:
 
 
 def inside(*arguments: str) -> object:
-    module = [sys.executable, "-m", "tests.e2e.bare_guest"]
+    module = [sys.executable, "-m", "tests.support.bare_guest"]
     done = run(["unshare", "--net", "--", *module, *arguments], timeout=900)
     return json.loads(done.stdout)
 
@@ -71,10 +71,6 @@ def test_guest_says_that_it_is_a_stand_in(seen: dict[str, str]) -> None:
 def test_guest_has_no_host_key_but_the_seeds(seen: dict[str, str]) -> None:
     keys = [name for name in seen["keys"].split() if name.startswith("ssh_host_")]
     assert keys == ["ssh_host_ed25519_key"]
-
-
-def test_guest_runs_a_kernel_that_is_stored_unpacked(seen: dict[str, str]) -> None:
-    assert seen["packed_kernel"] == "0"
 
 
 def test_seed_that_a_killed_firstboot_left_mounted_is_gone_after_the_next(

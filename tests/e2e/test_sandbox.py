@@ -173,7 +173,7 @@ def test_sandbox_kvm_is_offered_only_where_it_works(in_sandbox: InSandbox) -> No
 
 def test_sandbox_domain_capabilities_stay_cached(in_sandbox: InSandbox) -> None:
     script = (
-        "from labkit import process\n"
+        "from labkit.host import process\n"
         "for _ in range(2):\n"
         "    print(process.run(['virsh', 'domcapabilities'], timeout=30).seconds)\n"
     )

@@ -9,22 +9,25 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from xml.etree import ElementTree as ET
 
+from labkit.errors import HostError
 from labkit.host.libvirt.connection import Hypervisor
 from labkit.host.libvirt.errors import NotFoundError
 from labkit.host.libvirt.networks import Networks
+from labkit.host.libvirt.pool import PoolInfo
 from labkit.host.libvirt.snapshots import DomainSnapshots
-from labkit.host.libvirt.storage import PoolInfo, Storage
+from labkit.host.libvirt.storage import Storage
 from labkit.host.libvirt.xml import (
     DiskInfo,
-    DomainCapabilities,
     DomainInfo,
     DomainState,
     NetworkInfo,
+    NicInfo,
     VolumeInfo,
+    parse_domain,
     parse_network,
 )
+from tests.fakes.libvirt_texts import definition, qcow2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +52,13 @@ class FakeHost:
         calls: What was asked for that changes something, and of what: `("start", "demo_one")`.
         connections: How many connections were opened.
         open: How many of them are open.
+        torn: Volumes that hold only a part of what they should.
+        disks: Whose disk a volume is.
+        damaged: Volumes whose content is no image.
+        agents: Whether the guests' agents answer.
+        nonces: What lies in each guest's memory.
+        kept: What lay there when a snapshot was taken, by domain and snapshot; "" for a domain
+            that was off, whose memory is not kept.
     """
 
     def __init__(self) -> None:
@@ -61,9 +71,16 @@ class FakeHost:
         self.calls: list[tuple[str, str]] = []
         self.connections = 0
         self.open = 0
+        self.disks: dict[str, UUID] = {}
+        self.damaged: set[str] = set()
+        self.agents = True
+        self.nonces: dict[UUID, str] = {}
+        self.kept: dict[tuple[UUID, str], str] = {}
+        self.starts = 0
         self._failures: dict[tuple[str, str], list[Exception]] = {}
         self._before: dict[tuple[str, str], Callable[[], None]] = {}
         self._lock = threading.Lock()
+        self.torn: set[str] = set()
 
     def connect(self) -> Hypervisor:
         """Open a connection, as `Tools.connect` does."""
@@ -106,20 +123,27 @@ class FakeHost:
             memory_mib=node.memory_mib,
             domain_type="qemu",
             description="",
-            nics=(),
+            nics=tuple(
+                NicInfo(
+                    mac=nic.mac,
+                    bridge=nic.network.bridge,
+                    pci=f"0000:00:{nic.slot:02x}.0",
+                )
+                for nic in node.nics
+            ),
             disks=tuple(
-                DiskInfo(device=device, target=target, path=POOL_PATH / name, backing=None)
-                for device, target, name in (
-                    ("disk", "vda", node.disk_volume),
-                    ("cdrom", "sda", node.seed_volume),
+                DiskInfo(device=device, path=POOL_PATH / name)
+                for device, name in (
+                    ("disk", node.disk_volume),
+                    ("cdrom", node.seed_volume),
                 )
             ),
             channels=(),
-            serial_path=None,
             has_managed_save=False,
             snapshots=0,
         )
         self.images.setdefault(node.uuid, [])
+        self.disks[node.disk_volume] = node.uuid
         return self.domains[node.uuid]
 
     def add_lab(self, lab: ResolvedLab, state: DomainState = DomainState.RUNNING) -> None:
@@ -132,7 +156,6 @@ class FakeHost:
                     uuid=network.uuid,
                     bridge=network.bridge,
                     active=True,
-                    autostart=True,
                     forward="nat",
                     addresses=(),
                 )
@@ -161,12 +184,53 @@ class FakeHost:
             raise NotFoundError(message)
         return self.domains[uuid]
 
+    def looked(self, call: str, name: str) -> None:
+        """Do what a test asked for before a call that changes nothing."""
+        action = self._before.get((call, name))
+        if action is not None:
+            action()
 
-class FakeHypervisor(Hypervisor):
+    def grow(self, name: str, physical_bytes: int) -> None:
+        """Give a volume's file another length."""
+        self.volumes[name] = replace(self.volumes[name], physical_bytes=physical_bytes)
+
+    def restart(self) -> None:
+        """Let libvirtd end and start again: every connection that is open is lost."""
+        self.starts += 1
+
+    def copy(self) -> FakeHost:
+        """Return the host as it is now, with nothing that was to fail or to happen."""
+        other = FakeHost()
+        other.domains, other.networks = dict(self.domains), dict(self.networks)
+        other.volumes, other.pools = dict(self.volumes), set(self.pools)
+        other.disks = dict(self.disks)
+        other.images = {uuid: list(names) for uuid, names in self.images.items()}
+        other.free_bytes, other.agents = self.free_bytes, self.agents
+        other.nonces, other.kept = dict(self.nonces), dict(self.kept)
+        other.torn = set(self.torn)
+        return other
+
+
+class _Link:
+    """A way to the host that a restart of libvirtd cuts."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+        self._since = host.starts
+
+    @property
+    def host(self) -> FakeHost:
+        if self._since != self._host.starts:
+            message = "libvirtd does not answer."
+            raise HostError(message)
+        return self._host
+
+
+class FakeHypervisor(_Link, Hypervisor):
     """One connection to a `FakeHost`."""
 
     def __init__(self, host: FakeHost) -> None:
-        self.host = host
+        _Link.__init__(self, host)
         self.networks = _Networks(host)
         self.storage = _Storage(host)
         self.snapshots = _Snapshots(host)
@@ -183,17 +247,10 @@ class FakeHypervisor(Hypervisor):
         self.close()
 
     def close(self) -> None:
-        self.host.open -= 1
+        self._host.open -= 1
 
-    def domain_capabilities(
-        self, *, arch: str = "x86_64", machine: str = "q35"
-    ) -> DomainCapabilities:
-        return DomainCapabilities(
-            emulator=Path(f"/usr/bin/qemu-system-{arch}"),
-            machine=machine,
-            domain_type="qemu",
-            max_vcpus=255,
-        )
+    def offers_kvm(self, *, arch: str = "x86_64", machine: str = "q35") -> bool:
+        return False
 
     def domains(self) -> tuple[DomainInfo, ...]:
         return tuple(sorted(self.host.domains.values(), key=lambda found: found.name))
@@ -235,15 +292,12 @@ class FakeHypervisor(Hypervisor):
         return None
 
 
-class _Networks(Networks):
-    def __init__(self, host: FakeHost) -> None:
-        self.host = host
-
+class _Networks(_Link, Networks):
     def listed(self) -> tuple[NetworkInfo, ...]:
         return tuple(sorted(self.host.networks.values(), key=lambda found: found.name))
 
     def ensure(self, xml: str) -> NetworkInfo:
-        wanted = parse_network(xml, active=True, autostart=True)
+        wanted = parse_network(xml, active=True)
         self.host.told("ensure network", wanted.name)
         self.host.networks[wanted.uuid] = wanted
         return wanted
@@ -257,10 +311,7 @@ class _Networks(Networks):
         return True
 
 
-class _Storage(Storage):
-    def __init__(self, host: FakeHost) -> None:
-        self.host = host
-
+class _Storage(_Link, Storage):
     def ensure_pool(self, name: str = "default", path: Path = POOL_PATH) -> PoolInfo:
         if name not in self.host.pools:
             self.host.told("define pool", name)
@@ -277,6 +328,7 @@ class _Storage(Storage):
         return self.pool(name).free_bytes
 
     def refresh(self, pool: str) -> None:
+        self.host.looked("refresh", pool)
         self.pool(pool)
 
     def volumes(self, pool: str) -> tuple[VolumeInfo, ...]:
@@ -300,16 +352,22 @@ class _Storage(Storage):
     ) -> VolumeInfo:
         self.pool(pool)
         self.host.told("upload", name)
+        self.host.torn.discard(name)
         self.host.volumes[name] = _volume(name)
         return self.host.volumes[name]
 
     def volume_intact(
         self, pool: str, name: str, source: Path, *, offset: int = 0, length: int | None = None
     ) -> bool:
-        return name in self.host.volumes
+        return name in self.host.volumes and name not in self.host.torn
 
     def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
-        return b""
+        if name not in self.host.volumes or name in self.host.damaged:
+            return b""
+        uuid = self.host.disks.get(name)
+        snapshots = [] if uuid is None else self.host.images[uuid]
+        sizes = [(each, len(self.host.kept[uuid, each])) for each in snapshots if uuid]
+        return qcow2(sizes)[offset : offset + length]
 
     def delete_volume(self, pool: str, name: str) -> bool:
         self.pool(pool)
@@ -320,10 +378,7 @@ class _Storage(Storage):
         return True
 
 
-class _Snapshots(DomainSnapshots):
-    def __init__(self, host: FakeHost) -> None:
-        self.host = host
-
+class _Snapshots(_Link, DomainSnapshots):
     def suspend(self, uuid: UUID) -> None:
         self.host.require(uuid)
         self.host.told("suspend", self.host.name(uuid))
@@ -333,6 +388,8 @@ class _Snapshots(DomainSnapshots):
         self.host.require(uuid)
         self.host.told("take", self.host.name(uuid))
         self.host.images.setdefault(uuid, []).append(name)
+        off = self.host.domains[uuid].state is DomainState.SHUTOFF
+        self.host.kept[uuid, name] = "" if off else self.host.nonces.get(uuid, "nothing")
         return f"<domainsnapshot><name>{name}</name></domainsnapshot>"
 
     def names(self, uuid: UUID) -> tuple[str, ...]:
@@ -350,6 +407,7 @@ class _Snapshots(DomainSnapshots):
         self.host.require(uuid)
         self.host.told("revert", self.host.name(uuid))
         self.host.state(uuid, DomainState.PAUSED if live else DomainState.SHUTOFF)
+        self.host.nonces[uuid] = self.host.kept[uuid, name]
 
     def delete(self, uuid: UUID, name: str) -> bool:
         if name not in self.host.images.get(uuid, ()):
@@ -359,29 +417,35 @@ class _Snapshots(DomainSnapshots):
         return True
 
     def forget(self, uuid: UUID, name: str) -> bool:
+        self.host.told("forget", self.host.name(uuid))
         return name in self.host.images.get(uuid, ())
 
     def definition(self, uuid: UUID) -> str:
-        found = self.host.require(uuid)
-        return f"<domain><name>{found.name}</name><uuid>{found.uuid}</uuid></domain>"
+        return definition(self.host.require(uuid))
 
     def define(self, xml: str) -> None:
-        name = ET.fromstring(xml).findtext("name", "")  # noqa: S314 -- the test's own
-        self.host.told("define", name)
+        found = parse_domain(
+            xml, state=DomainState.SHUTOFF, has_managed_save=False, snapshots=0, bridges={}
+        )
+        self.host.told("define", found.name)
+        self.host.domains[found.uuid] = found
 
     def resident_bytes(self, uuid: UUID) -> int:
         self.host.require(uuid)
         return 2**28
 
     def set_time(self, uuid: UUID, *, timeout: int) -> bool:
-        return False
+        return self.host.agents
 
     def agent_write(self, uuid: UUID, path: str, text: str, *, timeout: int) -> bool:
-        return True
+        if self.host.agents:
+            self.host.nonces[uuid] = text.strip()
+        return self.host.agents
 
     def agent_flush(self, uuid: UUID, *, timeout: int) -> bool:
-        self.host.told("flush", self.host.name(uuid))
-        return True
+        if self.host.agents:
+            self.host.told("flush", self.host.name(uuid))
+        return self.host.agents
 
     def thaw(self, uuid: UUID, *, timeout: int) -> None:
         self.host.told("thaw", self.host.name(uuid))
@@ -392,7 +456,6 @@ def _volume(name: str) -> VolumeInfo:
         name=name,
         path=POOL_PATH / name,
         pool="default",
-        capacity_bytes=2**30,
         allocation_bytes=2**20,
         physical_bytes=2**20,
         format="qcow2",

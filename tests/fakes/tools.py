@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.host.vagrant import Machines
     from labkit.state.directory import LabDirectory
-    from labkit.state.tools import Connect
+    from labkit.state.tools import Connect, Greet
 
 
 def _untouched(*_args: object, **_kwargs: object) -> NoReturn:
@@ -27,6 +27,7 @@ def tools(
     machines: Callable[[LabDirectory], Machines] = _untouched,
     ssh: Connect = _untouched,
     clock: Callable[[], float] = time.monotonic,
+    greet: Greet = _untouched,
 ) -> Tools:
     """Return tools of which those that are not given fail the test that uses them."""
-    return Tools(connect=connect, machines=machines, ssh=ssh, clock=clock)
+    return Tools(connect=connect, machines=machines, ssh=ssh, clock=clock, greet=greet)

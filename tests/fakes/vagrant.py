@@ -1,14 +1,24 @@
-"""A script that stands in for vagrant: writes down how it was called, then does what it is told."""
+"""Stand-ins for Vagrant: a script that writes down how it was called, and machines in memory."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labkit.errors import CommandError
+from labkit.host.vagrant import Machines
+from labkit.waiting import Deadline, NotYet, Policy, WaitCancelled, wait_until
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pytest
 
+    from labkit.lab.topology import ResolvedLab, ResolvedNode
+    from tests.fakes.libvirt import FakeHost
+
+GATE = Policy(tick=0.01)
 SCRIPT = """\
 #!/bin/sh
 printf '%s\\n' "$@" > "$RECORD/arguments"
@@ -41,3 +51,52 @@ def environment_in(record: Path) -> dict[str, str]:
     """Return the environment it was called with."""
     lines = (record / "environment").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeMachines(Machines):
+    """Vagrant in memory: waits for its gate, then gives a fake host the machines' domains.
+
+    What is asked of it is among the host's calls, and fails where the host is told to let
+    `("vagrant load", "")` or `("vagrant up", NODE)` fail.
+
+    Attributes:
+        host: The host.
+        lab: The lab the names are of.
+        boot: Called with each node that was made.
+        done: Called when all are made.
+    """
+
+    host: FakeHost
+    lab: ResolvedLab
+    boot: Callable[[ResolvedNode], None] = lambda _node: None
+    done: Callable[[], None] = lambda: None
+
+    def up(self, names: tuple[str, ...], *, gate: Path, cancelled: Callable[[], bool]) -> None:
+        """Make the machines when the gate is open."""
+
+        def opened() -> None:
+            if not gate.exists():
+                msg = "the gate is closed"
+                raise NotYet(msg)
+
+        self.host.told("vagrant load", "")
+        deadline = Deadline.after(20)
+        try:
+            wait_until(
+                opened, what="the gate", deadline=deadline, policy=GATE, cancelled=cancelled
+            )
+        except WaitCancelled as exc:
+            message = "'vagrant up' was cancelled."
+            raise CommandError(message) from exc
+        for name in names:
+            node = self.lab.node(name)
+            assert node is not None
+            self.host.told("vagrant up", name)
+            self.host.add(node)
+            self.boot(node)
+        self.done()
+
+    def destroy(self) -> None:
+        """Do nothing: libvirt removes what Vagrant leaves."""
+        self.host.told("vagrant destroy", "")

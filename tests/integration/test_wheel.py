@@ -80,8 +80,6 @@ def test_wheel_carries_every_shipped_file_and_no_test(wheel: Path) -> None:
     assert shipped
     assert shipped | {"labkit/data/Vagrantfile.j2", "labkit/data/lab.yaml"} <= names
     assert {"labkit/py.typed"} <= names
-    ruby = {"labkit_bootsnap.rb", "first_vagrantfile.rb"}
-    assert {f"labkit/ruby/{name}" for name in ruby} <= names
     assert not [name for name in names if name.startswith("tests/")]
 
 

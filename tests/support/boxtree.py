@@ -1,12 +1,17 @@
-"""A kickstart box of a test's own, made from a stand-in ISO that the test wrote."""
+"""Boxes of a test's own: variants of a definition, from a stand-in ISO, put into a cache."""
 
 from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from labkit.boxes.definition import BoxDefinition, find_box
+from labkit.boxes.cache import PROVENANCE, CachedBox, Provenance, cache_directory, cached
+from labkit.boxes.definition import BoxDefinition, content_key, find_box, key_inputs
+from labkit.boxes.disk import write_box
+from labkit.boxes.file import DebianBoxFile, KickstartBoxFile
+from labkit.boxes.pack import box_documents
 from labkit.host.files import file_sha256
 
 CHECKOUT = Path(__file__).parents[2]
@@ -34,3 +39,56 @@ def stand_in_box(
         text = text.replace(old, new)
     file.write_text(text, encoding="utf-8")
     return find_box("centos7", root)
+
+
+def without(definition: BoxDefinition, *trims: str) -> BoxDefinition:
+    """Return the same box with some trims left out; its key is another."""
+    whole = debian(definition)
+    kept = {name: trim for name, trim in whole.trims.items() if name not in trims}
+    file = whole.model_copy(update={"trims": kept})
+    scripts = {f"trims/{name}" for name in trims}
+    sources = {path: text for path, text in definition.sources.items() if path not in scripts}
+    return replace(definition, file=file, sources=sources, key=content_key(file, sources))
+
+
+def put_in_cache(
+    definition: BoxDefinition,
+    cache: Path,
+    image: bytes = b"QFI\xfb" * 500,
+    built_at: str = "2026-01-01T00:00:00+00:00",
+) -> CachedBox:
+    """Put a box into the cache as a build would, with another image."""
+    directory = cache_directory(definition, cache)
+    directory.mkdir(parents=True)
+    source = cache / "image"
+    source.write_bytes(image)
+    box = directory / "labkit.box"
+    offset, length = write_box(box, image=source, documents=box_documents(definition))
+    known = Provenance(
+        box=definition.name,
+        key=definition.key,
+        builder_version=1,
+        sha256=file_sha256(box),
+        size=box.stat().st_size,
+        image_offset=offset,
+        image_length=length,
+        virtual_size_gib=4,
+        built_at=built_at,
+        inputs=dict(key_inputs(definition)),
+    )
+    (directory / PROVENANCE).write_text(known.model_dump_json(), encoding="utf-8")
+    found = cached(definition, cache)
+    assert found is not None
+    return found
+
+
+def debian(definition: BoxDefinition) -> DebianBoxFile:
+    """Return the box.yaml of a box of Debian packages."""
+    assert isinstance(definition.file, DebianBoxFile)
+    return definition.file
+
+
+def kickstart(definition: BoxDefinition) -> KickstartBoxFile:
+    """Return the box.yaml of a box that anaconda installs."""
+    assert isinstance(definition.file, KickstartBoxFile)
+    return definition.file

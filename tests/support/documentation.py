@@ -21,10 +21,10 @@ from typer.main import get_command
 from labkit.cli.app import add_verbs, app
 from labkit.cli.box import box_app
 from labkit.cli.snapshots import snapshots_app
-from labkit.lab import lab_file as config
+from labkit.lab import file as config
 from labkit.verify import outputs
 from labkit.verify.checks import all_checks
-from labkit.verify.run import REACHABLE_SUMMARY
+from labkit.verify.run import JUDGED_SUMMARY, REACHABLE_SUMMARY
 from tests.support import examples
 
 ROOT = Path(__file__).parents[2]
@@ -62,20 +62,20 @@ NOT_RUN = {
     "virsh list --all": "libvirt's own command; tests/e2e/test_sandbox.py runs virsh",
     "labkit box build centos7": "downloads 950 MB and installs CentOS; tests/e2e installs the stand-in ISO",
     "labkit box build centos7 --iso /isos/CentOS-7-x86_64-Minimal-1804.iso": "the same, from a path of an example",
-    "labkit doctor": "what it finds differs from host to host; tests/integration/test_doctor.py runs it",
-    "labkit doctor --repos": "asks servers of the internet; tests/integration/test_doctor.py asks one on the loopback",
-    "labkit verify": "asks a deployed lab; tests/e2e/deploy_inside.py has one",
+    "labkit doctor": "what it finds differs from host to host; tests/integration/lifecycle/test_doctor.py runs it",
+    "labkit doctor --repos": "asks servers of the internet; tests/integration/lifecycle/test_doctor.py asks one on the loopback",
+    "labkit verify": "asks a deployed lab; tests/e2e/inside/test_deploy.py has one",
     "labkit verify --junit verify.xml": "the same",
     "labkit snapshot pre-packstack": "the walk of docs/how-to/snapshot-and-restore.md takes it with a note",
-    "labkit deploy": "takes minutes; tests/e2e/deploy_inside.py and deploy_faults_inside.py run it",
+    "labkit deploy": "takes minutes; tests/e2e/inside/test_deploy.py and test_deploy_faults.py run it",
     "labkit deploy --detach": "the same",
     "labkit deploy --kill": "the same",
     "labkit deploy --dry-run": "the same",
     "labkit logs deploy -f": "the same",
     "labkit run --box rehearsal --junit lab.xml --json lab.json --timeout 2h --destroy": "the same",
     "labkit run --from pre-packstack --junit lab.xml": "the same",
-    "labkit destroy --name packstack": "the walk's lab files are there; tests/e2e/neighbours_inside.py removes one",
-    "labkit sweep": "removes what it finds expired; tests/e2e/sweep_inside.py runs it",
+    "labkit destroy --name packstack": "the walk's lab files are there; tests/e2e/inside/test_neighbours.py removes one",
+    "labkit sweep": "removes what it finds expired; tests/e2e/inside/test_sweep.py runs it",
     "labkit sweep --dry-run": "the same",
     "labkit sweep --orphans": "the same",
     "exit": "ends the shell",
@@ -205,7 +205,10 @@ def check_sections() -> str:
         "Only where the nodes are asked; when it fails, the node's other checks are not judged.",
         "",
     ]
-    parts += ["| | |", "|---|---|", "| judged on | all nodes of the deployment |", ""]
+    everywhere = ["| | |", "|---|---|", "| judged on | all nodes of the deployment |", ""]
+    parts += [*everywhere, "### judged", "", JUDGED_SUMMARY, ""]
+    parts += ["Shown only when it fails: every other check of the node is not judged then.", ""]
+    parts += everywhere
     for check in all_checks():
         nodes = str(inspect.getdoc(check.nodes)).split("\n")[0].removeprefix("Return ")
         files = ", ".join(f"`{outputs.file_name(kind, lab)}`" for kind in check.needs)
@@ -239,7 +242,7 @@ def _wrapped(line: str) -> str:
 
 def key_tables() -> str:
     """Return the part of docs/reference/lab-file.md that the JSON schema knows by itself."""
-    schema = config.schema()
+    schema = config.json_schema()
     parts: list[str] = []
     places: list[tuple[str, dict[str, Any]]] = [("", schema)]
     while places:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from labkit.lab import lab_file as config
+from labkit.lab import file as config
 from labkit.lab.render import VagrantSettings
 from labkit.lab.resolve import resolve
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,28 +14,22 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Golden:
-    """Compares generated files with those under tests/data/golden.
+    """Compares generated files with a text under tests/data/golden that has them all.
 
     Attributes:
-        regenerate: Write the files instead of comparing (`pytest --regenerate`).
+        regenerate: Write the text instead of comparing (`pytest --regenerate`).
     """
 
     regenerate: bool
 
-    def check(self, directory: str, texts: Mapping[str, str]) -> None:
-        """Assert that a directory holds exactly these files with exactly these texts."""
-        root = GOLDEN / directory
+    def check(self, name: str, texts: Mapping[str, str]) -> None:
+        """Assert that exactly these files are in a golden text; equal ones are there once."""
+        paths: dict[str, list[str]] = {}
+        for path, text in texts.items():
+            paths.setdefault(text, []).append(f"==== {path}\n")
+        found = "".join("".join(headings) + text for text, headings in paths.items())
+        file = GOLDEN / f"{name}.txt"
         if self.regenerate:
-            shutil.rmtree(root, ignore_errors=True)
-            for name, text in texts.items():
-                target = root / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(text.encode())
-        held = {
-            path.relative_to(root).as_posix(): path.read_bytes().decode()
-            for path in root.rglob("*")
-            if path.is_file()
-        }
-        assert sorted(held) == sorted(texts), f"other files than expected in {root}"
-        for name, text in texts.items():
-            assert text == held[name], f"{root / name} differs; see 'pytest --regenerate'"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(found.encode())
+        assert found == file.read_bytes().decode(), f"{file} differs; see 'pytest --regenerate'"

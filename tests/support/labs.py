@@ -68,6 +68,7 @@ def lab(*names: str, plugged: ResolvedNetwork | None = None) -> ResolvedLab:
         dns_servers=(),
         dns_domain="lab.example",
         deployment=deployment(),
+        obstacles=(),
         repositories=Repositories(
             release="7.9.2009", bases=("https://vault.centos.org",), proxy=None
         ),

@@ -59,15 +59,12 @@ def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> Doma
             NicInfo(
                 mac=nic.mac,
                 bridge=nic.network.bridge,
-                network=None,
                 pci=f"0000:00:{nic.slot:02x}.0",
-                target=None,
             )
             for nic in node.nics
         ),
         disks=(),
         channels=(),
-        serial_path=None,
         has_managed_save=False,
         snapshots=0,
     )

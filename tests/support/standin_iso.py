@@ -20,7 +20,7 @@ from labkit.host.process import run
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from labkit.boxes.definition import CachedBox
+    from labkit.boxes.cache import CachedBox
 
 LABEL = "CentOS 7 x86_64"
 INIT = Path(__file__).with_name("standin") / "init"

@@ -14,7 +14,7 @@ import pytest
 
 from labkit import errors
 from labkit.cli import app as cli
-from labkit.lab import lab_file as config
+from labkit.lab import file as config
 from labkit.lab import scenarios
 from tests.support import documentation
 from tests.support.documentation import NOT_RUN, PAGES, ROOT, WALKED, Command
@@ -112,7 +112,7 @@ def test_verb_sections_name_every_verb_and_option() -> None:
 
 
 def test_key_tables_name_every_key_of_the_schema() -> None:
-    schema = config.schema()
+    schema = config.json_schema()
     keys = {
         key for part in (schema, *schema["$defs"].values()) for key in part.get("properties", {})
     }

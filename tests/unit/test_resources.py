@@ -20,8 +20,3 @@ def test_read_text_template_returns_its_text() -> None:
 def test_read_text_missing_file_raises_host_error(name: str) -> None:
     with pytest.raises(HostError, match=f"'{name}' is missing"):
         resources.read_text(name)
-
-
-def test_box_names_equal_directories_with_a_box_file() -> None:
-    expected = sorted(path.parent.name for path in (ROOT / "boxes").glob("*/box.yaml"))
-    assert list(resources.box_names()) == expected

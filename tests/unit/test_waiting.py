@@ -146,6 +146,21 @@ def test_wait_until_cancelled_stops_without_asking_again(
     assert answers.asked == 2
 
 
+def test_wait_until_cancelled_in_a_long_pause_ends_within_a_second() -> None:
+    clock = Clock()
+    began = clock()
+    with pytest.raises(WaitCancelled):
+        wait_until(
+            Answers(1000),
+            what="it",
+            deadline=Deadline.after(600, clock),
+            policy=Policy(tick=30),
+            cancelled=lambda: clock() - began > 7,
+            sleep=clock.sleep,
+        )
+    assert clock() - began < 8
+
+
 def test_wait_until_growing_policy_backs_off_to_its_ceiling() -> None:
     clock = Clock()
     wait_until(

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from labkit.boxes.anaconda.domain import InstallDomain, install_domain_xml
-from labkit.boxes.anaconda.log import Source
+from labkit.boxes.anaconda.log import LogSource
 from labkit.boxes.anaconda.watch import LOGS, Patience, Watch
 from labkit.boxes.kickstart import KICKSTART_PATH, kernel_line, missing_packages
 from labkit.errors import HostError, OperationError
@@ -149,9 +149,9 @@ def prepare(job: InstallJob) -> InstallDomain:
         kernel=kernel,
         initrd=initrd,
         cmdline=kernel_line(stage2_label=label, kickstart_label=KICKSTART_LABEL),
-        serial_log=job.logs / LOGS[Source.SERIAL],
-        anaconda_log=job.logs / LOGS[Source.LOG],
-        result_log=job.logs / LOGS[Source.RESULT],
+        serial_log=job.logs / LOGS[LogSource.SERIAL],
+        anaconda_log=job.logs / LOGS[LogSource.LOG],
+        result_log=job.logs / LOGS[LogSource.RESULT],
         description=owner_mark(os.getpid()),
     )
 

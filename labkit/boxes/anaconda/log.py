@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Stage(StrEnum):
+class InstallStage(StrEnum):
     """How far an installation is, in the order of events."""
 
     DRACUT = "dracut"
@@ -25,7 +25,7 @@ class Stage(StrEnum):
     FINISHED = "finished"
 
 
-class Source(StrEnum):
+class LogSource(StrEnum):
     """Where a line came from."""
 
     SERIAL = "the serial console"
@@ -48,7 +48,7 @@ class InstallState:
         quoted: The line after anaconda's "exact error message is", empty before; None without.
     """
 
-    stage: Stage = Stage.DRACUT
+    stage: InstallStage = InstallStage.DRACUT
     packages_done: int = 0
     packages_total: int = 0
     failure: str | None = None
@@ -58,7 +58,7 @@ class InstallState:
 
     def progress(self) -> str:
         """Return the stage as a short phrase for the person who waits."""
-        if self.stage is Stage.PACKAGES and self.packages_total:
+        if self.stage is InstallStage.PACKAGES and self.packages_total:
             return f"installing package {self.packages_done} of {self.packages_total}"
         return _PHRASES[self.stage]
 
@@ -72,13 +72,13 @@ _INSIGHT_HOOK, _INSIGHT_INSTALLER, _INSIGHT_CHECK = 1, 2, 3
 _HOOK = "anaconda "
 
 _PHRASES = {
-    Stage.DRACUT: "starting the installer",
-    Stage.ANACONDA: "anaconda prepares the installation",
-    Stage.PACKAGES: "installing packages",
-    Stage.POST: "configuring the installed system",
-    Stage.FINISHED: "the installed system reported success",
+    InstallStage.DRACUT: "starting the installer",
+    InstallStage.ANACONDA: "anaconda prepares the installation",
+    InstallStage.PACKAGES: "installing packages",
+    InstallStage.POST: "configuring the installed system",
+    InstallStage.FINISHED: "the installed system reported success",
 }
-_ORDER = list(Stage)
+_ORDER = list(InstallStage)
 # A terminal's colours, cursor movements and character sets: systemd and anaconda use them.
 _ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9])")
 _PACKAGE = re.compile(r"\bInstalling \S+ \((\d+)/(\d+)\)")
@@ -125,13 +125,13 @@ _LOG_FAILURES = (
 )
 
 
-def advance(state: InstallState, source: Source, lines: Iterable[str]) -> InstallState:
+def advance(state: InstallState, source: LogSource, lines: Iterable[str]) -> InstallState:
     """Return what is known after further complete lines of one source."""
     for raw in lines:
         line = clean(raw)
         if not line:
             continue
-        if source is Source.RESULT:
+        if source is LogSource.RESULT:
             state = _result(state, line)
         else:
             state = _failure(_quote(_progress(state, line), source, line), source, line)
@@ -144,7 +144,7 @@ def clean(line: str) -> str:
     return _ESCAPE.sub("", line).rstrip("\r\n \0").rpartition("\r")[2].strip()
 
 
-def _reached(state: InstallState, stage: Stage) -> InstallState:
+def _reached(state: InstallState, stage: InstallStage) -> InstallState:
     later = _ORDER.index(stage) > _ORDER.index(state.stage)
     return replace(state, stage=stage) if later else state
 
@@ -152,7 +152,7 @@ def _reached(state: InstallState, stage: Stage) -> InstallState:
 def _result(state: InstallState, line: str) -> InstallState:
     word, _, rest = line.partition(" ")
     if word == RESULT_OK:
-        return replace(_reached(state, Stage.FINISHED), ok=True)
+        return replace(_reached(state, InstallStage.FINISHED), ok=True)
     if word == RESULT_FAILED:
         clause = f"the kickstart reported: {rest}" if rest else "the kickstart reported a failure"
         knows = _INSIGHT_HOOK if not rest or rest.startswith(_HOOK) else _INSIGHT_CHECK
@@ -170,19 +170,19 @@ def _progress(state: InstallState, line: str) -> InstallState:
         # Console and log tell the same twice and not in step.
         done = max(state.packages_done, int(package[1]))
         state = replace(state, packages_done=done, packages_total=int(package[2]))
-        return _reached(state, Stage.PACKAGES)
+        return _reached(state, InstallStage.PACKAGES)
     for pattern, stage in (
-        (_POST, Stage.POST),
-        (_PACKAGES, Stage.PACKAGES),
-        (_ANACONDA, Stage.ANACONDA),
+        (_POST, InstallStage.POST),
+        (_PACKAGES, InstallStage.PACKAGES),
+        (_ANACONDA, InstallStage.ANACONDA),
     ):
         if pattern.search(line):
             return _reached(state, stage)
     return state
 
 
-def _quote(state: InstallState, source: Source, line: str) -> InstallState:
-    if source is not Source.SERIAL:
+def _quote(state: InstallState, source: LogSource, line: str) -> InstallState:
+    if source is not LogSource.SERIAL:
         return state
     begins = _QUOTE.search(line)
     if begins:
@@ -190,11 +190,11 @@ def _quote(state: InstallState, source: Source, line: str) -> InstallState:
     return replace(state, quoted=line) if state.quoted == "" else state
 
 
-def _failure(state: InstallState, source: Source, line: str) -> InstallState:
-    if source is Source.SERIAL and _GAVE_UP in line:
+def _failure(state: InstallState, source: LogSource, line: str) -> InstallState:
+    if source is LogSource.SERIAL and _GAVE_UP in line:
         reason = (state.quoted or "it gave no reason").removeprefix("CmdlineError: ").rstrip(".")
         return _failed(state, f"anaconda gave up: {reason}", _INSIGHT_INSTALLER)
-    known = _SERIAL_FAILURES if source is Source.SERIAL else _LOG_FAILURES
+    known = _SERIAL_FAILURES if source is LogSource.SERIAL else _LOG_FAILURES
     for pattern, clause in known:
         match = pattern.search(line)
         if match:

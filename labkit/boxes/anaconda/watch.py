@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from labkit.boxes.anaconda.log import InstallState, Source, advance, clean
+from labkit.boxes.anaconda.log import InstallState, LogSource, advance, clean
 from labkit.host.libvirt.xml import DomainState
 from labkit.waiting import Clock, NotYet
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from pathlib import Path
 
-LOGS = {Source.SERIAL: "serial.log", Source.LOG: "anaconda.log", Source.RESULT: "result.log"}
+LOGS = {
+    LogSource.SERIAL: "serial.log",
+    LogSource.LOG: "anaconda.log",
+    LogSource.RESULT: "result.log",
+}
 TAIL_LINES = 8
 LINE_BYTES = 64 * 1024
 # virtlogd writes the files and may be behind a machine that is off already.
@@ -40,7 +44,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class InstallOutcome:
     """How an installation ended.
 
     Attributes:
@@ -60,7 +64,7 @@ def outcome(
     failing: float,
     silent: float,
     patience: Patience,
-) -> Outcome | None:
+) -> InstallOutcome | None:
     """Decide how an installation ended; None while it has not.
 
     Args:
@@ -72,17 +76,19 @@ def outcome(
         patience: How long is too long.
     """
     if state.failure is not None and (off is not None or failing >= patience.last_words):
-        return Outcome(reason=state.failure)
+        return InstallOutcome(reason=state.failure)
     if paused:
-        return Outcome(reason="QEMU stopped the machine, because it could not write", paused=True)
+        return InstallOutcome(
+            reason="QEMU stopped the machine, because it could not write", paused=True
+        )
     if off is not None and state.ok:
-        return Outcome()
+        return InstallOutcome()
     if off is not None:
         reason = "the machine went off or restarted before the installed system reported success"
-        return Outcome(reason=reason) if off >= SETTLE_SECONDS else None
+        return InstallOutcome(reason=reason) if off >= SETTLE_SECONDS else None
     if silent >= patience.silence:
         reason = f"it hung: no console output, no log line and no disk write for {silent:.0f} s"
-        return Outcome(reason=reason)
+        return InstallOutcome(reason=reason)
     return None
 
 
@@ -170,7 +176,7 @@ class Watch:
     progress: Callable[[str], None]
     clock: Clock = time.monotonic
     state: InstallState = field(default_factory=InstallState)
-    tails: dict[Source, LogTail] = field(default_factory=dict)
+    tails: dict[LogSource, LogTail] = field(default_factory=dict)
     _activity: tuple[int, ...] = ()
     _active_at: float = 0.0
     _failed_at: float | None = None
@@ -180,7 +186,7 @@ class Watch:
         for source, name in LOGS.items():
             self.tails[source] = LogTail(path=self.logs / name)
 
-    def look(self) -> Outcome:
+    def look(self) -> InstallOutcome:
         """Read what is new and return how the installation ended.
 
         Raises:

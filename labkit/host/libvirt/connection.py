@@ -1,23 +1,24 @@
-"""The adapter over libvirt: domains and networks; XML in, frozen records out."""
+"""A connection to libvirt and its domains: XML in, frozen records out."""
 
 from __future__ import annotations
 
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Self, TypedDict, cast
 
-import libvirt  # noqa: TID251 -- this module is the one allowed to
+import libvirt  # noqa: TID251 -- part of the adapter
 
 from labkit.errors import OperationError
+from labkit.host.inventory import URI
+from labkit.host.libvirt.calls import PATIENCE, Patience, opened
 from labkit.host.libvirt.errors import NotFoundError, labkit_error, silence_libvirt, translated
 from labkit.host.libvirt.networks import Networks
 from labkit.host.libvirt.snapshots import DomainSnapshots
 from labkit.host.libvirt.storage import Storage
 from labkit.host.libvirt.xml import (
-    DomainCapabilities,
     DomainInfo,
     DomainState,
-    parse_capabilities,
     parse_domain,
+    parse_offers_kvm,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from uuid import UUID
 
-SYSTEM_URI = "qemu:///system"
 AGENT_SECONDS = 2
 
 _STATES = {
@@ -67,18 +67,23 @@ class _AgentInterface(TypedDict):
     addrs: list[_AgentAddress] | None
 
 
-def connect(uri: str = SYSTEM_URI) -> Hypervisor:
+def connect(uri: str = URI, *, patience: Patience = PATIENCE) -> Hypervisor:
     """Open a connection to libvirt, to be used as a context manager.
 
     A libvirt connection may be shared by threads, but calls that stream data (uploads) are
-    best given a connection of their own: opening one takes a few milliseconds.
+    best given a connection of their own: opening one takes a few milliseconds. Every call over it
+    ends, also when libvirtd hangs.
+
+    Args:
+        uri: Whose libvirt.
+        patience: How long each part of a call may take.
 
     Raises:
         HostError: libvirtd does not answer or refuses this user.
     """
     silence_libvirt()
     with translated(f"open a connection to '{uri}'"):
-        return Hypervisor(libvirt.open(uri))
+        return Hypervisor(opened(uri, patience))
 
 
 class Hypervisor:
@@ -118,16 +123,14 @@ class Hypervisor:
             # libvirtd went away first; there is nothing left to close.
             return
 
-    def domain_capabilities(
-        self, *, arch: str = "x86_64", machine: str = "q35"
-    ) -> DomainCapabilities:
-        """Return what domains of this architecture and machine type the host can run.
+    def offers_kvm(self, *, arch: str = "x86_64", machine: str = "q35") -> bool:
+        """Return whether libvirt offers KVM; only `labkit.host.kvm` can tell whether it works.
 
         Raises:
-            LabkitError: libvirt finds no emulator for them.
+            LabkitError: libvirt finds no emulator for machines of this kind.
         """
         with translated(f"find an emulator for '{machine}' machines on '{arch}'"):
-            return parse_capabilities(
+            return parse_offers_kvm(
                 self._connection.getDomainCapabilities(None, arch, machine, None, 0)
             )
 

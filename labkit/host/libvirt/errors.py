@@ -18,9 +18,16 @@ START_HINT = (
     "Start it with 'systemctl start libvirtd', run 'make setup', "
     "or use a private one with 'labkit sandbox'."
 )
+HANG_HINT = (
+    "Restart it with 'systemctl restart libvirtd', which leaves running guests alone, "
+    "and run the command again."
+)
 GROUP_HINT = (
     "Add yourself to the group with 'sudo usermod -aG libvirt $USER' and log in again, "
     "or run labkit as root."
+)
+POLKIT_HINT = (
+    "Run labkit as root, or start D-Bus and polkit, which libvirtd asks about other users."
 )
 SPACE_HINT = "Free space on the pool's file system, for example with 'labkit box remove'."
 
@@ -90,15 +97,20 @@ def labkit_error(exc: libvirt.libvirtError, doing: str) -> LabkitError:
     system = system_errno(exc)
     details = tuple((exc.get_error_message() or str(exc)).splitlines())
     sentence = f"libvirt could not {doing}"
-    if code in _REFUSED or (_is_rpc(exc) and system in {errno.EACCES, errno.EPERM}):
+    # In a container libvirtd runs without those, and then lets in root alone.
+    no_polkit = exc.get_error_domain() in {libvirt.VIR_FROM_DBUS, libvirt.VIR_FROM_POLKIT}
+    if no_polkit or code in _REFUSED or (_is_rpc(exc) and system in {errno.EACCES, errno.EPERM}):
         return HostError(
             f"{sentence}: this user is not allowed to use the system's libvirt.",
             details=details,
-            hint=GROUP_HINT,
+            hint=POLKIT_HINT if no_polkit and code not in _REFUSED else GROUP_HINT,
         )
     if code == libvirt.VIR_ERR_NO_CONNECT or (_is_rpc(exc) and code in _LOST):
+        hangs = system == errno.ETIMEDOUT
         return HostError(
-            f"{sentence}: libvirtd does not answer.", details=details, hint=START_HINT
+            f"{sentence}: libvirtd {'hangs' if hangs else 'does not answer'}.",
+            details=details,
+            hint=HANG_HINT if hangs else START_HINT,
         )
     if system in {errno.ENOSPC, errno.EDQUOT}:
         return HostError(

@@ -42,7 +42,7 @@ class Networks:
                 of that name.
             OperationError: The network runs with other addresses than the definition's.
         """
-        wanted = parse_network(xml, active=True, autostart=True)
+        wanted = parse_network(xml, active=True)
         present = network_present(wanted, self.listed())
         with translated(f"define the network '{wanted.name}'"):
             if present is not None and _same(wanted, present):
@@ -129,10 +129,6 @@ def _record(network: libvirt.virNetwork) -> NetworkInfo | None:
     """Return the network's record; None when it went away meanwhile."""
     try:
         with translated(f"read the network '{network.name()}'"):
-            return parse_network(
-                network.XMLDesc(0),
-                active=bool(network.isActive()),
-                autostart=bool(network.autostart()) if network.isPersistent() else False,
-            )
+            return parse_network(network.XMLDesc(0), active=bool(network.isActive()))
     except NotFoundError:
         return None

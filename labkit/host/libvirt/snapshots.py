@@ -8,9 +8,10 @@ import time
 from typing import TYPE_CHECKING, cast
 from xml.etree import ElementTree as ET
 
-import libvirt  # noqa: TID251 -- the snapshot half of labkit.hypervisor
+import libvirt  # noqa: TID251 -- the snapshot half of labkit.host.libvirt.connection
 import libvirt_qemu  # noqa: TID251 -- files in the guest are QEMU's own part of libvirt
 
+from labkit.host.libvirt.calls import through
 from labkit.host.libvirt.errors import NotFoundError, translated
 from labkit.host.libvirt.xml import AGENT_CHANNEL
 
@@ -26,7 +27,7 @@ _NANOSECONDS = 10**9
 
 
 class DomainSnapshots:
-    """Internal snapshots of one libvirt connection; made by `labkit.host.libvirt.connection.Hypervisor`.
+    """Internal snapshots of one libvirt connection; made by `Hypervisor`.
 
     An internal snapshot lives in the domain's own qcow2 image, memory included; libvirt keeps
     only a description of it, which can be lost and given back.
@@ -218,7 +219,7 @@ class DomainSnapshots:
         return True
 
     def agent_flush(self, uuid: UUID, *, timeout: int) -> bool:
-        """Have the guest agent flush every file system by a short freeze; return whether it did."""
+        """Have the guest agent flush every file system by a short freeze; whether it did."""
         try:
             domain = self._domain(uuid)
             domain.agentSetResponseTimeout(timeout, 0)
@@ -266,7 +267,8 @@ class DomainSnapshots:
 
 def _agent(domain: libvirt.virDomain, command: str, arguments: object, timeout: int) -> object:
     asked = json.dumps({"execute": command, "arguments": arguments})
-    return json.loads(libvirt_qemu.qemuAgentCommand(domain, asked, timeout, 0)).get("return")
+    answer = through(domain, libvirt_qemu.qemuAgentCommand, asked, timeout, 0)
+    return json.loads(answer).get("return")
 
 
 def _shift_clock(domain: libvirt.virDomain, timeout: int) -> bool:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import errno
 import logging
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import libvirt  # noqa: TID251 -- the storage half of labkit.hypervisor
+import libvirt  # noqa: TID251 -- part of the adapter
 
 from labkit.errors import HostError, OperationError
+from labkit.host.inventory import POOL, POOL_PATH
 from labkit.host.libvirt.errors import SPACE_HINT, NotFoundError, system_errno, translated
-from labkit.host.libvirt.pool_refresh import refresh
-from labkit.host.libvirt.xml import VolumeInfo, parse_pool_path, parse_volume, pool_xml, volume_xml
+from labkit.host.libvirt.pool import PoolInfo, define, describe, refresh
+from labkit.host.libvirt.xml import VolumeInfo, parse_volume, volume_xml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-DEFAULT_POOL = "default"
-DEFAULT_POOL_PATH = Path("/var/lib/libvirt/images")
 # 400 MB through libvirtd's socket, libvirt 9.0.0, memory to memory: 64 KiB 320 MB/s, 256 KiB 690,
 # 1 MiB 700, 4 MiB 800, 8 MiB 830, 16 MiB 550. More would only make progress jumpier.
 CHUNK_BYTES = 4 * 2**20
@@ -31,28 +28,13 @@ EDGE_BYTES = 64 * 2**10
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolInfo:
-    """A storage pool.
-
-    Attributes:
-        name: Its name.
-        path: Its directory; None for a pool that is no directory.
-        free_bytes: Space left on its file system.
-    """
-
-    name: str
-    path: Path | None
-    free_bytes: int
-
-
 class Storage:
-    """Pools and volumes of one libvirt connection; made by `labkit.host.libvirt.connection.Hypervisor`."""
+    """The pools and volumes of one libvirt connection; made by `Hypervisor`."""
 
     def __init__(self, connection: libvirt.virConnect) -> None:
         self._connection = connection
 
-    def ensure_pool(self, name: str = DEFAULT_POOL, path: Path = DEFAULT_POOL_PATH) -> PoolInfo:
+    def ensure_pool(self, name: str = POOL, path: Path = POOL_PATH) -> PoolInfo:
         """Make sure the pool is there and active, and return it.
 
         A pool of that name is used as it is, whatever its directory; a missing one is defined
@@ -64,7 +46,7 @@ class Storage:
         try:
             handle = self._pool(name)
         except NotFoundError:
-            handle = self._define_pool(name, path)
+            handle = define(self._connection, name, path)
         with translated(f"start the storage pool '{name}'"):
             if not handle.isActive():
                 handle.create(0)
@@ -76,14 +58,7 @@ class Storage:
         Raises:
             NotFoundError: There is no such pool.
         """
-        handle = self._pool(name)
-        refresh(handle)
-        with translated(f"read the storage pool '{name}'"):
-            # libvirt-python annotates int and returns [state, capacity, allocation, available].
-            figures = cast("list[int]", handle.info())
-            return PoolInfo(
-                name=name, path=parse_pool_path(handle.XMLDesc(0)), free_bytes=figures[3]
-            )
+        return describe(self._pool(name))
 
     def pool_free_bytes(self, name: str) -> int:
         """Return the space left on the pool's file system, measured now."""
@@ -230,23 +205,6 @@ class Storage:
                 return handle.storageVolLookupByName(name)
         except NotFoundError:
             return None
-
-    def _define_pool(self, name: str, path: Path) -> libvirt.virStoragePool:
-        with translated(f"define the storage pool '{name}' at '{path}'"):
-            pool = self._connection.storagePoolDefineXML(pool_xml(name, path), 0)
-        built = False
-        try:
-            with translated(f"create the directory '{path}' of the storage pool '{name}'"):
-                pool.build(0)
-            with translated(f"start the storage pool '{name}' at '{path}'"):
-                pool.create(0)
-                pool.setAutostart(1)
-            built = True
-        finally:
-            if not built:
-                with suppress(libvirt.libvirtError):
-                    pool.undefine()
-        return pool
 
     def _send(
         self,

@@ -39,16 +39,12 @@ class NicInfo:
     Attributes:
         mac: Lower case with colons.
         bridge: The host bridge it is plugged into; None when libvirt does not say.
-        network: The libvirt network it belongs to; None for a plain bridge.
         pci: Its address in the guest, `0000:00:03.0`; None when it has none yet.
-        target: The host's tap device; None while the domain is off.
     """
 
     mac: str
     bridge: str | None
-    network: str | None
     pci: str | None
-    target: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +53,11 @@ class DiskInfo:
 
     Attributes:
         path: Its image file; None for an empty drive or something that is no file.
-        target: The guest device name libvirt gives it, such as `vda`.
         device: `disk` or `cdrom`.
-        backing: The image its image is based on; libvirt names it only while the domain runs.
     """
 
     path: Path | None
-    target: str
     device: str
-    backing: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +66,10 @@ class ChannelInfo:
 
     Attributes:
         name: Its name in the guest, such as `org.qemu.guest_agent.0`.
-        path: The host's file or socket behind it; None while libvirt has not chosen one.
         connected: Whether a program in the guest has the port open, as far as libvirt knows.
     """
 
     name: str
-    path: Path | None
     connected: bool
 
 
@@ -98,7 +88,6 @@ class DomainInfo:
         nics: Its network cards in definition order.
         disks: Its disks and CD-ROMs in definition order.
         channels: Its named virtio ports.
-        serial_path: The file its first serial console is written to; None when not a file.
         has_managed_save: Whether a memory image waits for the next start.
         snapshots: Number of snapshots libvirt holds metadata for.
     """
@@ -113,7 +102,6 @@ class DomainInfo:
     nics: tuple[NicInfo, ...]
     disks: tuple[DiskInfo, ...]
     channels: tuple[ChannelInfo, ...]
-    serial_path: Path | None
     has_managed_save: bool
     snapshots: int
 
@@ -132,7 +120,6 @@ class NetworkInfo:
         uuid: Its UUID, the mark labkit recognises its own networks by.
         bridge: Its bridge device; None for a network without one.
         active: Whether its bridge is up.
-        autostart: Whether libvirtd starts it by itself.
         forward: `nat`, `route`, `bridge` and so on; None for an isolated network.
         addresses: The host's own addresses on the bridge, prefix included.
     """
@@ -141,7 +128,6 @@ class NetworkInfo:
     uuid: UUID
     bridge: str | None
     active: bool
-    autostart: bool
     forward: str | None
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
 
@@ -154,7 +140,6 @@ class VolumeInfo:
         name: Its name inside the pool.
         path: Its file.
         pool: The pool it is in.
-        capacity_bytes: Size the guest sees.
         allocation_bytes: Space it takes on the host.
         physical_bytes: Length of its file.
         format: `qcow2`, `raw`, `iso` and so on, as libvirt probed it.
@@ -164,33 +149,10 @@ class VolumeInfo:
     name: str
     path: Path
     pool: str
-    capacity_bytes: int
     allocation_bytes: int
     physical_bytes: int
     format: str
     backing_path: Path | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainCapabilities:
-    """What domains this host can run.
-
-    Attributes:
-        emulator: The QEMU binary libvirt would use.
-        machine: The machine type behind the name that was asked for.
-        domain_type: The fastest kind it offers: `kvm` or `qemu`.
-        max_vcpus: The most virtual CPUs one domain can have.
-    """
-
-    emulator: Path
-    machine: str
-    domain_type: str
-    max_vcpus: int
-
-    @property
-    def has_kvm(self) -> bool:
-        """Whether libvirt offers KVM; only `labkit.host.kvm` can tell whether it also works."""
-        return self.domain_type == "kvm"
 
 
 def parse_domain(
@@ -229,19 +191,17 @@ def parse_domain(
             for item in root.iterfind("devices/channel")
             if _attribute(item, "target", "name")
         ),
-        serial_path=_path(root, "devices/serial[@type='file']/source", "path"),
         has_managed_save=has_managed_save,
         snapshots=snapshots,
     )
 
 
-def parse_network(text: str, *, active: bool, autostart: bool) -> NetworkInfo:
+def parse_network(text: str, *, active: bool) -> NetworkInfo:
     """Return the record of a network.
 
     Args:
         text: Its XML.
         active: Whether it runs, which the XML does not hold.
-        autostart: Whether libvirtd starts it, which the XML does not hold either.
     """
     root = _parse(text)
     forward = root.find("forward")
@@ -251,7 +211,6 @@ def parse_network(text: str, *, active: bool, autostart: bool) -> NetworkInfo:
         uuid=UUID(_text(root, "uuid") or "0" * 32),
         bridge=_attribute(root, "bridge", "name"),
         active=active,
-        autostart=autostart,
         forward=None if forward is None else forward.get("mode", "nat"),
         addresses=tuple(_address(item) for item in root.iterfind("ip[@address]")),
     )
@@ -266,7 +225,6 @@ def parse_volume(text: str, *, pool: str) -> VolumeInfo:
         name=_text(root, "name"),
         path=Path(path),
         pool=pool,
-        capacity_bytes=_size(root.find("capacity")),
         allocation_bytes=_size(root.find("allocation")),
         physical_bytes=_size(root.find("physical")),
         format=_attribute(root, "target/format", "type") or "raw",
@@ -280,15 +238,9 @@ def parse_pool_path(text: str) -> Path | None:
     return Path(path) if path else None
 
 
-def parse_capabilities(text: str) -> DomainCapabilities:
-    """Return the record of a domain capabilities document."""
-    root = _parse(text)
-    return DomainCapabilities(
-        emulator=Path(_text(root, "path")),
-        machine=_text(root, "machine"),
-        domain_type=_text(root, "domain"),
-        max_vcpus=int(_attribute(root, "vcpu", "max") or 1),
-    )
+def parse_offers_kvm(text: str) -> bool:
+    """Return whether a domain capabilities document, which is of the fastest kind, is of KVM."""
+    return _text(_parse(text), "domain") == "kvm"
 
 
 def volume_xml(name: str, *, mode: int) -> str:
@@ -349,9 +301,7 @@ def _nic(node: ET.Element, bridges: Mapping[str, str]) -> NicInfo:
     return NicInfo(
         mac=(_attribute(node, "mac", "address") or "").lower(),
         bridge=bridge,
-        network=network,
         pci=_pci(node.find("address[@type='pci']")),
-        target=_attribute(node, "target", "dev"),
     )
 
 
@@ -365,16 +315,13 @@ def _pci(node: ET.Element | None) -> str | None:
 def _disk(node: ET.Element) -> DiskInfo:
     return DiskInfo(
         path=_path(node, "source", "file"),
-        target=_attribute(node, "target", "dev") or "",
         device=node.get("device", "disk"),
-        backing=_path(node, "backingStore/source", "file"),
     )
 
 
 def _channel(node: ET.Element) -> ChannelInfo:
     return ChannelInfo(
         name=_attribute(node, "target", "name") or "",
-        path=_path(node, "source", "path"),
         connected=_attribute(node, "target", "state") == "connected",
     )
 

@@ -9,16 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError, UsageError
-from labkit.lab import answers as answer_file
-from labkit.lab import options
+from labkit.lab import answers, options
 from labkit.lab.scenario import (
     ANSWER_FILE,
     PACKSTACK,
-    NodeOutline,
-    Outline,
     PackstackCall,
     Scenario,
-    Trouble,
 )
 from labkit.lab.topology import Form
 
@@ -71,7 +67,7 @@ def call(lab: ResolvedLab, passwords: Mapping[str, str]) -> PackstackCall:
     """Return how Packstack is called for a lab the first time.
 
     Args:
-        lab: A lab without `troubles`.
+        lab: A lab without `obstacles`.
         passwords: Every secret Packstack would make up (`passwords.complete`), for the answer
             file; Packstack makes them up itself where it is told everything by options.
     """
@@ -97,7 +93,7 @@ def rerun(
     Raises:
         OperationError: The text is no answer file of a run.
     """
-    found = answer_file.parse(existing)
+    found = answers.parse(existing)
     if not found.get("CONFIG_CONTROLLER_HOST"):
         message = (
             "An answer file of an earlier Packstack run was expected, and one without "
@@ -107,7 +103,7 @@ def rerun(
             message,
             hint=f"Put '{ANSWER_FILE}' of the controller in order, or deploy into a new lab.",
         )
-    return _by_answer_file(lab, {**(passwords or {}), **answer_file.secrets_of(found)})
+    return _by_answer_file(lab, {**(passwords or {}), **answers.secrets_of(found)})
 
 
 def changed_by_hand(lab: ResolvedLab, existing: str) -> tuple[str, ...]:
@@ -121,8 +117,8 @@ def changed_by_hand(lab: ResolvedLab, existing: str) -> tuple[str, ...]:
         existing: The text of the answer file that the earlier run left.
     """
     wanted = {**find(lab.deployment.scenario).answers(lab), **dict(lab.deployment.answers)}
-    passed_over = {*answer_file.HOST_KEYS, *options.secret_keys()}
-    found = answer_file.parse(existing)
+    passed_over = {*answers.HOST_KEYS, *options.secret_keys()}
+    found = answers.parse(existing)
     return tuple(
         option.key
         for option in options.options()
@@ -135,34 +131,6 @@ def changed_by_hand(lab: ResolvedLab, existing: str) -> tuple[str, ...]:
     )
 
 
-def troubles(lab: ResolvedLab) -> tuple[Trouble, ...]:
-    """Return what keeps a lab from being deployed; none for one whose file was checked.
-
-    A lab file without `deployment` is not judged when it is read, as it may be meant for nothing
-    but virtual machines.
-    """
-    asked = lab.deployment
-    outline = Outline(
-        nodes=tuple(
-            NodeOutline(
-                name=node.name,
-                roles=node.roles,
-                nics=tuple(nic.name for nic in node.nics),
-                routed=any(key == "GATEWAY" for nic in node.nics for key, _ in nic.ifcfg),
-            )
-            for node in lab.nodes
-        ),
-        external_nic=asked.external_nic,
-        external_bridge=asked.external_bridge,
-        physical_network=asked.physical_network,
-        tunnel_nic=asked.tunnel_nic,
-        tunnel_nic_written=False,
-        lbaas=asked.lbaas,
-        form=asked.form,
-    )
-    return tuple(find(asked.scenario).troubles(outline))
-
-
 def _by_answer_file(lab: ResolvedLab, secrets: Mapping[str, str]) -> PackstackCall:
     asked = dict(lab.deployment.answers)
     # Once a lab has its secrets they are what is installed, whatever its file says by now; the
@@ -170,7 +138,7 @@ def _by_answer_file(lab: ResolvedLab, secrets: Mapping[str, str]) -> PackstackCa
     asked.pop(options.DEFAULT_PASSWORD, None)
     wanted = {**find(lab.deployment.scenario).answers(lab), **asked, **_random(secrets)}
     masked = {key: value for key, value in secrets.items() if key not in wanted}
-    text = answer_file.render({**masked, **wanted}, asked=frozenset(asked))
+    text = answers.render({**masked, **wanted}, asked=frozenset(asked))
     return PackstackCall(argv=(PACKSTACK, f"--answer-file={ANSWER_FILE}"), answer_file=text)
 
 

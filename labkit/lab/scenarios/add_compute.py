@@ -13,5 +13,5 @@ SCENARIO = Scenario(
     verb="add-compute",
     answers=multinode.answers,
     command=multinode.command,
-    troubles=multinode.troubles,
+    rules=multinode.SCENARIO.rules,
 )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from labkit.lab.scenario import (
     Scenario,
     base_answers,
-    base_troubles,
     lbaas_answers,
+    routed_controller,
     single_node_command,
 )
 from labkit.lab.topology import Form
@@ -29,5 +29,5 @@ SCENARIO = Scenario(
     forms=(Form.COMMAND, Form.ANSWER_FILE),
     answers=base_answers,
     command=command,
-    troubles=base_troubles,
+    rules=(routed_controller,),
 )

@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.lab.scenario import (
-    Outline,
     Scenario,
-    Trouble,
     base_answers,
-    base_troubles,
     external_answers,
-    external_troubles,
+    external_bridge,
+    external_card,
     lbaas_answers,
+    routed_controller,
     single_node_command,
 )
 from labkit.lab.topology import Form
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from labkit.lab.topology import ResolvedLab
 
 
@@ -33,12 +30,6 @@ def command(lab: ResolvedLab) -> dict[str, str]:
     return {**single_node_command(lab), **external_answers(lab), **lbaas_answers(lab)}
 
 
-def troubles(outline: Outline) -> Iterator[Trouble]:
-    """Yield what keeps it from working."""
-    yield from base_troubles(outline)
-    yield from external_troubles(outline, (outline.controller,))
-
-
 SCENARIO = Scenario(
     name="external-network",
     summary="Everything on the controller; its external card moves into br-ex.",
@@ -49,5 +40,5 @@ SCENARIO = Scenario(
     forms=(Form.ANSWER_FILE, Form.COMMAND),
     answers=answers,
     command=command,
-    troubles=troubles,
+    rules=(routed_controller, external_card, external_bridge),
 )

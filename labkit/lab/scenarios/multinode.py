@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from labkit.lab.rules import Breach
 from labkit.lab.scenario import (
-    Outline,
     Scenario,
-    Trouble,
     base_answers,
-    base_troubles,
     external_answers,
-    external_troubles,
+    external_bridge,
+    external_card,
     lbaas_answers,
     missing_card,
+    routed_controller,
     several_nodes_command,
     tunnel_answers,
 )
 from labkit.lab.topology import Form
+from labkit.lab.types import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from labkit.lab.outline import Outline
     from labkit.lab.topology import ResolvedLab
 
 
@@ -40,22 +42,25 @@ def command(lab: ResolvedLab) -> dict[str, str]:
     }
 
 
-def troubles(outline: Outline) -> Iterator[Trouble]:
-    """Yield what keeps it from working."""
-    yield from base_troubles(outline)
-    yield from external_troubles(outline, outline.network_nodes)
-    computes = tuple(node for node in outline.nodes if "compute" in node.roles)
-    if not computes:
-        yield Trouble(
+def compute_node(outline: Outline) -> Iterator[Breach]:
+    """Yield a breach when no node runs instances."""
+    if not any(Role.COMPUTE in node.roles for node in outline.lab.nodes.values()):
+        yield Breach(
             place=("deployment", "scenario"),
             expected="a node with the role compute for this scenario",
             found="none",
         )
-    ends = tuple(node for node in outline.nodes if node in {*outline.network_nodes, *computes})
-    yield from missing_card("tunnel_nic", outline.tunnel_nic, ends)
-    # br-ex takes the card's address, and then it ends no tunnel any more.
+
+
+def tunnel_card(outline: Outline) -> Iterator[Breach]:
+    """Yield a breach when a node that ends a tunnel lacks the card for it."""
+    yield from missing_card("tunnel_nic", outline.tunnel_nic, outline.tunnel_nodes)
+
+
+def tunnel_card_of_its_own(outline: Outline) -> Iterator[Breach]:
+    """Yield a breach when br-ex takes the card's address, which then ends no tunnel any more."""
     if outline.tunnel_nic == outline.external_nic:
-        yield Trouble(
+        yield Breach(
             place=("deployment", "tunnel_nic"),
             expected="another card than 'external_nic', whose address moves to the bridge",
             found=f"'{outline.tunnel_nic}' for both",
@@ -72,5 +77,12 @@ SCENARIO = Scenario(
     forms=(Form.ANSWER_FILE, Form.COMMAND),
     answers=answers,
     command=command,
-    troubles=troubles,
+    rules=(
+        routed_controller,
+        external_card,
+        external_bridge,
+        compute_node,
+        tunnel_card,
+        tunnel_card_of_its_own,
+    ),
 )

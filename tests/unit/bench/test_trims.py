@@ -6,6 +6,7 @@ import pytest
 
 from labkit.boxes import definition as boxes
 from tests.bench.trims import AGAIN, FULL, rows, variants
+from tests.support.boxtree import without
 
 SAMPLES = {
     FULL: [(8.0, 9.0), (7.0, 8.0), (30.0, 8.5)],
@@ -30,8 +31,8 @@ def test_variants_boot_the_full_set_twice_and_leave_out_each_named_trim() -> Non
     found = variants(box, ["few-files", "few-units,quick-logins"])
     assert found == {
         FULL: box,
-        "few-files": box.without("few-files"),
-        "few-units,quick-logins": box.without("few-units", "quick-logins"),
+        "few-files": without(box, "few-files"),
+        "few-units,quick-logins": without(box, "few-units", "quick-logins"),
         AGAIN: box,
     }
 

@@ -14,7 +14,8 @@ import pytest
 
 from labkit.host.process import run
 
-SCRIPT = Path(__file__).parents[3] / "kickstart" / "labkit-firstboot"
+KICKSTART = Path(__file__).parents[3] / "kickstart"
+SCRIPT = KICKSTART / "labkit-firstboot"
 ME = f"{pwd.getpwuid(os.geteuid()).pw_name}:{grp.getgrgid(os.getegid()).gr_name}"
 SCRIPTS = "/etc/sysconfig/network-scripts"
 ID = "a" * 64
@@ -37,9 +38,11 @@ class Guest:
         digest = hashlib.sha256(text.encode()).hexdigest()
         self.lines.append(f"file {digest} {mode} {owner} {path}")
 
-    def apply(self) -> tuple[int, str, str]:
+    def apply(self, **functions: str) -> tuple[int, str, str]:
+        """Run the script; functions take the place of commands by their name."""
         (self.seed / "manifest").write_text("".join(f"{line}\n" for line in self.lines))
         env = {"LABKIT_ROOT": str(self.root), "LABKIT_SEED": str(self.seed), "PATH": "/usr/bin"}
+        env |= {f"BASH_FUNC_{name}%%": f"() {{ {body}; }}" for name, body in functions.items()}
         result = run(["bash", SCRIPT], timeout=30, check=False, env=env)
         return result.returncode, result.stdout, result.stderr
 
@@ -140,6 +143,44 @@ def test_seed_other_id_is_applied_again(guest: Guest) -> None:
 
     assert guest.apply()[1] == f"labkit-firstboot: applied {'b' * 64}\n"
     assert guest.text("/etc/hosts") == "new\n"
+
+
+def test_files_and_the_directories_made_for_them_get_their_selinux_labels(guest: Guest) -> None:
+    (guest.root / "root/.ssh").mkdir(parents=True)
+    (guest.root / "etc").mkdir()
+    paths = ("/etc/hosts", "/root/.ssh/authorized_keys", "/home/vagrant/.ssh/id", "/opt/a/b")
+    for path in paths:
+        guest.add(path, "text\n")
+    told = guest.root / "told"
+
+    guest.apply(restorecon=f'printf "%s\\n" "$@" >{told}')
+
+    labelled = {line.removeprefix(str(guest.root)) for line in told.read_text().splitlines()}
+    made = {"/root/.ssh", "/home", "/home/vagrant", "/home/vagrant/.ssh", "/opt", "/opt/a"}
+    assert labelled == {*paths, *made}
+
+
+def ordered_before() -> set[str]:
+    text = (KICKSTART / "labkit-firstboot.service").read_text()
+    lines = [line.removeprefix("Before=") for line in text.splitlines() if "Before=" in line]
+    return {name for line in lines for name in line.split()}
+
+
+def test_unit_comes_before_the_network_sshd_and_whatever_makes_host_keys() -> None:
+    assert ordered_before() >= {
+        *("network-pre.target", "network.service", "NetworkManager.service"),
+        *("sshd.service", "ssh.service"),
+        *("sshd-keygen.service", "sshd-keygen.target"),  # CentOS 7, Debian 13; CentOS 8 and 9
+        *(f"sshd-keygen@{kind}.service" for kind in ("rsa", "ecdsa", "ed25519")),
+    }
+
+
+def test_unit_is_not_ordered_in_a_circle_nor_against_a_template() -> None:
+    text = (KICKSTART / "labkit-firstboot.service").read_text()
+    assert (
+        "DefaultDependencies" not in text
+    )  # so it starts after basic.target, and that after sockets
+    assert [name for name in ordered_before() if name.endswith((".socket", "@.service"))] == []
 
 
 def test_report_goes_to_virtio_port_and_serial_console_when_present(guest: Guest) -> None:

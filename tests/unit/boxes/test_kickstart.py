@@ -1,4 +1,4 @@
-"""The kickstart as text; tests/integration/test_kickstart.py has the programs that judge it."""
+"""The kickstart as text; tests/integration/boxes/test_kickstart.py has the programs that judge it."""
 
 from __future__ import annotations
 

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.cli.app import main
-from labkit.errors import UsageError
-from labkit.lifecycle.bringup import boot_budget
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
@@ -69,7 +67,8 @@ def run(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    terminate = signal.getsignal(signal.SIGTERM)
+    heard = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in heard}
     logger = logging.getLogger("labkit")
 
     def run(*arguments: str) -> Ended:
@@ -81,11 +80,12 @@ def run(
         return Ended(code=code if isinstance(code, int) else 0, out=seen.out, err=seen.err)
 
     yield run
-    signal.signal(signal.SIGTERM, terminate)
-    for handler in logger.handlers[:]:
-        if isinstance(handler, logging.FileHandler):
-            logger.removeHandler(handler)
-            handler.close()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    for each in logger.handlers[:]:
+        if isinstance(each, logging.FileHandler):
+            logger.removeHandler(each)
+            each.close()
 
 
 @pytest.fixture
@@ -195,6 +195,29 @@ def test_state_directory_that_cannot_be_made_exits_with_3(
         assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize("verb", ["status", "destroy", "up", "deploy"])
+@pytest.mark.usefixtures("document")
+def test_file_that_cannot_be_read_is_a_sentence_with_exit_code_3(run: Run, verb: str) -> None:
+    Path(".labkit/packstack/state.json").mkdir(parents=True)
+    ended = run(verb)
+    assert (ended.code, ended.out) == (3, "")
+    assert re.match(r"error: labkit cannot use '/.*/state\.json': Is a directory\.\n", ended.err)
+    assert "hint: " in ended.err
+    assert "unexpected" not in ended.err
+
+
+@pytest.mark.usefixtures("document")
+def test_name_longer_than_the_file_system_takes_is_a_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", "x" * 300)
+    for verb in ("status", "halt", "destroy"):
+        ended = run(verb)
+        assert ended.code == 3
+        assert "File name too long" in ended.err
+        assert "unexpected" not in ended.err
+
+
 @pytest.mark.usefixtures("document")
 def test_unknown_box_exits_with_2_and_leaves_no_machine_behind(run: Run) -> None:
     ended = run("up", "--box", "no-such-box")
@@ -289,17 +312,3 @@ def test_rehearsal_report_into_a_missing_directory_exits_with_2(run: Run) -> Non
     ended = run("rehearsal", "--report", "nowhere/report.json")
     assert ended.code == 2
     assert "nowhere/report.json" in ended.err
-
-
-def test_boot_budget_is_the_users_when_there_is_one() -> None:
-    assert boot_budget({"LABKIT_BOOT_SECONDS": "1800"}, accelerated=True) == 1800
-    assert boot_budget({"LABKIT_BOOT_SECONDS": ""}, accelerated=True) == boot_budget(
-        {}, accelerated=True
-    )
-    assert boot_budget({}, accelerated=False) > boot_budget({}, accelerated=True)
-
-
-@pytest.mark.parametrize("wrong", ["soon", "0", "-1", "nan", "inf", "1 h"])
-def test_boot_budget_that_is_no_number_is_refused(wrong: str) -> None:
-    with pytest.raises(UsageError, match=f"'{wrong}'"):
-        boot_budget({"LABKIT_BOOT_SECONDS": wrong}, accelerated=True)

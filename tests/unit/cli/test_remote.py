@@ -5,7 +5,7 @@ import threading
 from contextlib import closing
 from dataclasses import replace
 from ipaddress import IPv4Interface
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -201,3 +201,23 @@ def test_console_prints_the_log_from_its_beginning(session: Session) -> None:
 def test_console_of_a_node_that_was_never_started_says_so(session: Session) -> None:
     with pytest.raises(OperationError, match="never started"):
         console_argv(session, session.node("controller"), follow=False)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_console_that_only_root_may_read_says_how(
+    session: Session, monkeypatch: pytest.MonkeyPatch, *, follow: bool
+) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
+        raise PermissionError
+
+    log = session.directory.console_log("controller")
+    log.write_text("booted\n")
+    # Tests may run as root, whom no file mode stops.
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(OperationError) as caught:
+        console_argv(session, session.node("controller"), follow=follow)
+    assert caught.value.message == (
+        f"The console of the node 'controller', '{log}', is a file of root's."
+    )
+    followed = "-F " if follow else ""
+    assert caught.value.hint == f"Run 'sudo tail -n +1 {followed}-- {log}'."

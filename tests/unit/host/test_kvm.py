@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from labkit.host import kvm
 from labkit.host.kvm import CACHE_FILE, GuestRun, KvmProbe, boot_sector, guest_argv, probe, verdict
 
 # A character device that opens for everybody: what the probe needs before it runs a guest.
@@ -133,13 +131,3 @@ def test_probe_cache_that_cannot_be_written_still_answers(tmp_path: Path) -> Non
     cache = tmp_path / "file"
     cache.write_text("", encoding="utf-8")
     assert probe(qemu=qemu, cache=cache, device=OPENABLE).usable
-
-
-@pytest.mark.integration
-@pytest.mark.skipif(
-    shutil.which(kvm.QEMU) is None, reason="QEMU is not installed: run 'make setup'"
-)
-def test_run_guest_under_software_emulation_ends_as_a_working_guest_does() -> None:
-    assert kvm.run_guest(kvm.QEMU, accelerator="tcg", seconds=30) == GuestRun(
-        exit_code=33, output=()
-    )

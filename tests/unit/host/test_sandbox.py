@@ -14,7 +14,7 @@ from labkit.host import sandbox
 from labkit.host.sandbox import Mount, Setup
 from labkit.host.sandbox_init import interactive_shell, report
 
-SETUP = Setup(size="20G", kvm=True, vagrant_home="/home/x/.vagrant.d")
+SETUP = Setup(kvm=True, vagrant_home="/home/x/.vagrant.d")
 
 
 def test_setup_json_round_trip_is_the_same() -> None:
@@ -124,9 +124,9 @@ def test_require_visible_path_elsewhere_passes(path: str) -> None:
 
 
 def test_host_mounts_start_with_the_one_tmpfs() -> None:
-    first, *others = sandbox.host_mounts("20G")
+    first, *others = sandbox.host_mounts()
     assert first == Mount(
-        arguments=("-t", "tmpfs", "-o", "size=20G,mode=0755,nosuid", "labkit"), target=Path("/run")
+        arguments=("-t", "tmpfs", "-o", "size=75%,mode=0755,nosuid", "labkit"), target=Path("/run")
     )
     assert [str(each.target) for each in others] == ["/proc", "/sys"]
 

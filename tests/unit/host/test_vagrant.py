@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from labkit.errors import CommandError
 from labkit.host import vagrant
 from tests.fakes.vagrant import environment_in, install
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -19,9 +22,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def machines(tmp_path: Path) -> vagrant.Machines:
     (tmp_path / "root").mkdir()
-    return vagrant.Machines(
-        root=tmp_path / "root", log=tmp_path / "vagrant.log", cache=tmp_path / "cache"
-    )
+    return vagrant.Machines(root=tmp_path / "root", log=tmp_path / "vagrant.log")
 
 
 def test_up_is_one_process_for_all_machines_without_waiting(
@@ -44,36 +45,6 @@ def test_up_is_one_process_for_all_machines_without_waiting(
     assert "VAGRANT_VAGRANTFILE" not in environment
     assert "LIBVIRT_DEFAULT_URI" not in environment
     assert (record / "directory").read_text().strip() == str(machines.root)
-
-
-def test_ruby_may_keep_what_it_compiled_in_labkits_cache(
-    machines: vagrant.Machines, record: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RUBYOPT", "-W0")
-    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
-    environment = environment_in(record)
-    first, second = environment["RUBYOPT"].split()
-    assert first == "-W0"
-    assert Path(second.removeprefix("-r")).is_file()
-    kept = machines.cache / "bootsnap"
-    assert environment["LABKIT_BOOTSNAP"] == str(kept)
-    assert kept.stat().st_mode & 0o777 == 0o700
-
-
-def test_ruby_keeps_nothing_where_the_cache_cannot_be_made(
-    machines: vagrant.Machines, record: Path
-) -> None:
-    machines.cache.write_text("a file where a directory should be")
-    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
-    assert not {"RUBYOPT", "LABKIT_BOOTSNAP"} & set(environment_in(record))
-
-
-def test_ruby_keeps_nothing_in_a_directory_of_another_user(
-    machines: vagrant.Machines, record: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 4242)
-    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
-    assert "RUBYOPT" not in environment_in(record)
 
 
 def test_output_is_appended_to_the_log(machines: vagrant.Machines, record: Path) -> None:

@@ -9,9 +9,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from labkit.errors import LabFileError
-from labkit.lab import lab_file as config
-from labkit.lab import options
-from labkit.lab import yaml_file as yamlfile
+from labkit.lab import options, yaml
+from labkit.lab.file import check, load
 from tests.support.examples import EXAMPLES, ROOT
 
 LAB = """\
@@ -49,7 +48,7 @@ def problems(*lines: str, lab: str = LAB) -> tuple[str, ...]:
     """Return what is wrong with a lab whose deployment has these lines, their file left out."""
     Path("lab.yaml").write_text(lab + "".join(f"  {line}\n" for line in lines), encoding="utf-8")
     try:
-        config.load(Path("lab.yaml"))
+        load(Path("lab.yaml"))
     except LabFileError as exc:
         return tuple(line.removeprefix("lab.yaml:") for line in exc.details)
     return ()
@@ -332,9 +331,9 @@ def test_everything_wrong_is_reported_at_once_in_file_order() -> None:
 def test_lab_without_answers_does_not_read_the_table_of_options() -> None:
     options.options.cache_clear()
     options._by_key.cache_clear()
-    config.load(ROOT / "lab.yaml")
+    load(ROOT / "lab.yaml")
     assert options.options.cache_info().misses == 0
-    config.load(EXAMPLES["several-computes"])
+    load(EXAMPLES["several-computes"])
     assert options.options.cache_info().misses == 1
 
 
@@ -356,6 +355,6 @@ def test_lab_without_answers_does_not_read_the_table_of_options() -> None:
 )
 def test_any_deployment_beside_any_nodes_is_judged(deployment: object, nodes: str) -> None:
     text = f"{nodes}\nnetworks: [a]\ndeployment: {json.dumps(deployment)}\n"
-    lab, problems = config.check(yamlfile.parse(text, "lab.yaml"))
+    lab, problems = check(yaml.parse(text, "lab.yaml"))
     assert lab is None
     assert problems

@@ -110,8 +110,7 @@ def test_graph_of_a_lab_deployed_on_one_node_has_no_tunnel(name: str) -> None:
 
 
 def test_graph_of_a_lab_that_cannot_be_deployed_shows_what_up_makes_alone() -> None:
-    lab = example("packstack")
-    unfit = replace(lab, deployment=replace(lab.deployment, tunnel_nic="enp0s9"))
+    unfit = replace(example("packstack"), obstacles=example("three-networks").obstacles)
 
     for picture in (graph.mermaid(unfit), graph_svg.svg(unfit)):
         assert "172.16.208.138" in picture

@@ -11,9 +11,8 @@ from labkit.errors import OperationError, UsageError
 from labkit.lab import answers, deployment, options, scenarios
 from labkit.lab.answers import HOST_KEYS
 from labkit.lab.topology import Form
-from labkit.lifecycle import preview
+from labkit.lifecycle import rendering
 from labkit.packstack import passwords
-from tests.support import labs
 from tests.support.examples import EXAMPLES, ROOT, example
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def test_find_of_an_unknown_scenario_names_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_lab_matches_its_golden_answer_file_and_command(name: str, golden: Golden) -> None:
-    golden.check(f"deploy/{name}", preview.packstack_files(example(name)))
+    golden.check(f"deploy/{name}", rendering.packstack_files(example(name)))
 
 
 @pytest.mark.parametrize(("scenario", "form"), FORMS)
@@ -112,7 +111,7 @@ def test_scenario_and_form_match_their_golden_files(
     scenario: str, form: Form, golden: Golden
 ) -> None:
     lab = asking(example("packstack"), scenario, form)
-    golden.check(f"scenarios/{scenario}/{form}", preview.packstack_files(lab))
+    golden.check(f"scenarios/{scenario}/{form}", rendering.packstack_files(lab))
 
 
 @pytest.mark.parametrize(
@@ -296,11 +295,13 @@ def test_single_node_scenario_names_the_controller_where_packstack_would_take_an
     assert scenarios.call(lab, {}).argv == ("packstack", "--install-hosts=10.9.0.2")
 
 
-def test_troubles_of_a_lab_that_was_never_meant_to_be_deployed_are_found() -> None:
-    found = scenarios.troubles(example("three-networks"))
+def test_obstacles_of_a_lab_that_was_never_meant_to_be_deployed_are_found() -> None:
+    found = example("three-networks").obstacles
     assert [each.place for each in found] == [("deployment", "tunnel_nic")]
-    assert scenarios.troubles(example("packstack")) == ()
-    assert [each.place for each in scenarios.troubles(labs.lab())] == [("nodes", "controller")]
+    assert example("packstack").obstacles == ()
+    assert [each.place for each in example("hostile").obstacles] == [
+        ("nodes", "another-name-of-30-characterss")
+    ]
 
 
 def test_default_lab_file_and_one_node_take_their_scenarios_first_form() -> None:

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.lab import resolve as resolving
 from labkit.lab.model import Lab
-from labkit.lab.resolve import derived_bridge, resolve
+from labkit.lab.resolve import _derived_mac, derived_bridge, resolve
 from labkit.lab.rules import breaches
 from labkit.lab.topology import NetworkMode, ResolvedNic, nic_slot
 from tests.support.examples import LAB_ID, example
@@ -110,7 +109,7 @@ def test_resolve_derived_mac_taken_by_the_file_gives_another() -> None:
     first, second = resolve(Lab.model_validate(data), lab_id=LAB_ID).nodes[0].nics
     assert second.mac == derived
     assert first.mac != derived
-    assert first.mac == resolving._derived_mac("demo/one/enp0s3/1")
+    assert first.mac == _derived_mac("demo/one/enp0s3/1")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +171,7 @@ def test_resolve_host_address_of_any_network_is_accepted_with_its_prefix(
     offset = data.draw(st.integers(1, network.num_addresses - 2))
     address = network.network_address + offset
     raw = lab_data(str(network), str(address))
-    assert list(breaches(raw)) == []
+    assert list(breaches(Lab.model_validate(raw))) == []
     nic = only_nic(raw)
     assert nic.address.ip == address
     assert nic.address.network == network
@@ -188,7 +187,8 @@ def test_breaches_address_no_host_of_its_network_is_named(
         network.broadcast_address,
         *({IPv4Address(number)} if IPv4Address(number) not in network else ()),
     ):
-        places = [breach.place for breach in breaches(lab_data(str(network), str(address)))]
+        lab = Lab.model_validate(lab_data(str(network), str(address)))
+        places = [breach.place for breach in breaches(lab)]
         assert places == [("nodes", "one", "nics", "enp0s3", "address")]
 
 

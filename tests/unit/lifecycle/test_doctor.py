@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import grp
 import os
 import pwd
+import shutil
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.errors import HostError
+from labkit.host import process
 from labkit.host.inventory import Seen
 from labkit.host.kvm import KvmProbe
+from labkit.host.libvirt.xml import DomainState
 from labkit.lifecycle import doctor
 from labkit.lifecycle.doctor import (
     Finding,
@@ -23,10 +27,12 @@ from labkit.lifecycle.doctor import (
 )
 from labkit.state.directory import LabDirectory
 from labkit.state.session import Session
+from tests.fakes.libvirt import FakeHost
 from tests.fakes.tools import tools
 from tests.support import labs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NOTHING = Seen(domains=(), networks=(), volumes={}, links={})
@@ -120,6 +126,186 @@ def test_box_that_is_not_built_is_a_note_and_one_nobody_knows_a_problem(host: Ho
     assert found.fix == "Did you mean 'rehearsal'?"
 
 
+def kvm_used(host: Host, tmp_path: Path, *, conf: str, mode: int) -> Host:
+    """Return a host whose KVM works for labkit, with a device of that mode."""
+    device, qemu_conf = tmp_path / "kvm", tmp_path / "qemu.conf"
+    device.touch()
+    device.chmod(mode)
+    qemu_conf.write_text(conf, encoding="utf-8")
+    usable = KvmProbe(usable=True, reason="A test guest ran.")
+    return replace(host, kvm=usable, device=device, qemu_conf=qemu_conf)
+
+
+def test_kvm_that_libvirts_qemu_may_open_is_ok(host: Host, tmp_path: Path) -> None:
+    used = kvm_used(host, tmp_path, conf='user = "nobody"', mode=0o666)
+
+    assert doctor.kvm_works(used).level is Level.OK
+    assert doctor.kvm_for_libvirt(used).found == f"'nobody' may open '{used.device}'."
+
+
+def test_kvm_that_libvirts_qemu_may_not_open_is_a_problem_with_its_command(
+    host: Host, tmp_path: Path
+) -> None:
+    found = doctor.kvm_for_libvirt(kvm_used(host, tmp_path, conf='user = "nobody"', mode=0o600))
+
+    group = grp.getgrgid((tmp_path / "kvm").stat().st_gid).gr_name
+    assert found.level is Level.PROBLEM
+    assert "libvirt runs QEMU as 'nobody', who may not open" in found.found
+    assert f"'sudo usermod -aG {group} nobody'" in found.fix
+
+
+def test_kvm_of_a_user_nobody_knows_is_a_note(host: Host, tmp_path: Path) -> None:
+    used = kvm_used(host, tmp_path, conf='user = "no-such-user"', mode=0o666)
+
+    found = doctor.kvm_for_libvirt(used)
+
+    assert found.level is Level.NOTE
+    assert found.fix == f"Set 'user' in '{used.qemu_conf}'."
+
+
+def test_qemu_conf_that_may_not_be_read_counts_as_the_packages_own(
+    host: Host, tmp_path: Path
+) -> None:
+    used = kvm_used(host, tmp_path, conf="", mode=0o666)
+    missing = replace(used, qemu_conf=tmp_path / "not-there")
+
+    assert doctor.kvm_for_libvirt(missing).level is doctor.kvm_for_libvirt(used).level
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Put commands of a test's own before all others, or hide every other one."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+    def make(name: str, script: str) -> None:
+        path = directory / name
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+    return make
+
+
+def test_vagrant_without_its_libvirt_provider_is_a_problem(
+    host: Host, commands: Callable[[str, str], None]
+) -> None:
+    commands("vagrant", "echo 1,,plugin-name,vagrant-other")
+
+    found = doctor.run_check(doctor.vagrant_has_libvirt, host)
+
+    assert (found.level, found.fix) == (Level.PROBLEM, "Run 'make setup'.")
+    assert "vagrant-libvirt" in found.found
+
+
+def test_vagrant_with_its_libvirt_provider_is_ok(
+    host: Host, commands: Callable[[str, str], None]
+) -> None:
+    commands("vagrant", "echo 1,,plugin-name,vagrant-libvirt")
+
+    assert doctor.run_check(doctor.vagrant_has_libvirt, host).level is Level.OK
+
+
+def test_tools_are_ok_when_each_is_there(host: Host, commands: Callable[[str, str], None]) -> None:
+    for tool in doctor.TOOLS:
+        commands(tool, "")
+
+    assert doctor.tools_installed(host).level is Level.OK
+
+
+def test_tools_that_are_missing_are_all_named(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    there = process.environment()["PATH"]
+    missing = [tool for tool in doctor.TOOLS if shutil.which(tool, path=there) is None]
+    assert {"vagrant", "ssh"} <= set(missing)
+
+    found = doctor.tools_installed(host)
+
+    assert (found.level, found.fix) == (Level.PROBLEM, "Run 'make setup'.")
+    assert found.found == f"Not installed: {', '.join(missing)}."
+
+
+def memory(host: Host, tmp_path: Path, *, available: int) -> Host:
+    path = tmp_path / "meminfo"
+    path.write_text(f"MemTotal: {8192 * 1024} kB\nMemAvailable: {available * 1024} kB\n")
+    return replace(host, meminfo=path)
+
+
+def seen(host: Host, *states: DomainState) -> Seen:
+    """Return a libvirt in which the lab's first nodes are in these states."""
+    libvirt = FakeHost()
+    for node, state in zip(host.session.lab.nodes, states, strict=False):
+        libvirt.add(node, state)
+    return replace(NOTHING, domains=tuple(libvirt.domains.values()))
+
+
+def test_memory_of_nodes_that_run_is_not_needed_again(host: Host, tmp_path: Path) -> None:
+    states = (DomainState.RUNNING, DomainState.SHUTOFF)
+    small = replace(memory(host, tmp_path, available=1000), seen=seen(host, *states))
+
+    assert doctor.memory_suffices(small).found.startswith("The lab needs 2048 MiB more;")
+    assert doctor.memory_suffices(small).level is Level.NOTE
+    assert doctor.memory_suffices(replace(small, seen=None)).found.startswith(
+        "The lab needs 4096 MiB more;"
+    )
+
+
+def test_space_is_needed_for_nodes_that_do_not_exist(host: Host) -> None:
+    half = replace(host, seen=seen(host, DomainState.SHUTOFF), pool_free=59 * 2**30)
+    whole = replace(half, seen=seen(host, DomainState.SHUTOFF, DomainState.SHUTOFF))
+
+    assert doctor.space_suffices(half).level is Level.NOTE
+    assert "full disks would take 60 GiB" in doctor.space_suffices(half).found
+    assert doctor.space_suffices(whole).level is Level.OK
+    assert doctor.space_suffices(replace(half, pool_free=0)).level is Level.PROBLEM
+
+
+def looked_at(host: Host, libvirt: FakeHost) -> Host:
+    """Look at a host whose KVM answer is kept, so that no guest is started for it."""
+    session = replace(host.session, tools=tools(connect=libvirt.connect))
+    return doctor.look_at(session, host.cache, probe=lambda **_options: host.kvm)
+
+
+def test_host_is_what_libvirt_and_its_pool_say(host: Host) -> None:
+    libvirt = FakeHost()
+    libvirt.add_lab(host.session.lab)
+    libvirt.free_bytes = 7 * 2**30
+
+    found = looked_at(host, libvirt)
+
+    assert found.missing_nodes() == ()
+    assert (found.pool_free, found.libvirt_error) == (7 * 2**30, None)
+    assert doctor.libvirt_answers(found).level is Level.OK
+    assert libvirt.open == 0
+
+
+def test_host_without_the_pool_has_the_room_of_where_it_would_be_and_makes_none(
+    host: Host,
+) -> None:
+    libvirt = FakeHost()
+
+    found = looked_at(host, libvirt)
+
+    assert found.pool_free > 0
+    assert found.seen is not None
+    assert libvirt.calls == []
+
+
+def test_host_whose_libvirt_does_not_answer_keeps_the_reason(host: Host) -> None:
+    libvirt = FakeHost()
+    libvirt.fail("connect", "", HostError("libvirtd hangs.", hint="Restart it."))
+
+    found = looked_at(host, libvirt)
+
+    assert found.seen is None
+    assert len(found.missing_nodes()) == len(host.session.lab.nodes)
+    assert doctor.run_check(doctor.libvirt_answers, found) == Finding(
+        check="libvirt_answers", level=Level.PROBLEM, found="libvirtd hangs.", fix="Restart it."
+    )
+
+
 def test_lab_whose_range_is_in_use_does_not_fit(host: Host) -> None:
     assert doctor.run_check(doctor.lab_fits, host).level is Level.OK
     address = host.session.lab.nodes[0].nics[0].address
@@ -127,6 +313,13 @@ def test_lab_whose_range_is_in_use_does_not_fit(host: Host) -> None:
     found = doctor.run_check(doctor.lab_fits, taken)
     assert found.level is Level.PROBLEM
     assert "overlaps" in found.found
+
+
+def test_lab_without_libvirt_is_not_judged(host: Host) -> None:
+    silent = replace(host, seen=None)
+
+    assert doctor.lab_fits(silent).level is Level.NOTE
+    assert doctor.space_suffices(silent).level is Level.NOTE
 
 
 def test_without_libvirt_only_that_is_a_problem(host: Host) -> None:

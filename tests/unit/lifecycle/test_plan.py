@@ -11,8 +11,9 @@ from labkit.errors import HostError, OperationError
 from labkit.host.inventory import Seen
 from labkit.host.libvirt.xml import DiskInfo, DomainInfo, DomainState, NetworkInfo, VolumeInfo
 from labkit.lab.topology import NetworkMode, ResolvedLab, ResolvedNode
-from labkit.lifecycle.plan import Action, plan_up, possessions, spec_digest
-from labkit.state.directory import LabState, NodeState
+from labkit.lifecycle.plan import Action, claimed, plan_up, possessions, spec_digest
+from labkit.lifecycle.plan import recorded as record
+from labkit.state.directory import DeploymentState, LabState, NodeState
 from tests.support import labs
 
 SEEDS = {"controller": "seed-a", "compute": "seed-b"}
@@ -20,9 +21,7 @@ EMPTY = Seen(domains=(), networks=(), volumes={}, links={"lo": (IPv4Interface("1
 
 
 def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> DomainInfo:
-    disk = DiskInfo(
-        path=Path(f"/pool/{node.domain}.img"), target="vda", device="disk", backing=None
-    )
+    disk = DiskInfo(path=Path(f"/pool/{node.domain}.img"), device="disk")
     return DomainInfo(
         name=node.domain,
         uuid=node.uuid,
@@ -34,7 +33,6 @@ def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> Doma
         nics=(),
         disks=(disk,),
         channels=(),
-        serial_path=None,
         has_managed_save=False,
         snapshots=0,
     )
@@ -45,7 +43,6 @@ def volume(name: str) -> VolumeInfo:
         name=name,
         path=Path("/pool") / name,
         pool="default",
-        capacity_bytes=1,
         allocation_bytes=1,
         physical_bytes=1,
         format="qcow2",
@@ -61,7 +58,6 @@ def active_network(lab: ResolvedLab) -> NetworkInfo:
         uuid=lan.uuid,
         bridge=lan.bridge,
         active=True,
-        autostart=True,
         forward="nat",
         addresses=(),
     )
@@ -262,3 +258,93 @@ def test_possessions_include_nodes_that_left_the_lab_file() -> None:
     both = labs.lab()
     owned = possessions(labs.lab("controller"), recorded(both), running(both))
     assert len(owned.domains) == 2
+
+
+def with_deployment(state: LabState, *, nodes: tuple[str, ...] = (), ended: bool) -> LabState:
+    known = DeploymentState(run_id="r1", nodes=nodes, deployed=nodes if ended else ())
+    return state.model_copy(update={"deployment": known})
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_plan_never_makes_a_node_anew_in_which_packstack_ran(*, ended: bool) -> None:
+    lab = labs.lab()
+    state = with_deployment(recorded(lab, created=False), nodes=("compute",), ended=ended)
+    with pytest.raises(OperationError) as caught:
+        plan_up(lab, state, running(lab), seeds=SEEDS)
+    (detail,) = caught.value.details
+    assert detail.startswith("node 'compute': no 'labkit up' recorded it as whole")
+    assert "Packstack ran in it" in detail
+    assert "labkit destroy" in detail
+
+
+def test_plan_never_makes_a_node_anew_that_has_snapshots() -> None:
+    lab = labs.lab()
+    seen = running(lab)
+    first, second = seen.domains
+    seen = replace(seen, domains=(first, replace(second, snapshots=2)))
+    with pytest.raises(OperationError) as caught:
+        plan_up(lab, recorded(lab, created=False), seen, seeds=SEEDS)
+    (detail,) = caught.value.details
+    assert detail.startswith("node 'compute'")
+    assert "it has snapshots" in detail
+
+
+def test_plan_never_deletes_the_disk_of_a_lost_domain_in_which_packstack_ran() -> None:
+    lab = labs.lab()
+    seen = replace(running(lab), domains=running(lab).domains[:1])
+    state = with_deployment(recorded(lab), nodes=("controller", "compute"), ended=True)
+    with pytest.raises(OperationError) as caught:
+        plan_up(lab, state, seen, seeds=SEEDS)
+    (detail,) = caught.value.details
+    assert "'/pool/demo_compute.img', on which Packstack ran, would be deleted" in detail
+    assert "labkit restore" in detail
+
+
+def test_plan_makes_a_lost_domain_anew_in_which_nothing_ran() -> None:
+    lab = labs.lab()
+    seen = replace(running(lab), domains=running(lab).domains[:1])
+    plan = plan_up(lab, recorded(lab), seen, seeds=SEEDS)
+    assert [item.action for item in plan.nodes] == [Action.KEEP, Action.CREATE]
+    assert set(plan.leftovers) == {"demo_compute.img", "demo_compute_seed.iso"}
+
+
+def test_plan_for_a_lab_whose_record_was_lost_compares_with_what_libvirt_says() -> None:
+    lab = labs.lab()
+    bigger = replace(lab, nodes=(lab.nodes[0], replace(lab.nodes[1], cpus=8)))
+    lost = LabState(lab="demo", lab_id=lab.lab_id)
+    assert not plan_up(lab, lost, running(lab), seeds=SEEDS).changes
+    with pytest.raises(OperationError) as caught:
+        plan_up(bigger, lost, running(lab), seeds=SEEDS)
+    assert [detail.split(":")[0] for detail in caught.value.details] == ["node 'compute'"]
+
+
+def test_claim_has_what_is_about_to_be_made_and_keeps_what_was_claimed() -> None:
+    lab = labs.lab()
+    state = LabState(lab="demo", lab_id=lab.lab_id, volumes=("old.img",), networks=("old",))
+    claim = claimed(lab, state, plan_up(lab, state, EMPTY, seeds=SEEDS))
+    assert claim.nodes == {"controller": NodeState(), "compute": NodeState()}
+    assert set(claim.volumes) == {"old.img", *running(lab).volumes}
+    assert claim.networks == ("lan", "old")
+    assert claim.box == "rehearsal"
+
+
+@pytest.mark.parametrize(
+    ("state", "seed"),
+    [
+        (DomainState.SHUTOFF, "new"),
+        (DomainState.PAUSED, "seed-b"),
+        (DomainState.RUNNING, "seed-b"),
+    ],
+)
+def test_record_has_the_seed_a_node_took_when_it_last_booted(
+    state: DomainState, seed: str
+) -> None:
+    lab = labs.lab()
+    seen = running(lab)
+    seen = replace(seen, domains=(domain(lab.nodes[0]), domain(lab.nodes[1], state)))
+    seeds = {**SEEDS, "compute": "new"}
+    known = recorded(lab)
+    after = record(lab, known, plan_up(lab, known, seen, seeds=seeds), seeds=seeds)
+    assert after == known.with_node(
+        "compute", known.nodes["compute"].model_copy(update={"seed": seed})
+    )

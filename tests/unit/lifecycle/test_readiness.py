@@ -3,16 +3,16 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import paramiko  # noqa: TID251 -- makes the keys of the fake server
 import pytest
 
-from labkit.errors import OperationError
+from labkit.errors import OperationError, UsageError
 from labkit.host import ssh
 from labkit.host.libvirt.xml import DomainState
 from labkit.lifecycle import readiness
-from labkit.lifecycle.readiness import Waiting, console_tail, last_report, wait_ready
+from labkit.lifecycle.readiness import Waiting, boot_budget, wait_ready
 from labkit.state.progress import Event, Phase
 from labkit.waiting import Deadline, WaitCancelled, WaitTimeout
 from tests.fakes.ssh_server import FakeSshServer
@@ -62,6 +62,7 @@ def waiting(server: FakeSshServer, key_file: Path, tmp_path: Path) -> Waiting:
         cancelled=lambda: False,
         progress=lambda _event: None,
         connect=ssh.connect,
+        greet=ssh.greeting,
         report_seconds=0.1,
     )
 
@@ -189,15 +190,61 @@ def test_missing_report_times_out_with_the_console_s_last_lines(waiting: Waiting
     assert str(waiting.console_log) in caught.value.hint
 
 
-def test_report_that_only_root_may_read_is_left_to_the_host_key(
-    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_path: Path) -> bytes:
+@pytest.fixture
+def logs_of_root(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    """Let no log be read. Tests may run as root, whom no file mode stops."""
+
+    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
         raise PermissionError
 
-    # Tests run as root, whom no file mode stops.
     monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
-    assert wait_ready(waiting).boot_id == BOOT_ID
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    return waiting
+
+
+@pytest.mark.usefixtures("logs_of_root")
+def test_seed_of_a_node_whose_report_only_root_may_read_is_asked_over_ssh(
+    waiting: Waiting, server: FakeSshServer
+) -> None:
+    server.answers = {**server.answers, readiness._APPLIED: (0, "abc\n", "")}
+    events: list[Event] = []
+    ready = wait_ready(replace(waiting, progress=events.append))
+    assert (ready.boot_id, ready.evidence) == (BOOT_ID, "asked")
+    assert "its report is for root alone, the guest is asked" in [event.note for event in events]
+
+
+@pytest.mark.usefixtures("logs_of_root")
+@pytest.mark.parametrize(
+    ("answer", "found"), [((0, "old\n", ""), "old"), ((1, "", "no such file\n"), "no such file")]
+)
+def test_node_whose_report_only_root_may_read_and_that_took_another_seed_is_an_error(
+    waiting: Waiting, server: FakeSshServer, answer: tuple[int, str, str], found: str
+) -> None:
+    server.answers = {**server.answers, readiness._APPLIED: answer}
+    with pytest.raises(OperationError) as caught:
+        wait_ready(waiting)
+    assert caught.value.message == "The node 'controller' has not taken its seed."
+    assert caught.value.details == (f"expected abc, found {found}",)
+    assert "journalctl -u labkit-firstboot" in caught.value.hint
+
+
+@pytest.mark.usefixtures("logs_of_root")
+def test_failure_of_a_node_whose_console_only_root_may_read_says_how_to_read_it(
+    waiting: Waiting,
+) -> None:
+    with pytest.raises(WaitTimeout) as caught:
+        wait_ready(replace(soon(waiting), state=lambda: None))
+    assert caught.value.hint == (
+        f"Its console is a file of root's: 'sudo tail -n 50 {waiting.console_log}' shows its end."
+    )
+
+
+def test_seed_that_the_guest_reported_is_proven_by_that(waiting: Waiting) -> None:
+    assert wait_ready(waiting).evidence == "report"
+
+
+def test_node_that_did_not_boot_proves_no_seed(waiting: Waiting) -> None:
+    assert wait_ready(replace(waiting, seed_id="")).evidence == ""
 
 
 def test_failed_first_boot_is_an_error_at_once(waiting: Waiting) -> None:
@@ -239,30 +286,15 @@ def test_cancelled_wait_ends(waiting: Waiting) -> None:
     assert isinstance(caught.value, WaitCancelled)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", None),
-        ("labkit-firstboot: applied ab", None),
-        ("labkit-firstboot: applied ab\n", ("applied", "ab")),
-        ("noise\nlabkit-firstboot: applied ab\r\n", ("applied", "ab")),
-        (
-            "labkit-firstboot: applied ab\nlabkit-firstboot: unchanged ab\n",
-            ("unchanged", "ab"),
-        ),
-    ],
-)
-def test_last_report_takes_whole_lines_only(
-    tmp_path: Path, text: str, expected: tuple[str, str] | None
-) -> None:
-    (tmp_path / "log").write_text(text, encoding="utf-8", newline="")
-    assert last_report(tmp_path / "log") == expected
+def test_boot_budget_is_the_users_when_there_is_one() -> None:
+    assert boot_budget({"LABKIT_BOOT_SECONDS": "1800"}, accelerated=True) == 1800
+    assert boot_budget({"LABKIT_BOOT_SECONDS": ""}, accelerated=True) == boot_budget(
+        {}, accelerated=True
+    )
+    assert boot_budget({}, accelerated=False) > boot_budget({}, accelerated=True)
 
 
-def test_console_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:
-    assert console_tail(tmp_path / "none") == ()
-
-
-def test_console_tail_shows_only_the_end_of_a_long_log(tmp_path: Path) -> None:
-    (tmp_path / "log").write_text("".join(f"line {i}\n" for i in range(9999)), encoding="utf-8")
-    assert console_tail(tmp_path / "log", lines=2) == ("line 9997", "line 9998")
+@pytest.mark.parametrize("wrong", ["soon", "0", "-1", "nan", "inf", "1 h"])
+def test_boot_budget_that_is_no_number_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match=f"'{wrong}'"):
+        boot_budget({"LABKIT_BOOT_SECONDS": wrong}, accelerated=True)

@@ -87,7 +87,10 @@ def test_status_as_json_is_plain_data(tmp_path: Path) -> None:
 
 
 def test_status_loads_nothing_that_only_changing_verbs_need() -> None:
-    code = "import sys, labkit.cli.app, labkit.cli.session, labkit.lifecycle.status; print(*sys.modules)"
+    code = (
+        "import sys, labkit.cli.app, labkit.cli.session, labkit.lifecycle.status, "
+        "labkit.host.libvirt.connection; print(*sys.modules)"
+    )
     loaded = set(run([sys.executable, "-c", code], timeout=30).stdout.split())
     assert "libvirt" in loaded
     changing = {"paramiko", "jinja2", "tenacity", "filelock", "vagrant", "pycdlib", "httpx2"}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import OperationError
-from labkit.snapshots.guests import Answer, read_probe
+from labkit.snapshots.guests import ProbeAnswer, read_probe
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_probe_clock_is_compared_with_before_and_after(
 ) -> None:
     told = f"nonce old\nnonce 674131e3-cddc\nclock {clock}\n"
 
-    assert read_probe(told, before=1000.0, after=1001.0) == Answer(
+    assert read_probe(told, node="one", before=1000.0, after=1001.0) == ProbeAnswer(
         nonces=("old", "674131e3-cddc"), off=off, shift=shift
     )
 
@@ -29,4 +29,4 @@ def test_probe_clock_is_compared_with_before_and_after(
 @pytest.mark.parametrize("told", ["", "clock\n", "nonce x\nclock soon\n"])
 def test_probe_without_a_time_is_an_error(told: str) -> None:
     with pytest.raises(OperationError, match="should have told its time"):
-        read_probe(told, before=1000.0, after=1001.0)
+        read_probe(told, node="one", before=1000.0, after=1001.0)

@@ -1,40 +1,21 @@
-"""The domain that installs; tests/integration/test_kickstart.py has libvirt's own opinion."""
+"""The domain that installs; tests/integration/boxes/test_kickstart.py has libvirt's own opinion."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from labkit.boxes.anaconda.domain import LOG_PORT, InstallDomain, install_domain_xml
-from labkit.boxes.kickstart import RESULT_PORT, kernel_line
+from labkit.boxes.kickstart import RESULT_PORT
 from labkit.host.libvirt.xml import DomainState, parse_domain
+from tests.support.kickstarts import DOMAIN
 
 if TYPE_CHECKING:
     from tests.support.golden import Golden
-
-WORK = Path("/var/lib/labkit/build")
-DOMAIN = InstallDomain(
-    name="labkit-build-centos7-1a2b3c4d",
-    uuid=UUID("11111111-2222-3333-4444-555555555555"),
-    domain_type="kvm",
-    cpus=2,
-    memory_mib=2048,
-    disk=WORK / "disk.qcow2",
-    iso=Path("/isos/CentOS-7-x86_64-Minimal-1804.iso"),
-    kickstart_iso=WORK / "kickstart.iso",
-    kernel=WORK / "vmlinuz",
-    initrd=WORK / "initrd.img",
-    cmdline=kernel_line(stage2_label="CentOS 7 x86_64", kickstart_label="LABKIT_KS"),
-    serial_log=WORK / "serial.log",
-    anaconda_log=WORK / "anaconda.log",
-    result_log=WORK / "result.log",
-    description="labkit build of 'centos7' & nothing else",
-)
 
 
 def root_of(domain: InstallDomain) -> ET.Element:
@@ -59,16 +40,27 @@ def test_xml_is_read_back_as_it_was_meant() -> None:
     assert (info.vcpus, info.memory_mib, info.domain_type) == (2, 2048, "kvm")
     assert info.description == DOMAIN.description
     assert info.nics == ()
-    assert [(disk.target, disk.device, disk.path) for disk in info.disks] == [
-        ("vda", "disk", DOMAIN.disk),
-        ("sda", "cdrom", DOMAIN.iso),
-        ("sdb", "cdrom", DOMAIN.kickstart_iso),
+    assert [(disk.device, disk.path) for disk in info.disks] == [
+        ("disk", DOMAIN.disk),
+        ("cdrom", DOMAIN.iso),
+        ("cdrom", DOMAIN.kickstart_iso),
     ]
-    assert [(port.name, port.path) for port in info.channels] == [
-        (LOG_PORT, DOMAIN.anaconda_log),
-        (RESULT_PORT, DOMAIN.result_log),
-    ]
-    assert info.serial_path == DOMAIN.serial_log
+    assert [port.name for port in info.channels] == [LOG_PORT, RESULT_PORT]
+
+
+def test_xml_writes_every_log_where_it_is_read() -> None:
+    devices = root_of(DOMAIN).find("devices")
+    assert devices is not None
+
+    assert {
+        (node.tag, source.get("path"))
+        for node in devices
+        if (source := node.find("source[@path]")) is not None
+    } == {
+        ("channel", str(DOMAIN.anaconda_log)),
+        ("channel", str(DOMAIN.result_log)),
+        ("serial", str(DOMAIN.serial_log)),
+    }
 
 
 def test_xml_never_starts_a_second_installation() -> None:

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from labkit.boxes.anaconda.log import InstallState, Source, Stage, advance, clean
+from labkit.boxes.anaconda.log import InstallStage, InstallState, LogSource, advance, clean
 
 TRANSCRIPTS = Path(__file__).parents[3] / "data" / "install"
 
 
-def told(source: Source, *lines: str) -> InstallState:
+def told(source: LogSource, *lines: str) -> InstallState:
     return advance(InstallState(), source, lines)
 
 
 def transcript(name: str) -> InstallState:
     """Read a transcript whose lines begin with S:, L: or R: for serial, log and result."""
-    sources = {"S": Source.SERIAL, "L": Source.LOG, "R": Source.RESULT}
+    sources = {"S": LogSource.SERIAL, "L": LogSource.LOG, "R": LogSource.RESULT}
     state = InstallState()
     for line in (TRANSCRIPTS / f"{name}.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
@@ -30,7 +30,7 @@ def test_transcript_success_is_finished_and_ok() -> None:
 
     assert state.ok
     assert state.failure is None
-    assert state.stage is Stage.FINISHED
+    assert state.stage is InstallStage.FINISHED
     assert (state.packages_done, state.packages_total) == (305, 305)
 
 
@@ -39,7 +39,7 @@ def test_transcript_success_is_finished_and_ok() -> None:
     [
         (
             "no-kickstart",
-            Stage.DRACUT,
+            InstallStage.DRACUT,
             (
                 "the kickstart or the installer's image was not found on the CD-ROMs "
                 "(dracut timed out)"
@@ -47,22 +47,22 @@ def test_transcript_success_is_finished_and_ok() -> None:
         ),
         (
             "missing-package",
-            Stage.ANACONDA,
+            InstallStage.ANACONDA,
             "anaconda gave up: Missing package: no-such-thing",
         ),
         (
             "post-error",
-            Stage.POST,
+            InstallStage.POST,
             "the kickstart reported: setting up the guest: line 12: false",
         ),
         (
             "panic",
-            Stage.ANACONDA,
+            InstallStage.ANACONDA,
             "the installer's kernel panicked: Fatal exception in interrupt",
         ),
         (
             "bad-kickstart",
-            Stage.ANACONDA,
+            InstallStage.ANACONDA,
             (
                 "anaconda refused the kickstart: The following problem occurred on line 7 of the "
                 "kickstart file:"
@@ -70,7 +70,9 @@ def test_transcript_success_is_finished_and_ok() -> None:
         ),
     ],
 )
-def test_transcript_failure_is_named_with_its_cause(name: str, stage: Stage, failure: str) -> None:
+def test_transcript_failure_is_named_with_its_cause(
+    name: str, stage: InstallStage, failure: str
+) -> None:
     state = transcript(name)
 
     assert not state.ok
@@ -100,7 +102,7 @@ def test_transcript_failure_is_named_with_its_cause(name: str, stage: Stage, fai
     ],
 )
 def test_log_line_known_as_fatal_is_a_failure(line: str, failure: str) -> None:
-    assert told(Source.LOG, line).failure == failure
+    assert told(LogSource.LOG, line).failure == failure
 
 
 @pytest.mark.parametrize(
@@ -112,18 +114,22 @@ def test_log_line_known_as_fatal_is_a_failure(line: str, failure: str) -> None:
         "Installing libtraceback (1/2)",
     ],
 )
-@pytest.mark.parametrize("source", [Source.SERIAL, Source.LOG])
-def test_line_that_a_good_installation_may_have_is_no_failure(line: str, source: Source) -> None:
+@pytest.mark.parametrize("source", [LogSource.SERIAL, LogSource.LOG])
+def test_line_that_a_good_installation_may_have_is_no_failure(
+    line: str, source: LogSource
+) -> None:
     assert told(source, line).failure is None
 
 
 def test_result_of_a_check_replaces_a_vaguer_failure_and_not_the_other_way() -> None:
-    vague = told(Source.RESULT, "FAILED anaconda stopped with an error; its log has more")
+    vague = told(LogSource.RESULT, "FAILED anaconda stopped with an error; its log has more")
     named = advance(
-        vague, Source.LOG, ["10:00:00,1 ERR packaging:CmdlineError: Missing package: x"]
+        vague, LogSource.LOG, ["10:00:00,1 ERR packaging:CmdlineError: Missing package: x"]
     )
-    checked = advance(named, Source.RESULT, ["FAILED sshd is not enabled"])
-    later = advance(checked, Source.RESULT, ["FAILED a second thing", "FAILED anaconda crashed"])
+    checked = advance(named, LogSource.RESULT, ["FAILED sshd is not enabled"])
+    later = advance(
+        checked, LogSource.RESULT, ["FAILED a second thing", "FAILED anaconda crashed"]
+    )
 
     assert (
         vague.failure == "the kickstart reported: anaconda stopped with an error; its log has more"
@@ -134,32 +140,32 @@ def test_result_of_a_check_replaces_a_vaguer_failure_and_not_the_other_way() -> 
 
 @pytest.mark.parametrize("line", ["OKAY", "PACKAGE OK-1-1.x86_64", "ok", "FAILEDx"])
 def test_result_line_that_only_looks_like_ok_is_not_ok(line: str) -> None:
-    state = told(Source.RESULT, line)
+    state = told(LogSource.RESULT, line)
 
     assert not state.ok
     assert state.failure is None
 
 
 def test_ok_on_console_or_log_counts_nothing() -> None:
-    assert not told(Source.SERIAL, "OK").ok
-    assert not told(Source.LOG, "OK").ok
+    assert not told(LogSource.SERIAL, "OK").ok
+    assert not told(LogSource.LOG, "OK").ok
 
 
 def test_package_count_told_twice_and_out_of_step_never_goes_back() -> None:
-    state = told(Source.LOG, "10:00:00,1 DEBUG packaging:Installing bash (7/9)")
-    state = advance(state, Source.SERIAL, ["Installing glibc (3/9)"])
+    state = told(LogSource.LOG, "10:00:00,1 DEBUG packaging:Installing bash (7/9)")
+    state = advance(state, LogSource.SERIAL, ["Installing glibc (3/9)"])
 
     assert state.progress() == "installing package 7 of 9"
 
 
 def test_stage_never_goes_back() -> None:
-    state = told(Source.SERIAL, "Running post-installation scripts", "anaconda 21.48 started.")
+    state = told(LogSource.SERIAL, "Running post-installation scripts", "anaconda 21.48 started.")
 
-    assert state.stage is Stage.POST
+    assert state.stage is InstallStage.POST
 
 
 def test_installer_that_gives_no_reason_still_fails() -> None:
-    state = told(Source.SERIAL, "The installer will now terminate.")
+    state = told(LogSource.SERIAL, "The installer will now terminate.")
 
     assert state.failure == "anaconda gave up: it gave no reason"
 

@@ -12,8 +12,8 @@ from labkit.boxes.anaconda.log import InstallState
 from labkit.boxes.anaconda.watch import (
     LINE_BYTES,
     SETTLE_SECONDS,
+    InstallOutcome,
     LogTail,
-    Outcome,
     Patience,
     Watch,
     outcome,
@@ -37,14 +37,14 @@ def decided(
     off: float | None = None,
     failing: float = 0.0,
     silent: float = 0.0,
-) -> Outcome | None:
+) -> InstallOutcome | None:
     return outcome(
         state, paused=paused, off=off, failing=failing, silent=silent, patience=PATIENCE
     )
 
 
 def test_outcome_ok_and_off_is_success() -> None:
-    assert decided(DONE, off=0.0) == Outcome()
+    assert decided(DONE, off=0.0) == InstallOutcome()
 
 
 def test_outcome_ok_but_still_on_is_not_decided() -> None:
@@ -60,13 +60,13 @@ def test_outcome_off_without_ok_is_a_failure_once_the_logs_had_time() -> None:
 
 def test_outcome_failure_waits_for_last_words_or_the_end() -> None:
     assert decided(FAILED, failing=14.9) is None
-    assert decided(FAILED, failing=15.0) == Outcome(reason="it broke")
-    assert decided(FAILED, off=0.0) == Outcome(reason="it broke")
+    assert decided(FAILED, failing=15.0) == InstallOutcome(reason="it broke")
+    assert decided(FAILED, off=0.0) == InstallOutcome(reason="it broke")
 
 
 def test_outcome_ok_after_a_failure_is_a_failure() -> None:
     state = InstallState(ok=True, failure="it broke", insight=2)
-    assert decided(state, off=5.0) == Outcome(reason="it broke")
+    assert decided(state, off=5.0) == InstallOutcome(reason="it broke")
 
 
 def test_outcome_silence_is_hung_also_after_ok() -> None:
@@ -169,7 +169,7 @@ def test_watch_reports_each_change_once_and_ends_when_ok_and_off(tmp_path: Path)
         machine.write("result.log", "OK")
         machine.state = None
 
-        assert watch.look() == Outcome()
+        assert watch.look() == InstallOutcome()
         assert machine.said == [
             "anaconda prepares the installation",
             "installing package 1 of 2",
@@ -185,7 +185,7 @@ def test_watch_ok_that_arrives_after_the_end_still_counts(tmp_path: Path) -> Non
         machine.now += SETTLE_SECONDS / 2
         machine.write("result.log", "OK\n")
 
-        assert watch.look() == Outcome()
+        assert watch.look() == InstallOutcome()
 
 
 @pytest.mark.parametrize("sign", ["serial.log", "anaconda.log", "result.log", "disk.qcow2"])

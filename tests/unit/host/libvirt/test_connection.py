@@ -153,7 +153,6 @@ def test_network_defined_twice_is_one_running_network(hypervisor: Hypervisor) ->
         uuid=NETWORK,
         bridge="br-demo0",
         active=True,
-        autostart=True,
         forward="nat",
         addresses=(ip_interface("10.9.9.254/24"),),
     )
@@ -203,7 +202,6 @@ def test_network_inactive_with_other_addresses_may_be_redefined() -> None:
         uuid=NETWORK,
         bridge=None,
         active=True,
-        autostart=True,
         forward=None,
         addresses=(),
     )
@@ -212,7 +210,6 @@ def test_network_inactive_with_other_addresses_may_be_redefined() -> None:
         uuid=NETWORK,
         bridge="br-old",
         active=False,
-        autostart=True,
         forward=None,
         addresses=(),
     )

@@ -10,6 +10,8 @@ import pytest
 from labkit.errors import HostError, LabkitError, OperationError
 from labkit.host.libvirt.errors import (
     GROUP_HINT,
+    HANG_HINT,
+    POLKIT_HINT,
     SPACE_HINT,
     START_HINT,
     ConflictError,
@@ -58,6 +60,15 @@ STORAGE = libvirt.VIR_FROM_STORAGE
             ": this user is not allowed to use the system's libvirt.",
             GROUP_HINT,
         ),
+        (
+            libvirt.VIR_ERR_INTERNAL_ERROR,
+            libvirt.VIR_FROM_DBUS,
+            -1,
+            HostError,
+            ": this user is not allowed to use the system's libvirt.",
+            POLKIT_HINT,
+        ),
+        (SYSTEM, RPC, errno.ETIMEDOUT, HostError, ": libvirtd hangs.", HANG_HINT),
         (
             SYSTEM,
             STORAGE,

@@ -1,0 +1,194 @@
+"""Reads lab.yaml: every problem at once, each with its line and column."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from labkit.lab import yaml
+from labkit.lab.deployment_rules import deployment_breaches
+from labkit.lab.model import Lab
+from labkit.lab.partial import keys_at, readable
+from labkit.lab.rules import breaches, judge
+from labkit.lab.yaml import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+    from labkit.lab.yaml import Document, Place
+
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def load(path: Path) -> Lab:
+    """Read and check a lab file.
+
+    Args:
+        path: The file; messages name it as it is given here.
+
+    Raises:
+        LabFileError: It cannot be read, or has problems; `details` lists all of them as
+            `file:LINE:COL: path: expected …, found …`, in file order.
+    """
+    document = yaml.read(path)
+    lab, problems = check(document)
+    if lab is None or problems:
+        raise yaml.failure(str(path), problems)
+    return lab
+
+
+def check(document: Document) -> tuple[Lab | None, list[Problem]]:
+    """Return the lab a document describes, and everything that is wrong with the document.
+
+    What follows from another problem is not one: neither a key that is missing because it is
+    misspelt nor a rule broken by a value that is wrong by itself.
+    """
+    lab: Lab | None = None
+    problems = list(document.problems)
+    causes = {problem.place for problem in problems}
+    try:
+        lab = Lab.model_validate(document.data)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_input=False)
+        causes |= {meant for error in errors if (meant := _misspelt(error, document))}
+        wrong = causes | {_place(error) for error in errors}
+        problems += [
+            _problem(error, document) for error in errors if not _follows(error, causes, wrong)
+        ]
+        causes = wrong
+    judged = lab if lab is not None and not causes else readable(document, causes)
+    problems += [
+        Problem(
+            position=(
+                _key_position(document, breach.place)
+                if breach.about_key
+                else _value_position(document, breach.place)
+            ),
+            place=breach.place,
+            expected=breach.expected,
+            found=breach.found,
+        )
+        for breach in (*breaches(judged), *judge(deployment_breaches, judged))
+        if causes.isdisjoint({breach.place, *breach.rests_on})
+    ]
+    return lab, problems
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of lab.yaml."""
+    return {"$schema": SCHEMA_DIALECT, "title": "lab.yaml", **_tidied(Lab.model_json_schema())}
+
+
+def _tidied(part: Any) -> Any:  # noqa: ANN401 -- JSON has no narrower type
+    """Drop what pydantic adds and lab.yaml does not mean.
+
+    That is titles made up from key names, and null: an optional key is left out, never empty.
+    """
+    if isinstance(part, list):
+        return [_tidied(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "patternProperties" in part:
+        part = {**part, "additionalProperties": False}
+    options = [item for item in part.get("anyOf", []) if item != {"type": "null"}]
+    if len(options) == 1:
+        part = {**options[0], **{key: item for key, item in part.items() if key != "anyOf"}}
+    return {
+        key: (
+            {name: _tidied(value) for name, value in item.items()}
+            if key in {"properties", "$defs"}
+            else _tidied(item)
+        )
+        for key, item in part.items()
+        if key != "title" and item is not None
+    }
+
+
+def _place(error: ErrorDetails) -> Place:
+    """Return the place an error is about; pydantic marks a wrong key by a trailing '[key]'."""
+    place = error["loc"]
+    return place[:-1] if place and place[-1] == "[key]" else place
+
+
+def _problem(error: ErrorDetails, document: Document) -> Problem:
+    place = _place(error)
+    is_key = error["loc"] != place or error["type"] == "extra_forbidden"
+    expected, found = _phrases(error, place, document)
+    if error["type"] == "missing":
+        position = _key_position(document, place[:-1])
+    elif is_key:
+        position = _key_position(document, place)
+    else:
+        position = _value_position(document, place)
+    return Problem(position=position, place=place, expected=expected, found=found)
+
+
+def _phrases(error: ErrorDetails, place: Place, document: Document) -> tuple[str, str]:
+    context = error.get("ctx", {})
+    written = document.written.get(place, "nothing")
+    phrases: tuple[str, str]
+    match error["type"]:
+        case "unexpected":
+            found = f"'{place[-1]}'" if error["loc"] != place else written
+            phrases = str(context["expected"]), found
+        case "missing":
+            phrases = f"the key '{place[-1]}'", "no such key"
+        case "extra_forbidden":
+            phrases = _unknown_key(place)
+        case "model_type" | "mapping_type":
+            phrases = "a mapping ('key: value')", written
+        case "tuple_type":
+            phrases = "a list ('[a, b]')", written
+        case "too_short":
+            phrases = "at least one entry", "none"
+        case "too_long":
+            phrases = f"at most {context['max_length']} entries", "more"
+        case _:
+            # Every leaf of the model has its own phrase; this is for a pydantic to come.
+            phrases = f"another value ({error['msg']})", written
+    return phrases
+
+
+def _unknown_key(place: Place) -> tuple[str, str]:
+    guess = _guess(place)
+    meant = f" (did you mean '{guess}'?)" if guess else ""
+    names = ", ".join(f"'{name}'" for name in keys_at(place[:-1]))
+    return f"one of {names}", f"the unknown key '{place[-1]}'{meant}"
+
+
+def _guess(place: Place) -> str | None:
+    keys = keys_at(place[:-1])
+    return next(iter(get_close_matches(str(place[-1]).lower(), keys, n=1)), None)
+
+
+def _misspelt(error: ErrorDetails, document: Document) -> Place | None:
+    """Return the place an unknown key stands for, unless that key is in the file as well."""
+    place = error["loc"]
+    guess = _guess(place) if error["type"] == "extra_forbidden" else None
+    meant = (*place[:-1], guess or "")
+    return meant if guess and meant not in document.keys else None
+
+
+def _follows(error: ErrorDetails, causes: Container[Place], wrong: Iterable[Place]) -> bool:
+    """Return whether an error is there because of another one."""
+    place = _place(error)
+    if error["type"] == "too_short":  # entries that are wrong are not counted
+        return any(each[: len(place)] == place != each for each in wrong)
+    return place in causes
+
+
+def _key_position(document: Document, place: Place) -> yaml.Position:
+    while place not in document.keys:
+        place = place[:-1]
+    return document.keys[place]
+
+
+def _value_position(document: Document, place: Place) -> yaml.Position:
+    while place not in document.values:
+        place = place[:-1]
+    return document.values[place]

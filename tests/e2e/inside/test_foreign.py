@@ -1,0 +1,204 @@
+"""A host that is not ready, or that has somebody else's things where the lab's would go."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit.host.process import run
+from labkit.waiting import Deadline, NotYet, wait_until
+from tests.support.driver import (
+    POOL_PATH,
+    QUICK_SECONDS,
+    Inventory,
+    Lab,
+    inventory,
+    virsh,
+    wait_for_no,
+    write_lab,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.e2e
+
+DOMAIN = """\
+<domain type='qemu'><name>small_one</name><memory unit='MiB'>16</memory>
+<os><type arch='x86_64' machine='q35'>hvm</type></os>
+<devices><disk type='file'><source file='/var/lib/libvirt/images/small_one.img'/>
+<target dev='vda' bus='virtio'/></disk></devices></domain>
+"""
+NETWORK = "<network><name>small_lan</name><bridge name='lkforeign'/></network>"
+VOLUMES = ("small_one.img", "small_one_seed.iso")
+
+
+@pytest.fixture(scope="module")
+def before() -> Inventory:
+    return inventory()
+
+
+@pytest.fixture
+def lab(before: Inventory, tmp_path: Path) -> Lab:
+    seen = inventory()
+    assert seen == before, f"the test before this one left something: {seen}"
+    return write_lab(tmp_path, "small", 1)
+
+
+@contextmanager
+def pool_of(size: str) -> Iterator[None]:
+    """Put a small file system under the storage pool for a while."""
+    run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tiny", POOL_PATH], timeout=10)
+    try:
+        virsh("pool-refresh", "default")
+        yield
+    finally:
+        run(["umount", POOL_PATH], timeout=10)
+        virsh("pool-refresh", "default")
+
+
+def test_foreign_things_of_the_lab_names_are_refused_and_stay(
+    lab: Lab, before: Inventory, tmp_path: Path
+) -> None:
+    for name, text in (("domain", DOMAIN), ("network", NETWORK)):
+        (tmp_path / f"{name}.xml").write_text(text)
+    for volume in VOLUMES:
+        virsh("vol-create-as", "default", volume, "64K")
+        (POOL_PATH / volume).write_bytes(b"somebody else's" * 100)
+    virsh("define", str(tmp_path / "domain.xml"))
+    virsh("net-define", str(tmp_path / "network.xml"))
+    seen = (virsh("dumpxml", "small_one"), virsh("net-dumpxml", "small_lan"))
+    try:
+        dry = lab.up("--dry-run", code=4)
+        refused = lab.up(code=4)
+        after_up = (virsh("dumpxml", "small_one"), virsh("net-dumpxml", "small_lan"))
+        destroyed = lab.run("destroy")
+        after_destroy = (virsh("dumpxml", "small_one"), virsh("net-dumpxml", "small_lan"))
+        kept = [(POOL_PATH / name).read_bytes() for name in VOLUMES]
+    finally:
+        virsh("undefine", "small_one")
+        virsh("net-undefine", "small_lan")
+        for volume in VOLUMES:
+            virsh("vol-delete", volume, "default")
+
+    for result in (dry, refused):
+        assert "a domain named 'small_one' exists that is not this lab's" in result.stderr
+        assert "network 'small_lan'" in result.stderr
+        for volume in VOLUMES:
+            assert f"the volume '{POOL_PATH / volume}' exists" in result.stderr
+    assert "nothing of the lab 'small' exists" in destroyed.stderr
+    assert seen == after_up == after_destroy
+    assert kept == [b"somebody else's" * 100] * 2
+    assert inventory() == before
+
+
+def test_foreign_device_with_the_bridge_name_is_refused_and_stays(
+    lab: Lab, before: Inventory
+) -> None:
+    lab.run("render", str(lab.file.with_suffix("")))
+    xml = (lab.file.with_suffix("") / "networks" / "lan.xml").read_text()
+    bridge = xml.split("bridge name=")[1][1:].split(xml.split("bridge name=")[1][0])[0]
+    run(["ip", "link", "add", bridge, "type", "bridge"], timeout=10)
+    try:
+        result = lab.up(code=3)
+        lab.run("destroy")
+        assert f"a device '{bridge}' exists on this host" in result.stderr
+        assert inventory().links == before.links | {bridge}
+    finally:
+        run(["ip", "link", "delete", bridge], timeout=10)
+
+
+def test_range_in_use_on_the_host_is_refused(lab: Lab) -> None:
+    run(["ip", "link", "add", "uplink", "type", "bridge"], timeout=10)
+    try:
+        run(["ip", "address", "add", "10.77.1.77/16", "dev", "uplink"], timeout=10)
+        result = lab.up(code=3)
+    finally:
+        run(["ip", "link", "delete", "uplink"], timeout=10)
+    assert "overlaps 10.77.1.77/16 on the host's 'uplink'" in result.stderr
+    lab.run("destroy")
+
+
+def test_missing_host_bridge_is_a_host_error(before: Inventory, tmp_path: Path) -> None:
+    network = "{mode: bridge, bridge: br-none, cidr: 10.77.1.0/24}"
+    lab = write_lab(tmp_path, "small", 1, network=network)
+
+    result = lab.up(code=3)
+
+    assert "the host has no bridge 'br-none'" in result.stderr
+    assert "ip link add br-none type bridge" in result.stderr
+    lab.run("destroy")
+    assert inventory() == before
+
+
+def test_pool_without_space_for_the_box_is_a_host_error(lab: Lab, before: Inventory) -> None:
+    with pool_of("64M"):
+        result = lab.up(code=3)
+        assert list(POOL_PATH.iterdir()) == []
+    assert "storage pool 'default'" in result.stderr
+    assert "MiB are needed" in result.stderr
+    assert "MiB were free" in result.stderr
+    lab.run("destroy")
+    assert inventory() == before
+
+
+def test_pool_without_space_for_the_disks_is_a_host_error(lab: Lab, before: Inventory) -> None:
+    listed = lab.run("box", "list", "--json").stdout
+    (box,) = (Path(box["cached"]) for box in json.loads(listed) if box["name"] == "rehearsal")
+    room = box.stat().st_size // 2**20 + 20
+    with pool_of(f"{room}M"):
+        result = lab.up(code=3)
+        lab.run("destroy")
+        assert {path.name.split("-")[0] for path in POOL_PATH.iterdir()} == {"labkit"}
+    assert "storage pool 'default'" in result.stderr
+    assert inventory() == before
+
+
+def test_broken_state_file_is_named_with_its_remedy(lab: Lab, before: Inventory) -> None:
+    lab.directory.mkdir(parents=True)
+    (lab.directory / "state.json").write_text('{"version": 1, "lab": ')
+    result = lab.run("destroy", code=4)
+    assert str(lab.directory / "state.json") in result.stderr
+    (lab.directory / "state.json").unlink()
+    lab.run("destroy")
+    assert inventory() == before
+
+
+def test_state_directory_that_cannot_be_made_is_a_host_error(
+    lab: Lab, before: Inventory, tmp_path: Path
+) -> None:
+    (tmp_path / "occupied").write_text("a file")
+    blocked = Lab(
+        file=lab.file, name=lab.name, environment={"LABKIT_STATE_DIR": str(tmp_path / "occupied")}
+    )
+    result = blocked.up(code=3)
+    assert "occupied" in result.stderr
+    assert "LABKIT_STATE_DIR" in result.stderr
+    assert inventory() == before
+
+
+def test_libvirtd_that_does_not_run_is_a_host_error(lab: Lab) -> None:
+    pid = int(Path("/run/libvirtd.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    wait_for_no("libvirtd")
+    try:
+        for verb in (["up"], ["up", "--dry-run"], ["status"], ["halt"], ["destroy"]):
+            result = lab.run(*verb, code=3)
+            assert "libvirtd does not answer" in result.stderr
+            assert "hint: Start it with" in result.stderr
+            assert "Traceback" not in result.stderr
+    finally:
+        run(["libvirtd", "--daemon"], timeout=QUICK_SECONDS)
+
+        def answers() -> None:
+            if run(["virsh", "hostname"], timeout=20, check=False).returncode:
+                raise NotYet
+
+        wait_until(answers, what="libvirtd", deadline=Deadline.after(QUICK_SECONDS))
+    lab.run("destroy")

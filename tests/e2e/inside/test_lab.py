@@ -1,0 +1,265 @@
+"""The document's lab on stand-in guests, from `up` to `destroy`; one boot serves every check.
+
+The tests run in the order they are written: the last ones stop the lab and remove it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.driver import (
+    POOL_PATH,
+    ROOT,
+    UP_SECONDS,
+    Inventory,
+    Lab,
+    inventory,
+    virsh,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS)]
+
+NODES = {
+    "controller": (4, 8192, {"enp0s3": "172.16.208.39", "enp0s8": "172.16.208.138"}),
+    "compute": (2, 4096, {"enp0s3": "172.16.208.141", "enp0s8": "172.16.208.150"}),
+}
+SLOTS = {"enp0s3": "0000:00:03.0", "enp0s8": "0000:00:08.0"}
+PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+
+
+@pytest.fixture(scope="module")
+def before() -> Inventory:
+    return inventory()
+
+
+@pytest.fixture(scope="module")
+def lab(before: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    assert not before.domains
+    file = tmp_path_factory.mktemp("document") / "lab.yaml"
+    file.write_bytes((ROOT / "lab.yaml").read_bytes())
+    found = Lab(file=file, name="packstack")
+    found.up("--box", "rehearsal")
+    yield found
+    found.run("destroy")
+
+
+def files_under(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_status_of_the_document_lab_shows_its_hardware_and_addresses(lab: Lab) -> None:
+    nodes = lab.status()
+
+    assert [node["name"] for node in nodes] == list(NODES)
+    for node in nodes:
+        cpus, memory, addresses = NODES[node["name"]]
+        assert (node["state"], node["vcpus"], node["memory_mib"]) == ("running", cpus, memory)
+        assert node["ssh"] == f"vagrant@{addresses['enp0s3']}"
+        assert [nic["name"] for nic in node["nics"]] == list(addresses)
+        for nic in node["nics"]:
+            assert nic["pci"] == SLOTS[nic["name"]]
+            assert nic["seen_in_guest"], f"the guest agent of {node['name']} was not asked"
+            assert f"{addresses[nic['name']]}/24" in nic["addresses"]
+            assert nic["mac"].startswith("52:54:00:")
+            assert nic["bridge"]
+
+
+def test_status_table_fits_80_columns(lab: Lab) -> None:
+    table = lab.run("status").stdout
+    assert max(map(len, table.splitlines())) <= 80
+    for _, _, addresses in NODES.values():
+        assert all(address in table for address in addresses.values())
+
+
+def test_domain_xml_has_exactly_two_cards_and_no_graphics(lab: Lab) -> None:
+    for name in NODES:
+        xml = virsh("dumpxml", f"{lab.name}_{name}")
+        assert xml.count("<interface type='bridge'>") == xml.count("<interface ") == 2
+        assert "<graphics" not in xml
+        assert "machine='pc-q35" in xml
+
+
+@pytest.mark.parametrize("node", list(NODES))
+def test_guest_files_are_those_that_render_writes(lab: Lab, node: str, tmp_path: Path) -> None:
+    lab.run("render", str(tmp_path / "rendered"), "--box", "rehearsal")
+    rendered = files_under(tmp_path / "rendered" / node)
+    manifest = rendered.pop("manifest").decode()
+    assert {f"etc/sysconfig/network-scripts/ifcfg-{nic}" for nic in SLOTS} < set(rendered)
+    assert "etc/hostname" in manifest
+    archive = tmp_path / "files.tar"
+    names = " ".join(shlex.quote(name) for name in rendered)
+    encoded = lab.run("ssh", node, f"sudo tar -C / -ch {names} | base64 -w 0").stdout
+    import base64  # noqa: PLC0415 -- beside its only use
+
+    archive.write_bytes(base64.b64decode(encoded))
+    with tarfile.open(archive) as opened:
+        seen = {
+            member.name: content.read()
+            for member in opened
+            if (content := opened.extractfile(member)) is not None
+        }
+
+    assert seen == rendered
+
+
+@pytest.mark.parametrize("node", list(NODES))
+def test_guest_runs_with_its_names_addresses_and_kernel_settings(lab: Lab, node: str) -> None:
+    addresses = NODES[node][2]
+    script = (
+        "hostname -f; for key in rp_filter arp_ignore arp_announce; do "
+        "cat /proc/sys/net/ipv4/conf/all/$key; done; ip -o -4 addr show scope global | "
+        "awk '{print $2, $4}' | sort; nproc; ip -4 route show default"
+    )
+    lines = lab.run("ssh", node, script).stdout.splitlines()
+
+    assert lines[:4] == [f"{node}.packstack.test", "2", "1", "2"]
+    assert lines[4:6] == [f"{nic} {address}/24" for nic, address in addresses.items()]
+    assert lines[6] == str(NODES[node][0])
+    assert any("via 172.16.208.254" in line for line in lines[7:])
+
+
+def test_guest_keys_are_private_and_the_seed_is_not_left_mounted(lab: Lab) -> None:
+    host_key = (lab.directory / "keys" / "compute_host_ed25519.pub").read_text().split()[:2]
+    script = (
+        "stat -c '%a %U' /etc/ssh/ssh_host_ed25519_key ~/.ssh/authorized_keys ~/.ssh; "
+        "cat /etc/ssh/ssh_host_ed25519_key.pub ~/.ssh/authorized_keys; "
+        "findmnt -rn -o LABEL,FSTYPE"
+    )
+    lines = lab.run("ssh", "compute", script).stdout.splitlines()
+
+    assert lines[:3] == ["600 root", "600 vagrant", "700 vagrant"]
+    assert lines[3].split()[:2] == host_key
+    assert lines[4] == (lab.directory / "keys" / "id_rsa.pub").read_text().strip()
+    assert not [line for line in lines[5:] if "LABKIT" in line or "iso9660" in line]
+
+
+def test_root_of_the_controller_alone_reaches_every_node(lab: Lab) -> None:
+    options = "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    for node, (_cpus, _memory, addresses) in NODES.items():
+        there = f"root@{next(iter(addresses.values()))}"
+        command = f"sudo ssh -n -o LogLevel=ERROR {options} {there} hostname -s"
+        assert lab.run("ssh", "controller", command).stdout == f"{node}\n"
+        assert lab.run("ssh", "compute", command, code=255).stdout == ""
+    modes = lab.run("ssh", "compute", "sudo sh -c 'stat -c \"%a %U %n\" /root/.ssh/*'").stdout
+    assert modes.splitlines()[0] == "600 root /root/.ssh/authorized_keys"
+    assert "id_rsa" not in modes
+
+
+def test_ssh_with_several_words_passes_them_and_the_exit_code_unchanged(lab: Lab) -> None:
+    words = ["a  b", "$HOME", "it's", "*", "--help", 'q"q']
+    script = 'printf "%s\\n" "$@"; exit 7'
+    seen = lab.run("ssh", "compute", "sh", "-c", script, "sh", *words, code=7).stdout
+    assert seen.splitlines() == words
+
+
+def test_ssh_with_one_word_runs_it_as_a_shell_line(lab: Lab) -> None:
+    assert lab.run("ssh", "compute", "echo $HOME | tr a-z A-Z").stdout == "/HOME/VAGRANT\n"
+
+
+def test_console_shows_the_boot(lab: Lab) -> None:
+    for name in NODES:
+        text = lab.run("console", name).stdout
+        assert "login:" in text, text
+
+
+def test_second_up_changes_nothing_and_is_quick(lab: Lab) -> None:
+    state = (lab.directory / "state.json").read_bytes()
+    first = lab.boot_ids()
+
+    # The shortest of three: other work on the host is no fault of labkit's.
+    again = min((lab.up("--json") for _ in range(3)), key=lambda result: result.seconds)
+
+    report = json.loads(again.stdout)
+    assert report["changed"] is False
+    assert {node["name"]: node["boot_id"] for node in report["nodes"]} == first
+    assert {node["action"] for node in report["nodes"]} == {"keep"}
+    assert again.seconds < 3, f"a second up took {again.seconds:.1f} s"
+    assert (lab.directory / "state.json").read_bytes() == state
+
+
+def test_private_keys_are_in_no_log_and_no_rendered_file(lab: Lab) -> None:
+    exposed = [
+        name
+        for name, content in files_under(lab.directory).items()
+        if PRIVATE_KEY.search(content) and not name.startswith(("keys/", "seeds/"))
+    ]
+    assert exposed == []
+    # The search finds what it looks for where it has to be.
+    assert PRIVATE_KEY.search((lab.directory / "keys" / "id_rsa").read_bytes())
+
+
+def test_private_files_are_for_their_owner_alone(lab: Lab) -> None:
+    keys = [path for path in (lab.directory / "keys").iterdir() if path.suffix != ".pub"]
+    images = [*POOL_PATH.glob(f"{lab.name}_*_seed.iso"), *(lab.directory / "seeds").glob("*.iso")]
+    assert len(images) == 4
+    # known_hosts holds public keys only.
+    private = [path for path in keys if path.name != "known_hosts"] + images
+    assert {path: oct(path.stat().st_mode & 0o777) for path in private} == dict.fromkeys(
+        private, "0o600"
+    )
+
+
+def test_changed_name_server_is_announced_for_the_next_boot(lab: Lab) -> None:
+    text = lab.file.read_text()
+    lab.file.write_text(text.replace("8.8.8.8", "9.9.9.9"))
+    try:
+        result = lab.up()
+    finally:
+        lab.file.write_text(text)
+    assert "its files changed in lab.yaml" in result.stderr
+    assert "labkit halt" in result.stderr
+
+
+def test_changed_cpus_on_a_running_lab_are_refused_by_name(lab: Lab) -> None:
+    text = lab.file.read_text()
+    lab.file.write_text(text.replace("cpus: 2", "cpus: 3"))
+    try:
+        result = lab.up(code=4)
+    finally:
+        lab.file.write_text(text)
+    assert "node 'compute'" in result.stderr
+    assert "node 'controller'" not in result.stderr
+    assert "labkit destroy" in result.stderr
+
+
+def test_halted_lab_comes_up_again_with_the_same_keys(lab: Lab) -> None:
+    first = lab.boot_ids()
+    key = lab.run("ssh", "compute", "cat /etc/ssh/ssh_host_ed25519_key.pub").stdout
+
+    halted = lab.run("halt", timeout=UP_SECONDS)
+    assert halted.stdout.count("shut down") == 2, halted.stdout
+    assert [node["state"] for node in lab.status()] == ["shutoff", "shutoff"]
+    again = lab.run("halt")
+    assert again.stdout.count("was off") == 2
+    result = lab.up()
+
+    assert result.stderr.count("(unchanged)") == 2, lab.story(result)
+    second = lab.boot_ids()
+    assert all(first[name] != second[name] for name in NODES)
+    assert lab.run("ssh", "compute", "cat /etc/ssh/ssh_host_ed25519_key.pub").stdout == key
+
+
+def test_destroy_leaves_nothing(lab: Lab, before: Inventory) -> None:
+    dry = lab.run("destroy", "--dry-run")
+    assert dry.stderr.count("would remove") == 7, dry.stderr
+    assert inventory().domains == {"packstack_controller", "packstack_compute"}
+
+    lab.run("destroy")
+
+    assert inventory() == before
+    assert "nothing of the lab 'packstack' exists" in lab.run("destroy").stderr
+    assert inventory() == before

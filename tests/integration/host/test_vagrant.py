@@ -1,0 +1,71 @@
+"""The adapter over python-vagrant on the real Vagrant, in the cases that start no machine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import CommandError
+from labkit.host import vagrant
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        shutil.which("vagrant") is None, reason="vagrant is missing: run 'make setup'"
+    ),
+]
+
+
+@pytest.fixture
+def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> vagrant.Machines:
+    monkeypatch.setenv("VAGRANT_HOME", str(tmp_path / "home"))
+    (tmp_path / "root").mkdir()
+    return vagrant.Machines(root=tmp_path / "root", log=tmp_path / "vagrant.log")
+
+
+def test_vagrant_and_its_libvirt_provider_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAGRANT_HOME", str(tmp_path / "home"))
+    vagrant.require()
+
+
+def test_up_with_a_broken_vagrantfile_keeps_what_vagrant_said(
+    machines: vagrant.Machines,
+) -> None:
+    (machines.root / "Vagrantfile").write_text("Vagrant.configure('2') do |config|\n  oops oops\n")
+    with pytest.raises(CommandError) as caught:
+        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    assert caught.value.message.startswith("'vagrant up one --no-provision")
+    assert any("Vagrantfile" in line for line in caught.value.details)
+    assert machines.log.read_text().splitlines()[-1] in caught.value.details
+    before = machines.log.read_bytes()
+
+    with pytest.raises(CommandError):
+        machines.destroy()
+
+    assert machines.log.read_bytes().startswith(before)
+    assert len(machines.log.read_bytes()) > len(before)
+
+
+def test_cancelled_up_leaves_no_vagrant_behind(machines: vagrant.Machines) -> None:
+    mark = machines.root / "started"
+    (machines.root / "Vagrantfile").write_text(
+        f"File.write({str(mark)!r}, Process.pid)\nsleep 60\n"
+    )
+    with pytest.raises(CommandError, match="cancelled"):
+        machines.up(("one",), gate=machines.root / "gate", cancelled=mark.exists)
+    assert not Path("/proc", mark.read_text()).exists()
+
+
+def test_box_that_is_no_box_is_refused_with_vagrants_words(
+    machines: vagrant.Machines, tmp_path: Path
+) -> None:
+    catalog = tmp_path / "box.json"
+    catalog.write_text('{"name": "labkit-x", "versions": []}')
+    with pytest.raises(CommandError) as caught:
+        vagrant.add_box(catalog, "labkit-x", "1.0.0", machines.log)
+    assert caught.value.details
+    assert not vagrant.box_directory("labkit-x", "1.0.0").exists()

@@ -1,0 +1,636 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from labkit.errors import LabFileError
+from labkit.lab import yaml
+from labkit.lab.file import check, json_schema, load
+from labkit.lab.types import NAME_PATTERN
+from tests.support.examples import EXAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LAB = """\
+name: demo
+box: rehearsal
+dns: {servers: [192.0.2.53], domain: demo.test}
+networks:
+  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}
+nodes:
+  one:
+    roles: [controller]
+    cpus: 1
+    memory: 512 MiB
+    nics:
+      enp0s3: {network: lan, address: 10.0.0.3}
+"""
+ADDRESS = "an IPv4 address without a prefix length, such as '172.16.208.39'"
+NAME = "a host name: lower-case letters, digits and '-', a letter first, at most 30 characters"
+SIZE = "a size in MiB or GiB"
+NIC = "nodes.one.nics.enp0s3"
+CARD = "enp0s3: {network: lan, address: 10.0.0.3"
+HINT = "Correct the lines named above; 'labkit schema' describes every key."
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def failure(text: str | bytes, name: str = "lab.yaml") -> LabFileError:
+    path = Path(name)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(LabFileError) as caught:
+        load(path)
+    return caught.value
+
+
+def replaced(old: str, new: str) -> str:
+    assert LAB.count(old) == 1, old
+    return LAB.replace(old, new)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_load_example_lab_has_no_problem(name: str) -> None:
+    assert load(EXAMPLES[name]).nodes
+
+
+def test_load_small_lab_fills_in_the_defaults() -> None:
+    Path("lab.yaml").write_text(LAB, encoding="utf-8")
+    node = load(Path("lab.yaml")).nodes["one"]
+    assert (node.cpus, node.memory, node.disk) == (1, 512, 60)
+    assert node.nics["enp0s3"].gateway is True
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        # A value by itself.
+        ("name: demo", "name: Demo", f"1:7: name: expected {NAME}, found 'Demo'"),
+        ("name: demo", "name: 7", f"1:7: name: expected {NAME}, found '7'"),
+        ("name: demo", "name: " + "a" * 31, f"1:7: name: expected {NAME}, found '{'a' * 31}'"),
+        (
+            "servers: [192.0.2.53]",
+            "servers: 192.0.2.53",
+            "3:16: dns.servers: expected a list ('[a, b]'), found '192.0.2.53'",
+        ),
+        ("[192.0.2.53]", "[fe80::1]", f"3:17: dns.servers.0: expected {ADDRESS}, found 'fe80::1'"),
+        (
+            "[192.0.2.53]",
+            "[1.0.0.1, 1.0.0.2, 1.0.0.3, 1.0.0.4]",
+            "3:16: dns.servers: expected at most 3 entries, found more",
+        ),
+        (
+            "domain: demo.test",
+            "domain: -x",
+            "3:38: dns.domain: expected a domain name in lower case, such as 'packstack.test', found '-x'",
+        ),
+        (
+            "mode: nat",
+            "mode: Nat",
+            "5:15: networks.lan.mode: expected 'nat', 'bridge' or 'isolated', found 'Nat'",
+        ),
+        (
+            "cidr: 10.0.0.0/24",
+            "cidr: 10.0.0.7/24",
+            "5:26: networks.lan.cidr: expected an IPv4 network such as '10.0.0.0/24', found '10.0.0.7/24'",
+        ),
+        (
+            "cidr: 10.0.0.0/24",
+            "cidr: 10.0.0.0",
+            "5:26: networks.lan.cidr: expected an IPv4 network such as '172.16.208.0/24', found '10.0.0.0'",
+        ),
+        (
+            "cidr: 10.0.0.0/24",
+            "cidr: 10.0.0.0/31",
+            "5:26: networks.lan.cidr: expected a prefix length from /8 to /30, found '10.0.0.0/31'",
+        ),
+        (
+            "cidr: 10.0.0.0/24",
+            "cidr: 127.0.0.0/8",
+            "5:26: networks.lan.cidr: expected a network whose addresses can be given to machines, found '127.0.0.0/8'",
+        ),
+        (
+            "roles: [controller]",
+            "roles: []",
+            "8:12: nodes.one.roles: expected at least one entry, found none",
+        ),
+        (
+            "roles: [controller]",
+            "roles: [controller, storage]",
+            "8:25: nodes.one.roles.1: expected 'controller', 'network' or 'compute', found 'storage'",
+        ),
+        (
+            "cpus: 1",
+            'cpus: "1"',
+            "9:11: nodes.one.cpus: expected a whole number from 1 to 64, found the text '1'",
+        ),
+        (
+            "cpus: 1",
+            "cpus: 1.5",
+            "9:11: nodes.one.cpus: expected a whole number from 1 to 64, found '1.5'",
+        ),
+        (
+            "cpus: 1",
+            "cpus: 65",
+            "9:11: nodes.one.cpus: expected a whole number from 1 to 64, found '65'",
+        ),
+        (
+            "cpus: 1",
+            "cpus: true",
+            "9:11: nodes.one.cpus: expected a whole number from 1 to 64, found 'true'",
+        ),
+        (
+            "512 MiB",
+            "8",
+            f"10:13: nodes.one.memory: expected {SIZE} (a bare number does not say which), such as '8 GiB', found '8'",
+        ),
+        (
+            "512 MiB",
+            "8 GB",
+            f"10:13: nodes.one.memory: expected {SIZE} ('GB' is not one), such as '8 GiB', found '8 GB'",
+        ),
+        (
+            "512 MiB",
+            "much",
+            "10:13: nodes.one.memory: expected a size with its unit, such as '8 GiB', found 'much'",
+        ),
+        (
+            "512 MiB",
+            "1 MiB",
+            "10:13: nodes.one.memory: expected 256 MiB to 1024 GiB, found '1 MiB'",
+        ),
+        (
+            "    nics:",
+            "    disk: 5000 MiB\n    nics:",
+            "11:11: nodes.one.disk: expected whole GiB, from 4 GiB to 16384 GiB, found '5000 MiB'",
+        ),
+        *(
+            (
+                "name: demo",
+                f"name: demo\nexpires: {wrong}",
+                f"2:10: expires: expected minutes, hours or days, such as '90m', '12h' or '3d', found {found}",
+            )
+            for wrong, found in (
+                ("12", "'12'"),
+                ("0h", "'0h'"),
+                ("1w", "'1w'"),
+                ("1h30m", "'1h30m'"),
+                ("-1h", "'-1h'"),
+                ("10000d", "'10000d'"),
+                ("2026-12-01", "'2026-12-01'"),
+            )
+        ),
+        (
+            "address: 10.0.0.3",
+            "address: 10.0.0.3/24",
+            f"12:39: {NIC}.address: expected {ADDRESS}, found '10.0.0.3/24'",
+        ),
+        (
+            CARD,
+            CARD + ", mac: 01:54:00:00:00:01",
+            f"12:54: {NIC}.mac: expected a MAC address for one card, such as '52:54:00:12:34:56', found '01:54:00:00:00:01'",
+        ),
+        (
+            CARD,
+            CARD + ", gateway: 10.0.0.1",
+            f"12:58: {NIC}.gateway: expected true or false, found '10.0.0.1'",
+        ),
+        (
+            CARD,
+            CARD + ", ifcfg: {uuid: x}",
+            f"12:57: {NIC}.ifcfg.uuid: expected an ifcfg key in capitals, such as 'UUID', found 'uuid'",
+        ),
+        (
+            CARD,
+            CARD + ", ifcfg: {PEERDNS: true}",
+            f"12:66: {NIC}.ifcfg.PEERDNS: expected text; for a switch write yes or no, found 'true'",
+        ),
+        (
+            CARD,
+            CARD + ', ifcfg: {A: "a\\nb"}',
+            f"12:60: {NIC}.ifcfg.A: expected one line of printable text, found the text 'a\\nb'",
+        ),
+        # Keys.
+        (
+            "box: rehearsal",
+            "boxx: rehearsal",
+            "2:1: boxx: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'boxx' (did you mean 'box'?)",
+        ),
+        (
+            "    cpus: 1\n",
+            "",
+            "7:3: nodes.one.cpus: expected the key 'cpus', found no such key",
+        ),
+        (
+            "box: rehearsal",
+            "box: rehearsal\nzebra: 1",
+            "3:1: zebra: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'zebra'",
+        ),
+        (
+            CARD,
+            CARD + ", Addr: 1",
+            f"12:49: {NIC}.Addr: expected one of 'network', 'address', 'mac', 'gateway', 'ifcfg', found the unknown key 'Addr' (did you mean 'address'?)",
+        ),
+        (
+            "    cpus: 1",
+            "    cpus: 1\n    cpus: 2",
+            "10:5: nodes.one.cpus: expected each key once, found 'cpus' again (first on line 9)",
+        ),
+        (
+            "box: rehearsal",
+            "box:",
+            "2:1: box: expected a value, or the key left out, found nothing",
+        ),
+        ("[192.0.2.53]", "[~]", "3:17: dns.servers.0: expected a value, found nothing"),
+        (
+            "box: rehearsal",
+            "box: x\n? [a]\n: 1",
+            "3:3: the file: expected a plain key, found a list",
+        ),
+        (
+            "  one:\n",
+            "  one: {}\n  two:\n",
+            (
+                "7:3: nodes.one.roles: expected the key 'roles', found no such key",
+                "7:3: nodes.one.cpus: expected the key 'cpus', found no such key",
+                "7:3: nodes.one.memory: expected the key 'memory', found no such key",
+                "7:3: nodes.one.nics: expected the key 'nics', found no such key",
+            ),
+        ),
+        (
+            "  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}",
+            "  lan: nat",
+            "5:8: networks.lan: expected a mapping ('key: value'), found 'nat'",
+        ),
+        ("  one:", "  One:", f"7:3: nodes.One: expected {NAME}, found 'One'"),
+        ("  one:", "  1:", f"7:3: nodes.1: expected {NAME}, found '1'"),
+        # Several values together.
+        (
+            "  one:",
+            "  localhost:",
+            "7:3: nodes.localhost: expected a name of its own, found 'localhost'",
+        ),
+        (
+            "domain: demo.test",
+            "domain: " + "d" * 60,
+            f"7:3: nodes.one: expected a name and 'dns.domain' of at most 63 characters together, found 'one.{'d' * 60}' with 64",
+        ),
+        (
+            ", gateway: 10.0.0.1",
+            "",
+            "5:3: networks.lan: expected the key 'gateway', the host's address on a nat network, found no such key",
+        ),
+        (
+            "gateway: 10.0.0.1}",
+            "gateway: 10.0.1.1}",
+            "5:48: networks.lan.gateway: expected an address inside network 'lan' (10.0.0.0/24), found '10.0.1.1'",
+        ),
+        (
+            "gateway: 10.0.0.1}",
+            "gateway: 10.0.0.255}",
+            "5:48: networks.lan.gateway: expected an address inside network 'lan' (10.0.0.0/24), found its broadcast address '10.0.0.255'",
+        ),
+        (
+            "mode: nat",
+            "mode: bridge",
+            "5:3: networks.lan: expected the key 'bridge', which mode bridge needs, found no such key",
+        ),
+        (
+            "mode: nat",
+            "mode: nat, bridge: br0",
+            "5:28: networks.lan.bridge: expected no 'bridge' in mode nat, where labkit makes its own, found 'br0'",
+        ),
+        *(
+            (
+                "mode: nat",
+                f"mode: bridge, bridge: {bridge}",
+                f"5:31: networks.lan.bridge: expected a bridge Vagrant accepts (not lo, no name in docker, macvtap, virbr, vnet…), found '{bridge}'",
+            )
+            for bridge in ("lo", "docker0", "macvtap1", "virbr0", "vnet3")
+        ),
+        (
+            "mode: nat",
+            "mode: bridge, bridge: br-sixteen-chars",
+            "5:31: networks.lan.bridge: expected a bridge's name of at most 15 characters, such as 'br0', found 'br-sixteen-chars'",
+        ),
+        (
+            "nodes:",
+            "  two: {mode: isolated, cidr: 10.0.0.128/25}\nnodes:",
+            "6:31: networks.two.cidr: expected a range apart from network 'lan' (10.0.0.0/24), found '10.0.0.128/25'",
+        ),
+        (
+            "nodes:",
+            "  a: {mode: bridge, bridge: br0, cidr: 10.0.0.0/24}\n  b: {mode: bridge, bridge: br0, cidr: 10.0.0.0/24}\nnodes:",
+            "7:29: networks.b.bridge: expected each bridge once, found 'br0' again, as in 'networks.a.bridge'",
+        ),
+        (
+            "roles: [controller]",
+            "roles: [compute]",
+            "6:1: nodes: expected one node with the role controller, found none",
+        ),
+        (
+            "roles: [controller]",
+            "roles: [controller, controller]",
+            "8:25: nodes.one.roles.1: expected each role once, found 'controller' again, as in 'nodes.one.roles.0'",
+        ),
+        (
+            "nodes:",
+            "nodes:\n  zero:\n    {roles: [controller], cpus: 1, memory: 1 GiB,\n     nics: {enp0s3: {network: lan, address: 10.0.0.4}}}",
+            "11:12: nodes.one.roles: expected one controller, found a second one beside 'zero'",
+        ),
+        (
+            "network: lan",
+            "network: wan",
+            f"12:25: {NIC}.network: expected the name of a network of this lab ('lan'), found 'wan'",
+        ),
+        (
+            "address: 10.0.0.3",
+            "address: 10.0.1.3",
+            f"12:39: {NIC}.address: expected an address inside network 'lan' (10.0.0.0/24), found '10.0.1.3'",
+        ),
+        (
+            "address: 10.0.0.3",
+            "address: 10.0.0.0",
+            f"12:39: {NIC}.address: expected an address inside network 'lan' (10.0.0.0/24), found its network address '10.0.0.0'",
+        ),
+        (
+            "address: 10.0.0.3",
+            "address: 10.0.0.1",
+            f"12:39: {NIC}.address: expected an address of its own, found '10.0.0.1', the gateway of network 'lan'",
+        ),
+        (
+            CARD,
+            CARD + "}\n      enp0s4: {network: lan, address: 10.0.0.3",
+            f"13:39: nodes.one.nics.enp0s4.address: expected each address once, found '10.0.0.3' again, as in '{NIC}.address'",
+        ),
+        (
+            CARD,
+            CARD + ", mac: 52:54:00:00:00:0A}\n"
+            "      enp0s4: {network: lan, address: 10.0.0.4, mac: 52:54:00:00:00:0a",
+            f"13:54: nodes.one.nics.enp0s4.mac: expected each MAC once, found '52:54:00:00:00:0a' again, as in '{NIC}.mac'",
+        ),
+        (
+            CARD,
+            CARD + "}\n      enp0s03: {network: lan, address: 10.0.0.4",
+            (
+                "13:7: nodes.one.nics.enp0s03: expected 'enp0s3', found 'enp0s03'",
+                f"13:7: nodes.one.nics.enp0s03: expected each PCI slot of a node once, found '3' again, as in '{NIC}'",
+            ),
+        ),
+        *(
+            (
+                "enp0s3:",
+                f"enp0s{slot}:",
+                f"12:7: nodes.one.nics.enp0s{slot}: expected a free PCI slot (slot {slot} belongs to {owner}), found 'enp0s{slot}'",
+            )
+            for slot, owner in (
+                (1, "video and PCIe root ports"),
+                (2, "PCIe root ports"),
+                (29, "USB"),
+                (31, "SATA and SMBus"),
+            )
+        ),
+        *(
+            (
+                "enp0s3:",
+                f"enp0s{slot}:",
+                f"12:7: nodes.one.nics.enp0s{slot}: expected a PCI slot from 3 to 30, found 'enp0s{slot}'",
+            )
+            for slot in (0, 32, 999)
+        ),
+        (
+            "enp0s3:",
+            "ens3:",
+            "12:7: nodes.one.nics.ens3: expected a card's name 'enp0s<slot>', such as 'enp0s3', found 'ens3'",
+        ),
+        *(
+            (
+                CARD,
+                CARD + f", ifcfg: {{{key}: x}}",
+                f"12:57: {NIC}.ifcfg.{key}: expected no '{key}' here (it is decided by {source}), found '{key}'",
+            )
+            for key, source in (
+                ("DEVICE", "the card's own key"),
+                ("IPADDR", "'address'"),
+                ("IPADDR1", "'address'"),
+                ("PREFIX0", "the network's 'cidr'"),
+                ("HWADDR", "'mac'"),
+                ("BOOTPROTO", "always static"),
+            )
+        ),
+        (
+            "  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}",
+            "  lan: {mode: isolated, cidr: 10.0.0.0/24}",
+            f"12:25: {NIC}.network: expected a network the host has an address on, for the card labkit connects to, found 'lan', which is isolated and has no gateway",
+        ),
+        # Nothing but YAML.
+        (
+            "box: rehearsal",
+            "box: [a",
+            "3:4: the file: expected valid YAML, found a syntax error: while parsing a flow sequence, expected ',' or ']', but got ':'",
+        ),
+        (
+            "box: rehearsal",
+            "box: a: b",
+            "2:7: the file: expected valid YAML, found a syntax error: mapping values are not allowed here",
+        ),
+        (
+            "box: rehearsal",
+            "box: @b",
+            "2:6: the file: expected valid YAML, found a syntax error: while scanning for the next token, found character '@' that cannot start any token",
+        ),
+        (
+            "box: rehearsal",
+            "\tbox: b",
+            "2:1: the file: expected valid YAML, found a syntax error: while scanning for the next token, found character '\\t' that cannot start any token",
+        ),
+        (
+            "box: rehearsal",
+            "box: \x00b",
+            "2:6: the file: expected printable text, found the character U+0000",
+        ),
+        (
+            "box: rehearsal",
+            "box: !!python/name:os.system x",
+            "2:6: the file: expected values without a tag, found the tag 'tag:yaml.org,2002:python/name:os.system'",
+        ),
+        (
+            "roles: [controller]",
+            "roles: &r [controller, *r]",
+            "8:28: the file: expected every value written out, found the alias '*r'",
+        ),
+        (LAB, "- name: demo\n", "1:1: the file: expected a mapping ('key: value'), found a list"),
+        (
+            LAB,
+            "just text\n",
+            "1:1: the file: expected a mapping ('key: value'), found 'just text'",
+        ),
+        (
+            LAB,
+            "a: 1\n---\nb: 2\n",
+            "2:1: the file: expected valid YAML, found a syntax error: expected a single document in the stream, but found another document",
+        ),
+    ],
+)  # fmt: skip -- one problem, one line
+def test_load_wrong_lab_file_names_line_column_and_remedy(
+    old: str, new: str, problem: str | tuple[str, ...]
+) -> None:
+    problems = (problem,) if isinstance(problem, str) else problem
+    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+    assert failure(replaced(old, new)) == LabFileError(
+        f"The lab file 'lab.yaml' has {count}.",
+        details=tuple(f"lab.yaml:{line}" for line in problems),
+        hint=HINT,
+    )
+
+
+def test_load_several_problems_of_every_kind_lists_all_in_file_order() -> None:
+    text = (
+        LAB.replace("name: demo", "name: Demo")
+        .replace("mode: nat", "mode: net")
+        .replace("cpus: 1", "cpus: 1\n    cpus: 2\n    colour: red")
+        .replace("10.0.0.3", "10.0.0.255")
+        .replace("box: rehearsal", "box:")
+    )
+    positions = [line.split(": ")[0] for line in failure(text).details]
+    assert positions == [
+        f"lab.yaml:{place}" for place in ("1:7", "2:1", "5:15", "10:5", "11:5", "14:39")
+    ]
+
+
+def test_load_path_is_named_as_given() -> None:
+    Path("sub").mkdir()
+    error = failure("name: Demo\n", "sub/../sub/my lab.yaml")
+    assert error.message.startswith("The lab file 'sub/../sub/my lab.yaml' has ")
+    assert all(line.startswith("sub/../sub/my lab.yaml:1:") for line in error.details)
+
+
+def test_load_byte_order_mark_and_windows_line_ends_change_no_position() -> None:
+    text = replaced("cpus: 1", "cpus: 0").replace("\n", "\r\n")
+    error = failure(b"\xef\xbb\xbf" + text.encode())
+    assert error.details == (
+        "lab.yaml:9:11: nodes.one.cpus: expected a whole number from 1 to 64, found '0'",
+    )
+
+
+def test_load_other_encoding_names_the_byte() -> None:
+    error = failure(LAB.encode() + b"# na\xefve\n")
+    assert error.details == ("lab.yaml:13:5: the file: expected UTF-8 text, found the byte 0xef",)
+
+
+def test_load_deep_nesting_is_refused_before_it_is_built() -> None:
+    error = failure("a: " + "[" * 100_000)
+    assert error.details == (
+        "lab.yaml:1:23: the file: expected at most 20 levels, found deeper nesting",
+    )
+
+
+def test_load_alias_bomb_is_refused_before_it_is_built() -> None:
+    lines = ["a0: &a0 [x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    error = failure("\n".join(lines))
+    assert len(error.details) == 99
+    assert error.details[0] == (
+        "lab.yaml:2:10: the file: expected every value written out, found the alias '*a0'"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n...\n", "~\n"])
+def test_load_empty_file_says_so(text: str) -> None:
+    assert failure(text).message == "The lab file 'lab.yaml' is empty."
+
+
+def test_load_missing_file_says_so() -> None:
+    with pytest.raises(LabFileError) as caught:
+        load(Path("none.yaml"))
+    assert caught.value == LabFileError(
+        "The lab file 'none.yaml' does not exist.", hint="Give the path of a lab file."
+    )
+
+
+def test_load_directory_says_so() -> None:
+    with pytest.raises(LabFileError, match=r"at '\.', and a directory was found\."):
+        load(Path())
+
+
+def test_load_path_below_a_file_says_why() -> None:
+    Path("file").touch()
+    with pytest.raises(LabFileError, match=r"'file/lab\.yaml' cannot be read: Not a directory\."):
+        load(Path("file/lab.yaml"))
+
+
+def test_load_unreadable_file_says_why() -> None:
+    Path("loop").symlink_to("loop")
+    with pytest.raises(LabFileError, match="'loop' cannot be read: Too many levels"):
+        load(Path("loop"))
+
+
+def test_load_huge_file_is_refused() -> None:
+    error = failure("#" * (yaml.MAX_BYTES + 1))
+    assert error.message == "The lab file 'lab.yaml' is larger than 1 MiB, which no lab needs."
+
+
+TOKENS = [
+    "name", "box", "nodes", "networks", "nics", "roles", "one", "enp0s3", "ifcfg", ": ", ":\n", "\n  ",
+    "\n    ", "\n", "{", "}", "[", "]", ", ", "- ", "~", "null", "true", "1", "-1", "0x1F", "1e999", "10.0.0.0/24",
+    "&a ", "*a", "!!int ", "'", '"', "|", ">", "%YAML 1.1\n---\n", "?", "\t", "#", "ü", "<<", "8 GiB", "nat",
+]  # fmt: skip
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(TOKENS), max_size=25), st.sampled_from(["", LAB]))
+def test_check_any_text_gives_positions_inside_it_or_a_lab_file_error(
+    tokens: list[str], before: str
+) -> None:
+    text = before + "".join(tokens)
+    try:
+        document = yaml.parse(text, "lab.yaml")
+    except LabFileError:
+        return
+    lab, problems = check(document)
+    assert lab is not None or problems
+    lines = text.count("\n") + 1
+    assert all(1 <= problem.position.line <= lines for problem in problems)
+
+
+def properties(part: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(part, dict):
+        yield from part.get("properties", {}).items()
+    children = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    for child in children:
+        yield from properties(child)
+
+
+def test_schema_every_key_is_described() -> None:
+    schema = json_schema()
+    json.dumps(schema)
+    keys = dict(properties(schema))
+    assert {"name", "box", "dns", "networks", "nodes", "cidr", "nics", "ifcfg"} <= set(keys)
+    assert [name for name, key in keys.items() if not key.get("description")] == []
+    assert "null" not in json.dumps(schema)
+
+
+def test_schema_bounds_are_those_of_the_model() -> None:
+    node = json_schema()["$defs"]["Node"]["properties"]
+    assert (node["cpus"]["minimum"], node["cpus"]["maximum"]) == (1, 64)
+    assert node["disk"]["default"] == "60 GiB"
+    assert json_schema()["properties"]["name"]["pattern"] == NAME_PATTERN
+
+
+def test_schema_refuses_unknown_keys_everywhere() -> None:
+    schema = json_schema()
+    objects = [schema, *schema["$defs"].values()]
+    closed = [item for item in objects if "properties" in item]
+    assert len(closed) == 7
+    mappings = [schema["properties"][key] for key in ("networks", "nodes")]
+    assert all(item["additionalProperties"] is False for item in mappings)
+    assert all(item["additionalProperties"] is False for item in closed)

@@ -1,0 +1,664 @@
+"""`up` on a fake host: what it does in which order, and what each failure leaves and says."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit.boxes import definition as boxes
+from labkit.boxes.cache import BOX_VERSION, Provenance, cache_directory
+from labkit.errors import CommandError, HostError, LabkitError, OperationError, UsageError
+from labkit.host import ssh, vagrant
+from labkit.host.files import cache_root
+from labkit.host.libvirt.xml import DomainState
+from labkit.lab.render import lab_texts
+from labkit.lifecycle import readiness
+from labkit.lifecycle.plan import Action
+from labkit.lifecycle.seed import compose_seeds
+from labkit.lifecycle.up import up
+from labkit.state.directory import LabDirectory, LabState, NodeState
+from labkit.state.progress import Event, Phase
+from labkit.state.registry import user_registry
+from labkit.state.session import Session, host_key, root_key, user_key
+from tests.fakes.libvirt import FakeHost
+from tests.fakes.tools import tools
+from tests.fakes.vagrant import FakeMachines
+from tests.support import labs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from ipaddress import IPv4Address
+    from pathlib import Path
+
+    from labkit.host.libvirt.connection import Hypervisor
+    from labkit.lab.topology import ResolvedNode
+
+BOOT_ID = "0b0c1d2e-0000-4000-8000-000000000001"
+NAMES = ("controller", "compute")
+REFUSED = HostError("libvirt refused.")
+
+
+class FakeSession(ssh.Connection):
+    """An SSH session with a guest in which all is well."""
+
+    def __init__(self, address: IPv4Address) -> None:
+        self.address = address
+
+    def close(self) -> None:
+        """Be closed."""
+
+    def run(self, command: str, *, timeout: float) -> ssh.RemoteResult:
+        del timeout
+        text = f"running\n{BOOT_ID}\n" if command == readiness._SETTLE else f"{BOOT_ID}\n"
+        return ssh.RemoteResult(returncode=0, stdout=text, stderr="")
+
+
+@dataclass
+class World:
+    """A lab, its directory, and the fake host it comes up on.
+
+    Attributes:
+        directory: The lab's directory.
+        host: The host.
+        session: The verb's.
+        after_vagrant: Called when Vagrant has made all.
+        unreachable: Per node, what its SSH raises.
+        silent: Nodes whose guests report nothing.
+        made: Set when Vagrant has made all.
+    """
+
+    directory: LabDirectory
+    host: FakeHost = field(default_factory=FakeHost)
+    after_vagrant: Callable[[], None] = lambda: None
+    unreachable: dict[str, Exception] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    made: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.session = Session(
+            lab=labs.lab(),
+            lab_file=self.directory.path.parent / "lab.yaml",
+            directory=self.directory,
+            progress=lambda _event: None,
+            tools=tools(
+                connect=self.connect, machines=self.machines, ssh=self.ssh, greet=self.greet
+            ),
+        )
+
+    def machines(self, directory: LabDirectory) -> FakeMachines:
+        return FakeMachines(
+            root=directory.vagrant,
+            log=directory.logs / "vagrant.log",
+            host=self.host,
+            lab=self.session.lab,
+            boot=self.boot,
+            done=self.all_made,
+        )
+
+    def connect(self) -> Hypervisor:
+        """Connect; a node's own connection comes late, so that its first look finds the node."""
+        if self.host.connections:
+            self.made.wait(0.1)
+        return self.host.connect()
+
+    def all_made(self) -> None:
+        self.after_vagrant()
+        self.made.set()
+
+    def greet(self, address: IPv4Address, *, timeout: float, port: int = 22) -> ssh.Greeting:
+        del timeout, port
+        return ssh.Greeting(address=address, connection=socket.socket())
+
+    def ssh(
+        self,
+        endpoint: ssh.Endpoint,
+        *,
+        timeout: float = 1.0,
+        greeted: ssh.Greeting | None = None,
+    ) -> ssh.Connection:
+        del timeout
+        if greeted is not None:
+            greeted.connection.close()
+        if endpoint.node in self.unreachable:
+            raise self.unreachable[endpoint.node]
+        return FakeSession(endpoint.addresses[0])
+
+    def boot(self, node: ResolvedNode) -> None:
+        """Let a guest report that it took the seed it has now."""
+        if node.name in self.silent:
+            return
+        log = self.directory.firstboot_log(node.name)
+        log.write_text(
+            f"labkit-firstboot: applied {self.seed_id(node.name)}\n"
+            f"labkit-firstboot: system running {BOOT_ID}\n"
+        )
+
+    def seed_id(self, node: str) -> str:
+        return compose_seeds(self.session, lab_texts(self.session.lab).guest)[node].seed_id
+
+    def node(self, name: str) -> ResolvedNode:
+        return self.session.node(name)
+
+    @property
+    def state(self) -> LabState:
+        return self.session.state()
+
+    def change_files(self) -> None:
+        """Change lab.yaml in what every node takes from its seed."""
+        self.session = replace(
+            self.session, lab=replace(self.session.lab, dns_domain="other.example")
+        )
+
+    def stop(self, name: str, state: DomainState) -> None:
+        """Let a node's domain be off or paused, and its guest report when it is started."""
+        node = self.node(name)
+        self.host.state(node.uuid, state)
+        self.host.before("start", node.domain, lambda: self.boot(node))
+
+    def asked(self, call: str) -> list[str]:
+        """Return of what a call was asked."""
+        return [name for found, name in self.host.calls if found == call]
+
+    def try_again(self) -> None:
+        """Forget what was done, as another labkit would not know it."""
+        self.host.calls.clear()
+        self.session = replace(self.session, cancelled=threading.Event())
+
+    def block_record(self) -> None:
+        """Let state.json be unwritable from now on, as on a full disk."""
+        self.directory.state_file.unlink(missing_ok=True)
+        self.directory.state_file.mkdir()
+
+    def unblock_record(self, state: LabState) -> None:
+        """Let it be as it was."""
+        self.directory.state_file.rmdir()
+        self.directory.save(state)
+
+
+def executable(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def write_keys(directory: LabDirectory) -> None:
+    files = [user_key(directory), root_key(directory)]
+    files += [host_key(directory, name) for name in NAMES]
+    for file in files:
+        file.write_text(f"private {file.name}\n")
+        file.with_name(f"{file.name}.pub").write_text(f"ssh-ed25519 AAAA {file.name}\n")
+
+
+@pytest.fixture(scope="module")
+def box() -> boxes.BoxDefinition:
+    return boxes.find_box("rehearsal")
+
+
+def put_in_cache(definition: boxes.BoxDefinition) -> None:
+    directory = cache_directory(definition, cache_root())
+    directory.mkdir(parents=True)
+    (directory / "labkit.box").write_bytes(b"box")
+    (directory / "metadata.json").write_text("{}")
+    known = Provenance(
+        box=definition.name,
+        key=definition.key,
+        builder_version=1,
+        sha256="0" * 64,
+        size=3,
+        image_offset=0,
+        image_length=3,
+        virtual_size_gib=4,
+        built_at="2026-01-01T00:00:00+00:00",
+        inputs={},
+    )
+    (directory / "provenance.json").write_text(known.model_dump_json())
+    name = boxes.vagrant_name(definition)
+    vagrant.box_directory(name, BOX_VERSION).mkdir(parents=True)
+
+
+@pytest.fixture
+def world(box: boxes.BoxDefinition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    tools_of_host = tmp_path / "bin"
+    tools_of_host.mkdir()
+    executable(tools_of_host / "ip", "echo '[]'")
+    monkeypatch.setenv("PATH", f"{tools_of_host}:/usr/bin:/bin")
+    monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("VAGRANT_HOME", str(tmp_path / "vagrant.d"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("LABKIT_BOOT_SECONDS", raising=False)
+    put_in_cache(box)
+    found = World(directory=LabDirectory(tmp_path / "labs" / "demo"))
+    found.directory.create()
+    write_keys(found.directory)
+    return found
+
+
+@pytest.fixture
+def running(world: World) -> World:
+    """A lab that is up."""
+    up(world.session)
+    world.host.calls.clear()
+    return world
+
+
+def half_made(world: World) -> bool:
+    """Return whether every node is on record as begun and not as whole."""
+    return [world.state.nodes[name].created for name in NAMES] == [False, False]
+
+
+def files_under(path: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file()
+    }
+
+
+# What goes well.
+
+
+def test_up_of_a_new_lab_makes_everything_and_records_it(world: World) -> None:
+    report = up(world.session)
+    assert [item.action for item in report.plan.nodes] == [Action.CREATE] * 2
+    assert [(each.node, each.boot_id, each.evidence) for each in report.ready] == [
+        (name, BOOT_ID, "report") for name in NAMES
+    ]
+    for name in NAMES:
+        known = world.state.nodes[name]
+        assert (known.created, known.seed) == (True, world.seed_id(name))
+    assert world.state.networks == ("lan",)
+    assert len(world.state.volumes) == 4
+    assert user_registry().find(world.state.lab_id) is not None
+    assert not world.session.cancelled.is_set()
+
+
+def test_up_prepares_everything_before_vagrant_makes_anything(world: World) -> None:
+    up(world.session)
+    changes = [call for call, _name in world.host.calls if call != "vagrant load"]
+    assert changes == [
+        "define pool",
+        "upload",  # the box
+        "ensure network",
+        *["upload"] * 2,  # the seeds
+        *["vagrant up"] * 2,
+    ]
+
+
+def test_up_opens_one_connection_for_itself_and_one_for_each_node(world: World) -> None:
+    up(world.session)
+    assert (world.host.connections, world.host.open) == (3, 0)
+
+
+def test_vagrantfile_for_vagrant_is_the_one_for_reading(world: World) -> None:
+    up(world.session)
+    text = (world.directory.vagrant / "Vagrantfile").read_text()
+    rendered = files_under(world.directory.rendered)
+    assert rendered["Vagrantfile"].decode() == text
+    assert {"networks/lan.xml", "compute/etc/hostname"} < set(rendered)
+
+
+def test_second_up_changes_nothing(running: World) -> None:
+    before = files_under(running.directory.path)
+    report = up(running.session)
+    assert [item.action for item in report.plan.nodes] == [Action.KEEP] * 2
+    assert running.host.calls == []
+    assert files_under(running.directory.path) == before
+
+
+def test_up_makes_the_keys_a_lab_lacks(world: World) -> None:
+    for key in world.directory.keys.iterdir():
+        key.unlink()
+    up(world.session)
+    assert user_key(world.directory).exists()
+    assert world.state.nodes["compute"].seed == world.seed_id("compute")
+
+
+def test_up_of_a_node_that_is_off_gives_it_the_seed_of_now(running: World) -> None:
+    before = running.state.nodes["compute"].seed
+    running.stop("compute", DomainState.SHUTOFF)
+    running.change_files()
+    up(running.session)
+    assert running.asked("upload") == ["demo_compute_seed.iso"]
+    assert running.state.nodes["compute"].seed == running.seed_id("compute") != before
+    assert running.state.nodes["controller"].seed != running.seed_id("controller")
+
+
+# What was never seen is not recorded.
+
+
+def test_up_of_a_paused_node_leaves_on_record_the_seed_it_took(running: World) -> None:
+    before = running.state.nodes
+    running.stop("compute", DomainState.PAUSED)
+    running.change_files()
+    report = up(running.session)
+    assert running.asked("resume") == ["demo_compute"]
+    assert running.state.nodes == before
+    assert all(item.notice for item in report.plan.nodes)
+    assert all(item.notice for item in up(running.session).plan.nodes)
+
+
+@pytest.mark.parametrize("state", [DomainState.RUNNING, DomainState.PAUSED])
+def test_up_of_a_lab_whose_record_was_lost_claims_no_seed(
+    running: World, state: DomainState
+) -> None:
+    running.directory.state_file.unlink()
+    for name in NAMES:
+        running.stop(name, state)
+    running.session = replace(running.session, lab=replace(running.session.lab))
+    up(running.session)
+    assert {name: node.seed for name, node in running.state.nodes.items()} == dict.fromkeys(
+        NAMES, ""
+    )
+    assert all(node.created for node in running.state.nodes.values())
+
+
+# What each failure leaves.
+
+
+def test_up_of_a_lab_that_cannot_be_healed_touches_nothing(world: World) -> None:
+    world.directory.snapshots.mkdir()
+    (world.directory.snapshots / "journal.json").write_text("damaged")
+    with pytest.raises(OperationError):
+        up(world.session)
+    assert world.host.connections == 0
+    assert not world.directory.state_file.exists()
+
+
+def test_up_with_an_unknown_box_touches_nothing(world: World) -> None:
+    world.session = replace(world.session, lab=replace(world.session.lab, box="rehearsl"))
+    with pytest.raises(UsageError) as caught:
+        up(world.session)
+    assert caught.value.hint == "Did you mean 'rehearsal'?"
+    assert world.host.calls == []
+    assert not world.directory.state_file.exists()
+
+
+def test_up_that_the_plan_refuses_touches_nothing(world: World) -> None:
+    world.host.pools.add("default")
+    world.host.add_volume("demo_compute.img")
+    with pytest.raises(OperationError, match="cannot come up") as caught:
+        up(world.session)
+    assert "'/pool/demo_compute.img' exists" in caught.value.details[0]
+    assert world.host.calls == []
+    assert not world.directory.state_file.exists()
+
+
+def test_up_with_a_boot_time_that_is_no_number_touches_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_BOOT_SECONDS", "soon")
+    with pytest.raises(UsageError, match="'soon'"):
+        up(world.session)
+    assert world.host.calls == []
+    assert not world.directory.state_file.exists()
+
+
+def test_up_that_the_plan_refuses_makes_no_storage_pool(world: World) -> None:
+    lan = replace(world.session.lab.networks[0], uuid=world.node("compute").uuid)
+    world.host.add_lab(replace(world.session.lab, networks=(lan,), nodes=()))
+    world.host.pools.clear()
+    with pytest.raises(OperationError, match="cannot come up"):
+        up(world.session)
+    assert world.host.pools == set()
+
+
+def test_up_sees_a_foreign_volume_in_a_pool_that_was_not_there(world: World) -> None:
+    world.host.add_volume("demo_compute.img")
+    with pytest.raises(OperationError, match="cannot come up"):
+        up(world.session)
+    assert "demo_compute.img" in world.host.volumes
+    assert not world.directory.state_file.exists()
+
+
+def test_up_that_cannot_write_its_claim_makes_nothing(world: World) -> None:
+    world.host.before("define pool", "default", world.block_record)
+    with pytest.raises((OSError, LabkitError)):
+        up(world.session)
+    assert world.host.calls == [("define pool", "default")]
+    assert world.session.cancelled.is_set()
+
+
+def test_up_that_cannot_enter_the_registry_comes_up(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").write_text("a file where a directory should be")
+    up(world.session)
+    assert world.state.nodes["compute"].created
+    assert "not on record" in caplog.text
+
+
+def leave_half_made(world: World) -> None:
+    for name in NAMES:
+        world.directory.save(world.state.with_node(name, NodeState()))
+
+
+def test_up_that_cannot_clear_a_half_made_node_leaves_it_on_record(running: World) -> None:
+    leave_half_made(running)
+    running.host.fail("undefine", "demo_controller", REFUSED)
+    with pytest.raises(HostError) as caught:
+        up(running.session)
+    assert caught.value is REFUSED
+    assert half_made(running)
+    assert running.asked("vagrant load") == []
+    running.try_again()
+    report = up(running.session)
+    assert [item.action for item in report.plan.nodes] == [Action.RECREATE] * 2
+    assert all(running.state.nodes[name].created for name in NAMES)
+
+
+def test_up_that_cannot_upload_the_box_starts_no_vagrant(
+    world: World, box: boxes.BoxDefinition
+) -> None:
+    name = boxes.vagrant_name(box)
+    world.host.fail("upload", vagrant.box_volume(name, BOX_VERSION), REFUSED)
+    with pytest.raises(HostError) as caught:
+        up(world.session)
+    assert caught.value is REFUSED
+    assert half_made(world)
+    assert world.asked("vagrant load") == []
+
+
+def test_up_without_room_in_the_pool_starts_no_vagrant(world: World) -> None:
+    world.host.free_bytes = 1
+    with pytest.raises(HostError, match="0 MiB free"):
+        up(world.session)
+    assert half_made(world)
+    assert world.asked("vagrant load") == []
+
+
+def test_up_in_a_directory_vagrant_cannot_use_starts_no_vagrant(
+    world: World, tmp_path: Path
+) -> None:
+    directory = LabDirectory(tmp_path / "a&b")
+    directory.create()
+    write_keys(directory)
+    other = World(directory=directory, host=world.host)
+    with pytest.raises(HostError, match="&"):
+        up(other.session)
+    assert half_made(other)
+    assert other.asked("vagrant load") == []
+
+
+def test_up_whose_network_is_refused_ends_vagrant_before_it_makes_anything(world: World) -> None:
+    world.host.fail("ensure network", "demo_lan", REFUSED)
+    with pytest.raises(HostError) as caught:
+        up(world.session)
+    assert caught.value is REFUSED
+    assert world.session.cancelled.is_set()
+    assert world.asked("vagrant up") == []
+    assert half_made(world)
+
+
+def test_up_whose_keys_cannot_be_made_ends_vagrant_before_it_makes_anything(
+    world: World, tmp_path: Path
+) -> None:
+    host_key(world.directory, "compute").unlink()
+    executable(tmp_path / "bin" / "ssh-keygen", "echo no entropy >&2; exit 1")
+    with pytest.raises(CommandError) as caught:
+        up(world.session)
+    assert caught.value.details == ("no entropy",)
+    assert world.asked("vagrant up") == []
+    assert half_made(world)
+
+
+def test_up_whose_seed_is_refused_ends_vagrant_before_it_makes_anything(world: World) -> None:
+    world.host.fail("upload", "demo_compute_seed.iso", REFUSED)
+    with pytest.raises(HostError) as caught:
+        up(world.session)
+    assert caught.value is REFUSED
+    assert world.asked("vagrant up") == []
+    assert half_made(world)
+
+
+@pytest.mark.parametrize(
+    ("call", "state"), [("start", DomainState.SHUTOFF), ("resume", DomainState.PAUSED)]
+)
+def test_up_that_cannot_start_a_node_ends_vagrant_before_it_makes_another(
+    world: World, call: str, state: DomainState
+) -> None:
+    both = world.session.lab
+    world.session = replace(world.session, lab=replace(both, nodes=both.nodes[:1]))
+    up(world.session)
+    world.session = replace(world.session, lab=both)
+    world.stop("controller", state)
+    before = world.state.nodes["controller"]
+    world.host.calls.clear()
+    world.host.fail(call, "demo_controller", REFUSED)
+    with pytest.raises(HostError) as caught:
+        up(world.session)
+    assert caught.value is REFUSED
+    assert world.asked("vagrant up") == []
+    assert world.state.nodes == {"controller": before, "compute": NodeState()}
+
+
+def test_up_whose_vagrant_fails_reports_that_and_gives_the_nodes_up(world: World) -> None:
+    failed = CommandError("'vagrant up' exited with 1.", details=("why",))
+    world.host.fail("vagrant up", "compute", failed)
+    with pytest.raises(CommandError) as caught:
+        up(world.session)
+    assert caught.value is failed
+    assert world.session.cancelled.is_set()
+    assert half_made(world)
+
+
+def test_vagrant_that_fails_before_the_rest_does_is_the_first_cause(world: World) -> None:
+    failed = CommandError("'vagrant up' exited with 1.", details=("no such plugin",), hint="why")
+    world.host.fail("vagrant load", "", failed)
+
+    ended = threading.Event()
+
+    def hear(event: Event) -> None:
+        if (event.stage, event.phase) == ("vagrant up", Phase.FAILED):
+            ended.set()
+
+    def later() -> None:
+        assert ended.wait(20)
+        # What runs Vagrant still has to hand its error over.
+        threading.Event().wait(0.2)
+
+    world.session = replace(world.session, progress=hear)
+    world.host.before("ensure network", "demo_lan", later)
+    world.host.fail("ensure network", "demo_lan", REFUSED)
+    with pytest.raises(OperationError) as caught:
+        up(world.session)
+    assert caught.value.details == (failed.message, "  no such plugin", REFUSED.message)
+    assert caught.value.hint == "why"
+
+
+def test_node_that_stops_is_reported_and_both_are_whole_on_record(world: World) -> None:
+    world.after_vagrant = lambda: world.host.state(world.node("compute").uuid, DomainState.CRASHED)
+    world.silent.add("compute")
+    with pytest.raises(OperationError) as caught:
+        up(world.session)
+    assert caught.value.message == "The domain of node 'compute' stopped while it was starting."
+    assert "'controller'" not in caught.value.message
+    assert all(world.state.nodes[name].created for name in NAMES)
+
+
+def test_nodes_that_fail_are_all_reported(world: World) -> None:
+    for name in NAMES:
+        world.unreachable[name] = OperationError(f"'{name}' is not well.")
+    with pytest.raises(OperationError) as caught:
+        up(world.session)
+    assert caught.value.message == "labkit could not bring the lab up: 2 things failed."
+    assert set(caught.value.details) >= {f"'{name}' is not well." for name in NAMES}
+    assert all(world.state.nodes[name].created for name in NAMES)
+
+
+def test_unexpected_error_of_one_node_does_not_hide_that_of_another(world: World) -> None:
+    world.unreachable = {
+        "controller": OperationError("'controller' is not well."),
+        "compute": ValueError("a fault of labkit's"),
+    }
+    with pytest.raises(OperationError) as caught:
+        up(world.session)
+    assert set(caught.value.details) == {
+        "'controller' is not well.",
+        "Unexpected ValueError: a fault of labkit's",
+    }
+    # With its traceback, for the log.
+    assert caught.value.__cause__ is world.unreachable["compute"]
+
+
+def test_unexpected_error_alone_stays_as_it_is(world: World) -> None:
+    world.unreachable["compute"] = error = ValueError("a fault of labkit's")
+    with pytest.raises(ValueError, match="a fault") as caught:
+        up(world.session)
+    assert caught.value is error
+    assert all(world.state.nodes[name].created for name in NAMES)
+
+
+def test_up_that_cannot_record_its_nodes_fails_and_the_next_one_loses_no_deployment(
+    world: World,
+) -> None:
+    claims: list[LabState] = []
+
+    def block() -> None:
+        claims.append(world.state)
+        world.block_record()
+
+    world.after_vagrant = block
+    with pytest.raises((OSError, LabkitError)):
+        up(world.session)
+    assert world.session.cancelled.is_set()
+
+    deployment = claims[0].deployment.model_copy(update={"deployed": NAMES})
+    world.unblock_record(claims[0].model_copy(update={"deployment": deployment}))
+    world.try_again()
+    with pytest.raises(OperationError) as caught:
+        up(world.session)
+    assert world.host.calls == []
+    assert len(caught.value.details) == 2
+    assert "Packstack ran in it" in caught.value.details[0]
+    assert "state.json" in caught.value.details[0]
+
+
+# A dry run.
+
+
+def test_dry_run_of_a_new_lab_touches_nothing(world: World, tmp_path: Path) -> None:
+    before = files_under(tmp_path)
+    report = up(world.session, dry_run=True)
+    assert [item.action for item in report.plan.nodes] == [Action.CREATE] * 2
+    assert report.ready == ()
+    assert world.host.calls == []
+    assert files_under(tmp_path) == before
+
+
+def test_dry_run_says_what_the_same_up_would(running: World, tmp_path: Path) -> None:
+    running.stop("compute", DomainState.PAUSED)
+    running.change_files()
+    before = files_under(tmp_path)
+    report = up(running.session, dry_run=True)
+    assert running.host.calls == []
+    assert files_under(tmp_path) == before
+    assert report.plan == up(running.session).plan
+
+
+def test_dry_run_of_a_lab_without_a_directory_makes_none(world: World, tmp_path: Path) -> None:
+    world.session = replace(world.session, directory=LabDirectory(tmp_path / "none" / "demo"))
+    up(world.session, dry_run=True)
+    assert not (tmp_path / "none").exists()
