@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROVIDER = "vagrant-libvirt"
+_TABLE = "vagrant-environment.tsv"
 
 
 class Treatment(StrEnum):
@@ -49,125 +51,23 @@ class Rule:
         return variable == self.name
 
 
-# The first rule that covers a variable decides; what none covers is kept. Names and meanings as in
-# Vagrant 2.3.4 (lib/vagrant), vagrant-libvirt 0.11.2, fog-core (credentials.rb) and Ruby 3.1.
-RULES = (
-    Rule(
-        name="VAGRANT_HOME",
-        treatment=Treatment.SET,
-        reason="a directory of the lab's own: no Vagrantfile, box, alias or plugin of the user's",
-    ),
-    Rule(
-        name="VAGRANT_DEFAULT_PROVIDER",
-        treatment=Treatment.SET,
-        value="libvirt",
-        reason="the provider the Vagrantfile is written for",
-    ),
-    Rule(
-        name="VAGRANT_CHECKPOINT_DISABLE",
-        treatment=Treatment.SET,
-        value="1",
-        reason="no question to the network whether there is a newer Vagrant",
-    ),
-    Rule(
-        name="VAGRANT_BOX_UPDATE_CHECK_DISABLE",
-        treatment=Treatment.SET,
-        value="1",
-        reason="no question to the network whether there is a newer box",
-    ),
-    Rule(
-        name="FOG_RC",
-        treatment=Treatment.SET,
-        reason="a file that does not exist: the user's ~/.fog names other hosts",
-    ),
-    Rule(
-        name="LC_ALL",
-        treatment=Treatment.SET,
-        value="C.UTF-8",
-        reason="vagrant-libvirt knows libvirt's errors by their English words",
-    ),
-    # Vagrant is a large program that runs for a second or two, and Ruby collects garbage all the
-    # while it loads (docs/explanation/vagrant-and-libvirt.md has the figures).
-    Rule(
-        name="RUBY_GC_HEAP_INIT_SLOTS",
-        treatment=Treatment.SET,
-        value="600000",
-        reason="about 24 MiB at the start: fewer collections while Vagrant loads",
-    ),
-    *(
+def rules() -> tuple[Rule, ...]:
+    """Return the table beside this module; the first rule that covers a variable decides.
+
+    What none covers is kept. Names and meanings are those of Vagrant 2.3.4 (lib/vagrant),
+    vagrant-libvirt 0.11.2, fog-core (credentials.rb) and Ruby 3.1.
+    """
+    text = files(__package__).joinpath(_TABLE).read_text(encoding="utf-8")
+    rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    return tuple(
         Rule(
             name=name,
-            treatment=Treatment.SET,
-            value=str(mib * 2**20),
-            reason="fewer collections while Vagrant loads",
+            treatment=Treatment(treatment),
+            value="" if value == "-" else value,
+            reason=reason,
         )
-        for name, mib in (
-            ("RUBY_GC_MALLOC_LIMIT", 128),
-            ("RUBY_GC_MALLOC_LIMIT_MAX", 256),
-            ("RUBY_GC_OLDMALLOC_LIMIT", 128),
-        )
-    ),
-    Rule(
-        name="VAGRANT_LOG",
-        treatment=Treatment.KEEP,
-        reason="how much Vagrant writes into the lab's vagrant.log",
-    ),
-    Rule(
-        name="VAGRANT_DOTFILE_PATH",
-        treatment=Treatment.CLEAR,
-        reason="one place for the machines of all labs: one lab would destroy another's",
-    ),
-    Rule(
-        name="VAGRANT_CWD",
-        treatment=Treatment.CLEAR,
-        reason="another directory's Vagrantfile",
-    ),
-    Rule(
-        name="VAGRANT_VAGRANTFILE",
-        treatment=Treatment.CLEAR,
-        reason="another name for the Vagrantfile",
-    ),
-    Rule(
-        name="VAGRANT_NO_PLUGINS",
-        treatment=Treatment.CLEAR,
-        reason="no libvirt provider",
-    ),
-    Rule(
-        name="VAGRANT_NO_PARALLEL",
-        treatment=Treatment.CLEAR,
-        reason="one node after the other",
-    ),
-    Rule(
-        name="VAGRANT_*",
-        treatment=Treatment.CLEAR,
-        reason="every other setting of Vagrant's, those of later versions included",
-    ),
-    Rule(
-        name="LIBVIRT_DEFAULT_URI",
-        treatment=Treatment.CLEAR,
-        reason="another host's libvirt than labkit talks to",
-    ),
-    Rule(
-        name="FOG_*",
-        treatment=Treatment.CLEAR,
-        reason="other credentials, or fog's pretended libvirt",
-    ),
-    Rule(
-        name="RUBY*",
-        treatment=Treatment.CLEAR,
-        reason="code and options for the user's own Ruby programs",
-    ),
-    Rule(
-        name="GEM_*",
-        treatment=Treatment.CLEAR,
-        reason="gems for the user's own Ruby",
-    ),
-    Rule(
-        name="BUNDLE*",
-        treatment=Treatment.CLEAR,
-        reason="the Gemfile of the user's project",
-    ),
-)
+        for name, treatment, value, reason in rows
+    )
 
 
 def vagrant_environment(caller: Mapping[str, str], home: Path) -> dict[str, str]:
@@ -177,15 +77,17 @@ def vagrant_environment(caller: Mapping[str, str], home: Path) -> dict[str, str]
         caller: labkit's own environment.
         home: The directory that is to be Vagrant's home; `provide_home` makes it.
     """
-    found = {name: value for name, value in caller.items() if _treatment(name) is Treatment.KEEP}
-    found |= {rule.name: rule.value for rule in RULES if rule.treatment is Treatment.SET}
+    table = rules()
+    found = {
+        name: value
+        for name, value in caller.items()
+        if next((rule.treatment for rule in table if rule.covers(name)), Treatment.KEEP)
+        is Treatment.KEEP
+    }
+    found |= {rule.name: rule.value for rule in table if rule.treatment is Treatment.SET}
     found["VAGRANT_HOME"] = str(home)
     found["FOG_RC"] = str(home / "no-fog-credentials")
     return found
-
-
-def _treatment(name: str) -> Treatment:
-    return next((rule.treatment for rule in RULES if rule.covers(name)), Treatment.KEEP)
 
 
 def users_home(caller: Mapping[str, str], home: Path) -> Path:

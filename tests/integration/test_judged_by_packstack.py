@@ -46,7 +46,7 @@ def possible(name: str, scenario: str, form: Form) -> bool:
     """Return whether a lab file may ask for this."""
     lab = asking(name, scenario, form)
     try:
-        return not scenarios.troubles(lab) and bool(told(lab))
+        return not lab.obstacles and bool(told(lab))
     except UsageError:
         return False
 

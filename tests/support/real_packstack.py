@@ -20,7 +20,9 @@ from labkit.host.files import cache_root
 from labkit.host.process import run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from labkit.host.process import CommandResult
 
 SOURCES = Path(__file__).parents[2] / "boxes" / "rehearsal" / "packstack"
 FAKES = Path(__file__).parents[1] / "fakes" / "packstack_host"
@@ -69,6 +71,19 @@ def fetched(requirements: Path) -> Path:
     return place
 
 
+def judged(home: Path, values: Sequence[tuple[str, str]]) -> list[str | None]:
+    """Return, for each key and value of an answer file, why Packstack refuses it, or None.
+
+    Args:
+        home: A directory it may write to.
+        values: The keys and their values.
+    """
+    _run(home, ["judge"], stdin=json.dumps(list(values)))
+    found: list[str | None] = json.loads((home / "conf.json").read_text(encoding="utf-8"))
+    assert len(found) == len(values)
+    return found
+
+
 def packstack(home: Path, *arguments: str | Path) -> Outcome:
     """Run Packstack with these arguments and return what became of it.
 
@@ -76,16 +91,27 @@ def packstack(home: Path, *arguments: str | Path) -> Outcome:
         home: A directory it may write to: its home, its logs.
         arguments: Its arguments.
     """
+    result = _run(home, arguments)
+    conf = home / "conf.json"
+    return Outcome(
+        returncode=result.returncode,
+        output=f"{result.stdout}{result.stderr}",
+        conf=json.loads(conf.read_text(encoding="utf-8")) if conf.exists() else {},
+    )
+
+
+def _run(home: Path, arguments: Sequence[str | Path], *, stdin: str = "") -> CommandResult:
     tree = fetched(SOURCES / "requirements.txt")
     conf = home / "conf.json"
     conf.unlink(missing_ok=True)
     (home / "puppet" / "modules").mkdir(parents=True, exist_ok=True)
     (home / ".ssh").mkdir(exist_ok=True)
     (home / ".ssh" / "id_rsa.pub").write_text("ssh-rsa AAAA root@controller\n", encoding="utf-8")
-    result = run(
+    return run(
         [sys.executable, FAKES / "launch.py", tree, SOURCES, home, conf, *arguments],
         timeout=120,
         check=False,
+        stdin=stdin,
         env={
             "HOME": str(home),
             "PATH": f"{FAKES / 'bin'}:{os.environ['PATH']}",
@@ -93,9 +119,4 @@ def packstack(home: Path, *arguments: str | Path) -> Outcome:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PACKSTACK_PUPPETDIR": str(home / "puppet"),
         },
-    )
-    return Outcome(
-        returncode=result.returncode,
-        output=f"{result.stdout}{result.stderr}",
-        conf=json.loads(conf.read_text(encoding="utf-8")) if conf.exists() else {},
     )

@@ -11,6 +11,7 @@ import platform
 import socket
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
 TREE, WAYS, HOME, CONF = map(Path, sys.argv[1:5])
@@ -37,9 +38,29 @@ class FakeSocket:
         """Do nothing."""
 
 
+def judge(run_setup: types.ModuleType) -> None:
+    """Read [KEY, VALUE] pairs as JSON; write why Packstack refuses each, or null, to CONF."""
+    run_setup.loadPlugins()
+    run_setup.initPluginsConfig()
+    verdicts: list[str | None] = []
+    for key, value in json.load(sys.stdin):
+        # As _handleAnswerFileParams does it; a file of its own keeps one value from the next.
+        (HOME / "one.cfg").write_text(f"[general]\n{key}={value}\n", encoding="utf-8")
+        parser = run_setup.configparser.ConfigParser()
+        try:
+            parser.read(HOME / "one.cfg")
+            run_setup._loadParamFromFile(parser, "general", key)
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, Packstack ends with it
+            verdicts.append(f"{type(exc).__name__}: {exc}")
+        else:
+            verdicts.append(None)
+    CONF.write_text(json.dumps(verdicts), encoding="utf-8")
+
+
 def main() -> None:
     """Run Packstack's own main with the arguments that are left."""
     socket.create_connection = lambda *_: FakeSocket()  # type: ignore[assignment]  # a stand-in
+    socket.getaddrinfo = partial(socket.getaddrinfo, flags=socket.AI_NUMERICHOST)
     # What it keeps has a fixed place, and its documentation one that only an RPM fills.
     base = TREE / "packstack" / "installer" / "basedefs.py"
     text = base.read_text(encoding="utf-8").replace("/var/tmp/packstack", str(HOME / "var"))  # noqa: S108
@@ -56,6 +77,9 @@ def main() -> None:
     from packstack.installer import run_setup  # noqa: PLC0415 -- after what it reads is in place
 
     sys.argv = ["packstack", *sys.argv[5:]]
+    if sys.argv[1:] == ["judge"]:
+        judge(run_setup)
+        return
     try:
         run_setup.main()
     finally:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from labkit.host.vagrant_environment import (
-    RULES,
     Treatment,
     provide_home,
+    rules,
     users_home,
     vagrant_environment,
 )
@@ -94,15 +94,15 @@ def test_variable_that_changes_no_machine_is_kept(name: str) -> None:
 
 def test_environment_of_an_empty_caller_has_what_is_set_and_nothing_else() -> None:
     found = vagrant_environment({}, HOME)
-    assert set(found) == {rule.name for rule in RULES if rule.treatment is Treatment.SET}
+    assert set(found) == {rule.name for rule in rules() if rule.treatment is Treatment.SET}
     assert found["VAGRANT_HOME"] == str(HOME)
     assert all(found.values())
 
 
 def test_rules_name_each_variable_once_and_no_rule_is_hidden_by_an_earlier_one() -> None:
-    for position, rule in enumerate(RULES):
+    for position, rule in enumerate(rules()):
         name = rule.name.removesuffix("*")
-        assert not any(earlier.covers(name) for earlier in RULES[:position]), rule.name
+        assert not any(earlier.covers(name) for earlier in rules()[:position]), rule.name
 
 
 def record(home: Path, **installed: object) -> None:
