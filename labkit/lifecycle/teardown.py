@@ -13,8 +13,6 @@ from labkit.host.inventory import POOL, look
 from labkit.host.libvirt.xml import DomainState
 from labkit.lab.types import NAME_PATTERN
 from labkit.lifecycle.plan import Possessions, possessions
-from labkit.lifecycle.stages import told
-from labkit.snapshots.remove import forget
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, stage
 from labkit.state.registry import Registry, user_registry
@@ -124,9 +122,9 @@ def _by_acpi(session: Session, hypervisor: Hypervisor, node: ResolvedNode) -> st
 def destroy(session: Session, *, dry_run: bool = False) -> Possessions:
     """Remove every domain, volume, network and file of the lab, and verify that none is left.
 
-    Vagrant goes first, so that its own records stay right; what it leaves, or cannot remove
-    because it crashes on a half-made machine, is removed through libvirt. Works on any state an
-    interrupted verb can leave, and a second time finds nothing to do.
+    Through libvirt alone: `vagrant destroy` goes by names and by ids in files, and would remove
+    what is another lab's. Its records of this lab's machines lie in the lab's directory and go with
+    it. Works on any state an interrupted verb can leave, and a second time finds nothing to do.
 
     Returns:
         What was removed; for a dry run what would be.
@@ -162,7 +160,7 @@ def destroy_by_name(
         directory: The lab's directory, `.labkit/<lab>` where its lab file was.
         progress: Told of every stage.
         registry: Where its record is.
-        tools: libvirt and Vagrant.
+        tools: libvirt.
         dry_run: Only say what would be removed.
         once_held: Called before anything is removed; what it raises leaves the lab as it is.
 
@@ -213,9 +211,6 @@ class _Remains:
                 state = self.directory.load(self.name)
                 owned = self._owned(hypervisor, state)
                 state = self._claim(state, owned)
-                forget(hypervisor, owned.domains)
-                with stage(self.progress, LAB, "vagrant destroy") as current:
-                    current.note = self._vagrant_destroy()
                 with stage(self.progress, LAB, "removing") as current:
                     problems = _remove(hypervisor, self._owned(hypervisor, state))
                     left = self._owned(hypervisor, state)
@@ -248,17 +243,6 @@ class _Remains:
             # On a full disk: it counts only for the case that this labkit is killed.
             log.warning("the volumes are not on record: %s", exc)
         return claimed
-
-    def _vagrant_destroy(self) -> str:
-        known = self.directory.vagrant / ".vagrant" / "machines"
-        if not any(known.glob("*/libvirt/id")):
-            return "knows no machine"
-        try:
-            self.tools.machines(self.directory).destroy()
-        except (LabkitError, OSError) as exc:
-            log.warning("vagrant destroy failed: %s", told(exc))
-            return "failed; libvirt does it"
-        return ""
 
 
 def _remove(hypervisor: Hypervisor, owned: Possessions) -> tuple[str, ...]:

@@ -194,7 +194,6 @@ class _Bringup:
                 self.hypervisor,
                 box,
                 overlays=len(self.plan.creating),
-                log_file=self.session.directory.logs / "vagrant.log",
                 progress=_teller(self.session),
                 cancelled=self.session.cancelled.is_set,
             )

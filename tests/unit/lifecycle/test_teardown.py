@@ -6,6 +6,7 @@ import signal
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -16,8 +17,7 @@ from labkit.state.directory import LabDirectory, LabState, NodeState, path_lab_i
 from labkit.state.lock import LabInUseError, lab_lock
 from labkit.state.registry import Registry, user_registry
 from labkit.state.session import Session
-from tests.fakes.libvirt import FakeHost, FakeHypervisor
-from tests.fakes.machines import FakeMachines
+from tests.fakes.libvirt import POOL_PATH, FakeHost, FakeHypervisor
 from tests.fakes.tools import tools
 from tests.support import labs
 
@@ -48,29 +48,18 @@ def host() -> FakeHost:
 
 
 @pytest.fixture
-def machines() -> FakeMachines:
-    return FakeMachines()
-
-
-@pytest.fixture
-def session(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: FakeHost, machines: FakeMachines
-) -> Session:
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: FakeHost) -> Session:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "records"))
     directory = LabDirectory(tmp_path / ".labkit" / LAB.name)
     directory.create()
     directory.save(STATE)
-    for node in LAB.nodes:
-        known = directory.vagrant / ".vagrant" / "machines" / node.name / "libvirt" / "id"
-        known.parent.mkdir(parents=True)
-        known.write_text(str(node.uuid))
     user_registry().enter(directory, STATE)
     return Session(
         lab=LAB,
         lab_file=tmp_path / "lab.yaml",
         directory=directory,
         progress=lambda _event: None,
-        tools=tools(connect=host.connect, machines=lambda _directory: machines),
+        tools=tools(connect=host.connect),
     )
 
 
@@ -82,12 +71,11 @@ def require_gone(session: Session, host: FakeHost) -> None:
 
 
 def test_destroy_removes_everything_of_the_lab_and_nothing_else(
-    session: Session, host: FakeHost, machines: FakeMachines
+    session: Session, host: FakeHost
 ) -> None:
     owned = destroy(session)
 
     assert len(owned.describe()) == 7
-    assert machines.asked == ["destroy"]
     require_gone(session, host)
 
 
@@ -124,26 +112,40 @@ def test_destroy_of_a_lab_in_use_touches_nothing(session: Session, host: FakeHos
     assert session.state() == STATE
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [OperationError("vagrant crashed."), HostError("no vagrant"), OSError(errno.ENOSPC, "full")],
-)
-def test_destroy_whose_vagrant_fails_does_it_through_libvirt(
-    session: Session, host: FakeHost, machines: FakeMachines, failure: Exception
+def test_case_01_destroy_asks_no_vagrant_and_leaves_a_lab_of_the_same_names_alone(
+    session: Session, host: FakeHost
 ) -> None:
-    machines.failures.append(failure)
-    destroy(session)
-    require_gone(session, host)
+    # All that is alike: the other lab's domain took over the name and the disk of one of ours.
+    one = session.lab.nodes[0]
+    mine = host.domains.pop(one.uuid)
+    other = replace(mine, uuid=uuid4())
+    host.domains[other.uuid] = other
+    owned = destroy(session)
+    assert one.disk_volume not in owned.volumes
+    assert host.domains == {other.uuid: other}
+    assert {one.disk_volume, one.seed_volume} <= set(host.volumes)
 
 
-def test_destroy_of_a_lab_vagrant_knows_nothing_of_does_not_start_it(
-    session: Session, host: FakeHost, machines: FakeMachines
+def test_case_02_overlay_of_a_snapshot_beside_labkit_is_removed_with_its_domain(
+    session: Session, host: FakeHost
 ) -> None:
-    for known in session.directory.vagrant.rglob("id"):
-        known.unlink()
-    destroy(session)
-    assert machines.asked == []
-    require_gone(session, host)
+    one = session.lab.nodes[0]
+    host.add_volume("demo.ext1", backing=one.disk_volume)
+    host.add_volume("demo.ext2", backing="demo.ext1")
+    host.add_volume("foreign", backing=None)
+    disks = tuple(
+        replace(disk, path=POOL_PATH / name)
+        for disk, name in zip(
+            (*host.domains[one.uuid].disks, host.domains[one.uuid].disks[0]),
+            ("demo.ext2", one.seed_volume, "foreign"),
+            strict=True,
+        )
+    )
+    host.domains[one.uuid] = replace(host.domains[one.uuid], disks=disks)
+    owned = destroy(session)
+    assert {"demo.ext1", "demo.ext2", one.disk_volume} <= set(owned.volumes)
+    assert "foreign" in host.volumes
+    assert not {"demo.ext1", "demo.ext2", one.disk_volume} & set(host.volumes)
 
 
 @pytest.mark.parametrize(
