@@ -21,6 +21,7 @@ from typer.main import get_command
 from labkit.cli.app import add_verbs, app
 from labkit.cli.box import box_app
 from labkit.cli.snapshots import snapshots_app
+from labkit.host.vagrant_environment import rules
 from labkit.lab import file as config
 from labkit.verify import outputs
 from labkit.verify.checks import all_checks
@@ -309,6 +310,16 @@ def _meaning(field: dict[str, Any]) -> str:
         return description
     written = str(default).lower() if isinstance(default, bool) else str(default)
     return f"{description} Default: `{written}`."
+
+
+def vagrant_rules() -> str:
+    """Return the table of what becomes of each variable that labkit's Vagrant could see."""
+    rows = [
+        f"| `{rule.name}` | {rule.treatment}{f' to `{rule.value}`' if rule.value else ''} "
+        f"| {rule.reason} |"
+        for rule in rules()
+    ]
+    return "\n".join(["| variable | what becomes of it | why |", "|---|---|---|", *rows])
 
 
 def with_generated(page: str, made: str) -> str:
