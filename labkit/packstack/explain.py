@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import OperationError
 from labkit.packstack.detached import RunState
 from labkit.packstack.gather import masked
-from labkit.packstack.known_failures import FAILURES, Failure, Where
+from labkit.packstack.known_failures import Failure, Where, failures
 from labkit.packstack.output.puppet import PuppetError, puppet_errors
 from labkit.packstack.output.view import PrintedStatus, RunView, view_of
 
@@ -59,7 +59,7 @@ def explain(output_text: str, puppet_texts: Mapping[str, str]) -> tuple[Explanat
     view = view_of(output_text.encode())
     places = list(_places(view, puppet_texts))
     found: list[Explanation] = []
-    for known in FAILURES:
+    for known in failures():
         if view.status is PrintedStatus.SUCCEEDED and not known.note:
             continue
         for where, node, text in places:
