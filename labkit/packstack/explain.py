@@ -75,6 +75,12 @@ def explain(output_text: str, puppet_texts: Mapping[str, str]) -> tuple[Explanat
     return (*(exact or errors), *(one for one in found if one.failure.note))
 
 
+def notes(bullets: Iterable[str]) -> tuple[str, ...]:
+    """Return what a run's additional information has for its user to do, a text each."""
+    found = (_met(known, "", text) for text in bullets for known in failures() if known.note)
+    return tuple(f"{met.cause} {met.remedy}" for met in found if met)
+
+
 def shown_errors(puppet_texts: Mapping[str, str]) -> tuple[str, ...]:
     """Return Puppet's first errors of each log as lines "node: resource: text", limited."""
     return tuple(
