@@ -9,6 +9,8 @@ from xml.etree import ElementTree as ET
 from labkit.lab import graph
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from labkit.lab.topology import ResolvedLab, ResolvedNetwork, ResolvedNic, ResolvedNode
 
 # Lengths are pixels. A character of the usual monospace fonts is 0.6 of its size wide.
@@ -207,20 +209,14 @@ def _tunnels(root: ET.Element, place: _Place, lab: ResolvedLab) -> None:
 
 def _text(root: ET.Element, at: tuple[float, float], text: str, **style: str) -> None:
     # Blanks in a row are kept: addresses stand below each other.
-    place = {"x": f"{at[0]:g}", "y": f"{at[1]:g}", "xml:space": "preserve", "fill": INK}
-    ET.SubElement(root, "text", place | style).text = text
+    style = {"xml:space": "preserve", "fill": INK, **style}
+    _add(root, "text", style, x=at[0], y=at[1]).text = text
 
 
 def _box(
     root: ET.Element, at: tuple[float, float], extent: tuple[float, float], **style: str
 ) -> None:
-    shape = {
-        "x": f"{at[0]:g}",
-        "y": f"{at[1]:g}",
-        "width": f"{extent[0]:g}",
-        "height": f"{extent[1]:g}",
-    }
-    ET.SubElement(root, "rect", shape | style)
+    _add(root, "rect", style, x=at[0], y=at[1], width=extent[0], height=extent[1])
 
 
 def _line(
@@ -231,17 +227,15 @@ def _line(
     *,
     dashed: bool = False,
 ) -> None:
-    shape = {
-        "x1": f"{begin[0]:g}",
-        "y1": f"{begin[1]:g}",
-        "x2": f"{end[0]:g}",
-        "y2": f"{end[1]:g}",
-        "stroke": colour,
-        "stroke-width": "2",
-    }
-    ET.SubElement(root, "line", shape | ({"stroke-dasharray": "5 4"} if dashed else {}))
+    style = {"stroke": colour, "stroke-width": "2"}
+    style |= {"stroke-dasharray": "5 4"} if dashed else {}
+    _add(root, "line", style, x1=begin[0], y1=begin[1], x2=end[0], y2=end[1])
 
 
 def _dot(root: ET.Element, at: tuple[float, float], fill: str, stroke: str) -> None:
-    shape = {"cx": f"{at[0]:g}", "cy": f"{at[1]:g}", "r": f"{PORT}"}
-    ET.SubElement(root, "circle", shape | {"fill": fill, "stroke": stroke, "stroke-width": "2"})
+    style = {"fill": fill, "stroke": stroke, "stroke-width": "2"}
+    _add(root, "circle", style, cx=at[0], cy=at[1], r=PORT)
+
+
+def _add(root: ET.Element, tag: str, style: Mapping[str, str], **lengths: float) -> ET.Element:
+    return ET.SubElement(root, tag, {**{k: f"{v:g}" for k, v in lengths.items()}, **style})

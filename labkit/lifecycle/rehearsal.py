@@ -216,20 +216,18 @@ def _snapshot(session: Session) -> str:
 
 
 def _deploy(session: Session) -> str:
-    report = deploy(session)
-    if report.verification is None or not report.verification.passed:
-        seen = report.verification.results if report.verification else ()
-        failed = [f"{item.node}: {item.check}: {item.seen}" for item in seen if item.failed]
+    report = deploy(session).verification
+    if report is None or not report.passed:
         message = "The deployed lab is not what it should be."
-        raise OperationError(message, details=tuple(failed))
-    return summary(report.verification).split(": ", 1)[1]
+        raise OperationError(message, details=report.failures if report else ())
+    return summary(report).split(": ", 1)[1]
 
 
 def _verify(session: Session) -> str:
     report = settled(session)
     if not report.passed:
         message = "The deployed lab is not what it should be any more."
-        raise OperationError(message)
+        raise OperationError(message, details=report.failures)
     return summary(report).split(": ", 1)[1]
 
 

@@ -14,6 +14,7 @@ from labkit.errors import LabkitError, OperationError
 from labkit.host.files import write_atomically
 from labkit.lab.scenario import ANSWER_FILE
 from labkit.packstack.gather import gather_script, unpack
+from labkit.resources import guest_script
 from labkit.state.progress import LAB, stage
 from labkit.verify.outputs import KEYSTONERC
 
@@ -32,22 +33,6 @@ GATHER_SECONDS = 120.0
 REACH_SECONDS = 60.0
 DISCOVER = "su -s /bin/sh nova -c 'nova-manage cell_v2 discover_hosts --verbose'"
 
-# Packstack names the file it makes itself after the time of its run; the newest is meant.
-_FETCH = """\
-export LC_ALL=C
-shopt -s nullglob
-answers=@ANSWERS@
-if [ ! -s "$answers" ] || [ "$by_command" = yes ]; then
-  made=(/root/packstack-answers-*.txt)
-  [ "${#made[@]}" = 0 ] || answers=${made[-1]}
-fi
-for file in "$answers" @KEYSTONERC@; do
-  printf 'file '
-  [ ! -f "$file" ] || base64 -w0 "$file" || exit 1
-  echo
-done
-"""
-
 
 def fetch(connection: NodeConnection, *, by_command: bool) -> tuple[str, str]:
     """Return the answer file and the credentials the controller has; empty for a missing one.
@@ -59,8 +44,13 @@ def fetch(connection: NodeConnection, *, by_command: bool) -> tuple[str, str]:
     Raises:
         OperationError: The guest's answer makes no sense.
     """
-    script = _FETCH.replace("@ANSWERS@", ANSWER_FILE).replace("@KEYSTONERC@", KEYSTONERC)
-    script = f"by_command={'yes' if by_command else 'no'}\n{script}"
+    script = guest_script(
+        __package__,
+        "fetch",
+        answers=ANSWER_FILE,
+        keystonerc=KEYSTONERC,
+        by_command="yes" if by_command else "no",
+    )
     result = connection.ask(
         lambda c: c.run_script(script, what="fetch the answer file", timeout=FETCH_SECONDS)
     )

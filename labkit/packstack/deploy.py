@@ -16,7 +16,7 @@ from labkit.packstack import bring_home, detached, passwords
 from labkit.packstack import run as packstack_run
 from labkit.packstack.connection import NodeConnection
 from labkit.packstack.detached import NotStartedError, RunSample, RunState
-from labkit.packstack.explain import run_failed
+from labkit.packstack.explain import notes, run_failed
 from labkit.packstack.mend import mend, to_mend
 from labkit.packstack.output.steps import expected_steps
 from labkit.packstack.output.view import RunView
@@ -334,11 +334,8 @@ class _Deploying:
         raise run_failed(outcome, logs=logs, secrets=secrets, restorable=restorable)
 
     def _warn(self, outcome: RunOutcome) -> None:
-        told = outcome.view.additional
-        for host in told.needs_reboot:
-            self._notice(f"{host} has a newer kernel since: 'labkit halt' and 'labkit up' boot it")
-        for host in told.network_manager:
-            self._notice(f"NetworkManager is active on {host}; it may take br-ex apart")
+        for note in notes(outcome.view.bullets):
+            self._notice(note)
         if outcome.outages:
             self._notice(f"the SSH sessions were lost and made again {outcome.outages} times")
 

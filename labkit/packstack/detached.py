@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
+from labkit.resources import guest_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,118 +110,11 @@ class RunSample:
         return self.boot_id != self.guest_boot_id
 
 
-def start_script(job: Job, script: str, *, run_id: str, files: Sequence[RunFile] = ()) -> str:
-    """Return the script that starts a run, unless one is under way.
-
-    It prints `started` or `running`. Content travels in base64, so nothing in it can end the
-    quoting. Only features of systemd 219 and util-linux 2.23, CentOS 7's, are used.
-    """
-    quoted = {
-        "unit": job.unit,
-        "description": job.description,
-        "runs": str(job.runs),
-        "run_id": run_id,
-    }
-    lines = [f"{name}={shlex.quote(value)}" for name, value in quoted.items()]
-    lines += [_START_HEAD.replace("@KEPT@", str(KEPT_RUNS))]
-    for path, content in (
-        *((str(file.path), file.content) for file in files),
-        ("$dir/script", script.encode()),
-        ("$dir/main", _MAIN.encode()),
-    ):
-        target = f'"{path}"' if path.startswith("$dir/") else shlex.quote(path)
-        text = base64.b64encode(content).decode("ascii")
-        lines.append(f"put {target} <<'CONTENT_ENDS'\n{text}\nCONTENT_ENDS")
-    return "\n".join([*lines, _START_TAIL])
-
-
-_START_HEAD = """\
-set -eu
-umask 077
-export LC_ALL=C
-dir=$runs/$unit
-mkdir -p "$runs"
-exec 9>"$runs/.lock"
-flock 9
-# Its last act was to leave its status; it must not be taken for one under way.
-[ ! -f "$dir/status" ] || systemctl stop "$unit.service" 2>/dev/null || true
-case $(systemctl is-active "$unit.service" || true) in
-  active | activating | deactivating | reloading) echo running; exit 0 ;;
-esac
-systemctl reset-failed "$unit.service" 2>/dev/null || true
-put() {
-  mkdir -p "$(dirname "$1")"
-  base64 -d >"$1.labkit-new"
-  mv -f -T "$1.labkit-new" "$1"
-}
-if [ -d "$dir" ]; then
-  mv -T "$dir" "$dir.$(date +%Y%m%d-%H%M%S)-$$"
-  ls -1dt "$dir".*/ | tail -n +@KEPT@ | while read -r old; do rm -rf -- "$old"; done
-fi
-mkdir "$dir"
-"""
-
-_START_TAIL = """\
-cat /proc/sys/kernel/random/boot_id >"$dir/boot_id"
-date +%s >"$dir/started"
-printf '%s\\n' "$run_id" >"$dir/run_id"
-: >"$dir/output.log"
-# Reserved now: on a full disk the exit code must still find its place. Never a 0 that nothing gave.
-echo 255 >"$dir/status.new"
-# A power cut must not take with it what tells that this run was begun.
-sync
-systemd-run --quiet --unit="$unit" --description="$description" bash "$dir/main" 9>&- >&2
-echo started
-"""
-
-# Called by systemd, as root, with a clean environment.
-_MAIN = """\
-#!/bin/bash
-cd "$(dirname "$0")" || exit 1
-exec >>output.log 2>&1 </dev/null
-export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-bash ./script
-code=$?
-printf '%03d\\n' "$code" 1<>status.new
-mv -f -T status.new status
-exit "$code"
-"""
-
-_POLL = """\
-export LC_ALL=C
-dir=$runs/$unit
-active=$(systemctl is-active "$unit.service" || true)
-state=none code=- run_id=- boot_id=- started=0 size=0
-if [ -f "$dir/started" ]; then
-  state=lost
-  case $active in active | activating | deactivating | reloading) state=running ;; esac
-  [ -f "$dir/status" ] && { state=ended; read -r code <"$dir/status"; }
-  read -r run_id <"$dir/run_id"; read -r boot_id <"$dir/boot_id"; read -r started <"$dir/started"
-  # A power cut may leave files without their content.
-  : "${run_id:=-}" "${boot_id:=-}" "${started:=0}"
-  size=$(stat -c %s "$dir/output.log")
-fi
-read -r guest </proc/sys/kernel/random/boot_id
-free=$(df -P -B1 / | { read -r _; read -r _ _ _ free _; echo "$free"; })
-printf '%s %s %s %s %s %s %s %s %s\\n' \\
-  "$state" "$code" "$run_id" "$boot_id" "$guest" "$started" "$(date +%s)" "$free" "$size"
-if [ "$size" -gt "$offset" ]; then
-  tail -c +"$((offset + 1))" "$dir/output.log" | head -c "$chunk"
-fi
-"""
-
-
-def poll_script(job: Job, offset: int) -> str:
-    """Return the script that prints a run's state and its output from an offset on."""
-    head = f"unit={shlex.quote(job.unit)} runs={shlex.quote(str(job.runs))}"
-    return f"{head} offset={offset} chunk={CHUNK_BYTES}\n{_POLL}"
-
-
 def parse_sample(printed: bytes) -> RunSample:
-    """Return what `poll_script` printed as a record.
+    """Return what `look.sh` printed as a record.
 
     Raises:
-        ValueError: It is not what the script prints.
+        ValueError: It is not what that prints.
     """
     head, _, output = printed.partition(b"\n")
     state, code, run_id, boot_id, guest, started, now, free, size = head.decode("utf-8").split(" ")
@@ -243,12 +137,34 @@ def start(
 ) -> bool:
     """Start a run in the guest; return False when one of this kind is under way already.
 
+    Args:
+        connection: A session with the guest.
+        job: The kind of run.
+        script: What root's bash is to do.
+        run_id: What to call the run.
+        files: Files put in place before.
+
     Raises:
         NotReachableError: The session broke; whether the run started shows the next sample.
         NotStartedError: The guest could not start it; details say why.
     """
-    text = start_script(job, script, run_id=run_id, files=files)
-    result = connection.run_script(text, what=f"start {job.unit}", timeout=SCRIPT_SECONDS)
+    placed = {str(file.path): file.content for file in files}
+    placed |= {"script": script.encode(), "main": guest_script(__package__, "main").encode()}
+    result = connection.run_script(
+        guest_script(
+            __package__,
+            "start",
+            unit=job.unit,
+            description=job.description,
+            runs=str(job.runs),
+            run_id=run_id,
+            kept=KEPT_RUNS,
+            paths=tuple(placed),
+            contents=tuple(base64.b64encode(each).decode("ascii") for each in placed.values()),
+        ),
+        what=f"start {job.unit}",
+        timeout=SCRIPT_SECONDS,
+    )
     answer = result.stdout.decode("utf-8", "replace").strip()
     if result.returncode != 0 or answer not in {"started", "running"}:
         message = f"The guest could not start '{job.unit}'."
@@ -269,9 +185,10 @@ def sample(connection: Connection, job: Job, *, offset: int) -> RunSample:
         NotReachableError: The session broke.
         OperationError: The guest's answer makes no sense; details show it.
     """
-    result = connection.run_script(
-        poll_script(job, offset), what=f"look at {job.unit}", timeout=LOOK_SECONDS
+    script = guest_script(
+        __package__, "look", unit=job.unit, runs=str(job.runs), offset=offset, chunk=CHUNK_BYTES
     )
+    result = connection.run_script(script, what=f"look at {job.unit}", timeout=LOOK_SECONDS)
     try:
         return parse_sample(result.stdout)
     except ValueError as exc:

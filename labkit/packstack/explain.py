@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import OperationError
 from labkit.packstack.detached import RunState
 from labkit.packstack.gather import masked
-from labkit.packstack.known_failures import FAILURES, Failure, Where
+from labkit.packstack.known_failures import Failure, Where, failures
 from labkit.packstack.output.puppet import PuppetError, puppet_errors
 from labkit.packstack.output.view import PrintedStatus, RunView, view_of
 
@@ -59,7 +59,7 @@ def explain(output_text: str, puppet_texts: Mapping[str, str]) -> tuple[Explanat
     view = view_of(output_text.encode())
     places = list(_places(view, puppet_texts))
     found: list[Explanation] = []
-    for known in FAILURES:
+    for known in failures():
         if view.status is PrintedStatus.SUCCEEDED and not known.note:
             continue
         for where, node, text in places:
@@ -73,6 +73,12 @@ def explain(output_text: str, puppet_texts: Mapping[str, str]) -> tuple[Explanat
     errors = [one for one in found if not one.failure.note]
     exact = [one for one in errors if one.failure.specificity > 0]
     return (*(exact or errors), *(one for one in found if one.failure.note))
+
+
+def notes(bullets: Iterable[str]) -> tuple[str, ...]:
+    """Return what a run's additional information has for its user to do, a text each."""
+    found = (_met(known, "", text) for text in bullets for known in failures() if known.note)
+    return tuple(f"{met.cause} {met.remedy}" for met in found if met)
 
 
 def shown_errors(puppet_texts: Mapping[str, str]) -> tuple[str, ...]:

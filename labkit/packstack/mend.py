@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import OperationError
 from labkit.packstack import detached
 from labkit.packstack.detached import Job, RunState
+from labkit.resources import guest_script
 from labkit.state.progress import stage
 from labkit.verify.check import Verdict
 from labkit.verify.checks.ifcfg import bridge_keys, port_keys
@@ -28,25 +29,6 @@ MEND = Job(unit="labkit-mend", description="labkit: puts the external bridge rig
 # The checks that fail when Packstack did not turn the card into a port, or left its address there.
 MENDABLE = frozenset({"ifcfg-port", "ifcfg-bridge", "external-address", "external-nic-bare"})
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,-]*")
-
-# Runs apart from any session: between the first ifdown and the last ifup nobody gets in. The order
-# is puppet-vswitch's own (lib/puppet/provider/vs_port/ovs_redhat.rb, 8.4.0).
-_MEND = """\
-set -u
-cd "$scripts" || exit 1
-for file in "ifcfg-$bridge" "ifcfg-$nic"; do
-  [ ! -e "$file" ] || cp -p -- "$file" "/var/lib/labkit/before-mend.$file" || exit 1
-done
-put() {
-  base64 -d >"$1.labkit-new" && chmod 0644 "$1.labkit-new" && mv -f -T "$1.labkit-new" "$1" || exit 1
-  ! command -v restorecon >/dev/null || restorecon "$1" || true
-}
-@FILES@
-ifdown "$bridge"
-ifdown "$nic"
-ip address flush dev "$nic" scope global
-ifup "$nic" && ifup "$bridge"
-"""
 
 
 def to_mend(lab: ResolvedLab, report: Report) -> tuple[ResolvedNode, ...]:
@@ -103,13 +85,17 @@ def mend_script(lab: ResolvedLab, node: ResolvedNode) -> str:
         f"ifcfg-{asked.external_bridge}": bridge_keys(asked, nic),
         f"ifcfg-{asked.external_nic}": port_keys(asked),
     }
-    lines = []
-    for name, keys in files.items():
-        text = base64.b64encode(ifcfg_text(keys).encode()).decode("ascii")
-        lines.append(f"put {shlex.quote(name)} <<'CONTENT_ENDS'\n{text}\nCONTENT_ENDS")
-    head = {"scripts": SCRIPTS, "bridge": asked.external_bridge, "nic": asked.external_nic}
-    assignments = "".join(f"{key}={shlex.quote(value)}\n" for key, value in head.items())
-    return assignments + _MEND.replace("@FILES@", "\n".join(lines))
+    return guest_script(
+        __package__,
+        "mend",
+        scripts=SCRIPTS,
+        bridge=asked.external_bridge,
+        nic=asked.external_nic,
+        files=tuple(files),
+        contents=tuple(
+            base64.b64encode(ifcfg_text(keys).encode()).decode("ascii") for keys in files.values()
+        ),
+    )
 
 
 def ifcfg_text(keys: Mapping[str, str]) -> str:

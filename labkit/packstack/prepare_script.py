@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from labkit.lab.deployment import controller, deployed_nodes, management_address
 from labkit.packstack import repositories
-from labkit.resources import read_text
+from labkit.resources import guest_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from labkit.lab.topology import Repositories, ResolvedLab, ResolvedNode
 
-SCRIPT = "kickstart/labkit-prepare"
 UNIT = "labkit-prepare"
 # In the order the script runs them, the same on every node.
 STEPS = (
@@ -46,7 +44,6 @@ STAND_IN_MIB = 64
 # file of the first gets 3 % for LVM on top (cinder_250.py).
 CINDER_GIB, SWIFT_GIB = 20, 2
 
-_DATA = re.compile(r"^# data: .*?^# end of data\n", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(
     r"labkit-step: (?:"
     r"start (?P<start>[a-z-]+)"
@@ -92,7 +89,7 @@ def script(
     places = repositories.candidates(packages)
     proxy = packages.proxy
     secret = repositories.has_password(proxy, *packages.bases)
-    data: dict[str, str | tuple[str, ...]] = {
+    data: dict[str, str | int | tuple[str, ...]] = {
         "fqdn": node.fqdn,
         "address": str(management_address(node)),
         "addresses": tuple(str(nic.address.ip) for nic in node.nics),
@@ -101,8 +98,8 @@ def script(
         "known_hosts": tuple(
             f"{nic.address.ip} {host_keys[peer.name]}" for peer in peers for nic in peer.nics
         ),
-        "free_mib": str(STAND_IN_MIB if stand_in else needed_mib(lab, node)),
-        "again_mib": str(STAND_IN_MIB if stand_in else AGAIN_MIB),
+        "free_mib": STAND_IN_MIB if stand_in else needed_mib(lab, node),
+        "again_mib": STAND_IN_MIB if stand_in else AGAIN_MIB,
         "candidates": tuple(place.shown for place in places),
         "repositories": tuple(item.repo_id for item in repositories.REPOSITORIES),
         "urls": tuple(source.repomd for place in places for source in place.sources),
@@ -115,8 +112,7 @@ def script(
         "pins": tuple(" ".join(pin) for pin in repositories.PINS.get(packages.release, ())),
         "packages": ("python-setuptools", *(["openstack-packstack"] if first else [])),
     }
-    lines = "".join(f"{name}={_bash(value)}\n" for name, value in data.items())
-    return _DATA.sub(lambda _found: lines, read_text(SCRIPT), count=1)
+    return guest_script(__package__, "prepare", **data)
 
 
 def needed_mib(lab: ResolvedLab, node: ResolvedNode) -> int:
@@ -140,14 +136,6 @@ def _gib(text: str | None, default: int) -> float:
     if found is None:
         return default
     return int(found[1]) * {"M": 1 / 1024, "G": 1, "T": 1024}[found[2]]
-
-
-def _bash(value: str | tuple[str, ...]) -> str:
-    if isinstance(value, str):
-        return shlex.quote(value)
-    if len(value) < 2:  # noqa: PLR2004 -- one or none fits on the line
-        return f"({''.join(shlex.quote(item) for item in value)})"
-    return "(\n" + "".join(f"  {shlex.quote(item)}\n" for item in value) + ")"
 
 
 class StepPhase(StrEnum):

@@ -5,33 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labkit.resources import guest_script
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CHUNK_BYTES = 256 * 1024
 MARK = b"labkit-log "
-
-# Packstack keeps each run's manifests below a directory of its own and renames a log from
-# X.pp.running to X.pp.finished when Puppet is done (packstack/modules/puppet.py).
-_WATCH = """\
-export LC_ALL=C
-read -r boot </proc/sys/kernel/random/boot_id
-echo "boot $boot"
-shopt -s nullglob
-for log in /var/tmp/packstack/*/manifests/*.pp.running /var/tmp/packstack/*/manifests/*.pp.finished; do
-  [ "$log" -nt "$since" ] || [ ! -e "$since" ] || continue
-  base=${log%.running}; base=${base%.finished}
-  known=0
-  while read -r name count; do [ "$name" = "$base" ] && known=$count; done <<<"$offsets"
-  size=$(stat -c %s "$log") || continue
-  more=$((size - known))
-  [ "$more" -gt 0 ] || more=0
-  [ "$more" -le "$chunk" ] || more=$chunk
-  echo "labkit-log $log $size $more"
-  [ "$more" = 0 ] || tail -c +"$((known + 1))" "$log" | head -c "$more"
-  echo
-done
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +47,14 @@ def watch_script(offsets: Mapping[str, int], *, since: str) -> str:
         since: A file of the guest; logs older than it belong to earlier runs. On a node
             without it all logs count.
     """
-    known = "\\n".join(f"{path} {count}" for path, count in offsets.items() if _plain(path))
-    return f"chunk={CHUNK_BYTES} since='{since}' offsets=$'{known}'\n{_WATCH}"
-
-
-def _plain(path: str) -> bool:
-    # The path comes from the guest and goes back into a script: nothing that needs quoting.
-    return path.startswith("/") and all(c.isalnum() or c in "/._-" for c in path)
+    return guest_script(
+        __package__,
+        "watch",
+        since=since,
+        chunk=CHUNK_BYTES,
+        paths=tuple(offsets),
+        offsets=tuple(str(offset) for offset in offsets.values()),
+    )
 
 
 def parse_watch(printed: bytes) -> NodeSample:

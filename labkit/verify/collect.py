@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import TYPE_CHECKING
 
+from labkit.resources import guest_script
 from labkit.verify.outputs import Output, commands
 
 if TYPE_CHECKING:
@@ -19,51 +19,22 @@ COMMAND_SECONDS = 30
 STREAM_BYTES = 1024 * 1024
 _FRAME = re.compile(rb"(?P<code>\d{1,3}) (?P<out>\d{1,8}) (?P<err>\d{1,8}) (?P<file>.+)")
 
-# Two processes for the whole answer: an emulated guest pays a quarter of a second for each.
-_ANSWER = """\
-wait
-paths=(); codes=()
-for file in "${files[@]}"; do
-  paths+=("$dir/$file.out" "$dir/$file.err"); code=255
-  [ ! -f "$dir/$file.code" ] || read -r code <"$dir/$file.code"
-  codes+=("$code")
-done
-mapfile -t sizes < <(stat -c %s -- "${paths[@]}")
-printf 'labkit-outputs %d\\n' "${#files[@]}"
-for i in "${!files[@]}"; do
-  out=${sizes[2*i]} err=${sizes[2*i+1]}
-  printf '%d %d %d %s\\n' "${codes[i]}" \\
-    "$((out > most ? most : out))" "$((err > most ? most : err))" "${files[i]}"
-done
-head -q -c "$most" -- "${paths[@]}"
-"""
-
 
 def script(lab: ResolvedLab, node: ResolvedNode) -> str:
-    """Return the script for root's bash that runs every command of a node, all at once.
-
-    It prints a line with the number of commands; per command its exit code, the bytes of its two
-    streams and its file; then all streams. Lengths come first, so nothing a command prints can
-    be taken for anything else.
-    """
+    """Return the script for root's bash that runs every command of a node, all at once."""
     return script_of(commands(lab, node))
 
 
 def script_of(asked: Sequence[Command]) -> str:
     """Return the script for these commands."""
-    lines = [
-        "umask 077; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        f"most={STREAM_BYTES}",
-        "dir=$(mktemp -d) && trap 'rm -rf \"$dir\"' EXIT || exit",
-        f"files=({' '.join(shlex.quote(command.file) for command in asked)})",
-        f'ask() {{ timeout -k 2 {COMMAND_SECONDS} bash -c "$2"',
-        '  echo "$?" >"$dir/$1.code"; }',
-    ]
-    for command in asked:
-        file = shlex.quote(command.file)
-        streams = f'</dev/null >"$dir"/{file}.out 2>"$dir"/{file}.err'
-        lines.append(f"ask {file} {shlex.quote(command.shell)} {streams} &")
-    return "\n".join([*lines, _ANSWER])
+    return guest_script(
+        __package__,
+        "outputs",
+        most=STREAM_BYTES,
+        seconds=COMMAND_SECONDS,
+        files=tuple(command.file for command in asked),
+        shells=tuple(command.shell for command in asked),
+    )
 
 
 def unpack(answer: bytes) -> Mapping[str, Output]:

@@ -34,6 +34,11 @@ class Report:
         """Return whether a check was judged, and none failed."""
         return self.count(Verdict.OK) > 0 and not self.count(Verdict.FAILED)
 
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Return the failed checks, a line each: node, check, and what was seen."""
+        return tuple(f"{r.node}: {r.check}: {r.seen}" for r in self.results if r.failed)
+
     def count(self, verdict: Verdict) -> int:
         """Return how many checks came out so."""
         return sum(result.verdict is verdict for result in self.results)

@@ -116,7 +116,7 @@ def verify(session: Session) -> Report:
     collected = collect(
         session.lab, session.endpoint, connect=session.tools.ssh, progress=session.progress
     )
-    return judge_collected(session.lab, collected)
+    return judge(session.lab, collected.outputs, unreachable=collected.unreachable)
 
 
 def settled(session: Session, seconds: float = SETTLE_SECONDS) -> Report:
@@ -155,18 +155,10 @@ def prove_deployed(session: Session) -> None:
     """
     report = settled(session)
     if not report.passed:
-        failed = [
-            f"{item.node}: {item.check}: {item.seen}" for item in report.results if item.failed
-        ]
         message = f"The lab '{session.lab.name}' runs, and not every check of it passes."
         raise OperationError(
-            message, details=tuple(failed), hint="'labkit verify' shows expected and seen."
+            message, details=report.failures, hint="'labkit verify' shows expected and seen."
         )
-
-
-def judge_collected(lab: ResolvedLab, collected: Collected) -> Report:
-    """Judge what `collect` returned."""
-    return judge(lab, collected.outputs, unreachable=collected.unreachable)
 
 
 def collect(

@@ -72,7 +72,7 @@ class FakePackstack:
         return b"started\n"
 
     def look(self, script: str) -> bytes:
-        (offset,) = re.findall(r" offset=(\d+) ", script)
+        (offset,) = re.findall(r"^offset=(\d+)$", script, re.MULTILINE)
         if int(offset) < 2**62 and self.state == "running" and self.ends and self.started:
             self.state = "ended"
             self.output = self.output or (FAILURE if self.code else SUCCESS)

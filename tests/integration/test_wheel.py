@@ -79,7 +79,13 @@ def test_wheel_carries_every_shipped_file_and_no_test(wheel: Path) -> None:
     }
     assert shipped
     assert shipped | {"labkit/data/Vagrantfile.j2", "labkit/data/lab.yaml"} <= names
-    assert {"labkit/py.typed"} <= names
+    beside = {
+        path.relative_to(ROOT).as_posix()
+        for kind in ("*.sh", "*.tsv", "*.yaml")
+        for path in (ROOT / "labkit").rglob(kind)
+    }
+    assert "labkit/packstack/guest/start.sh" in beside
+    assert beside | {"labkit/py.typed"} <= names
     assert not [name for name in names if name.startswith("tests/")]
 
 

@@ -110,20 +110,6 @@ class Bullet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogFile:
-    """Where Packstack's own log is, on the controller."""
-
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManifestsPath:
-    """Where the generated manifests and Puppet's logs are, on the controller."""
-
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OtherText:
     """A line that says nothing labkit knows: output of a tool, a warning of SSH."""
 
@@ -141,8 +127,6 @@ Event = (
     | ErrorText
     | TracebackLine
     | Bullet
-    | LogFile
-    | ManifestsPath
     | OtherText
 )
 
@@ -166,13 +150,15 @@ _INVALID = re.compile(r"Parameter (\S+) failed validation: (.*)")
 _TRACEBACK = re.compile(r"(?:ERROR:\w+:)?Traceback \(most recent call last\):")
 _ERROR = re.compile(r"ERROR : (.*)")
 _USAGE = re.compile(r"packstack: error: (.*)")
-_LOG_HINT = re.compile(r"Please check log file (\S+) for more information")
-_LOG_FILE = re.compile(r"The installation log file is available at: (\S+)")
-_MANIFESTS = re.compile(r"The generated manifests are available at: (\S+)")
+_LOG_HINT = re.compile(r"Please check log file \S+ for more information")
+# Where the log and the manifests are is shown by the bullets at the end.
+_PASSED_OVER = re.compile(
+    r"Welcome to the Packstack setup utility"
+    r"|The (?:installation log file is|generated manifests are) available at: \S+"
+)
 _ADDITIONAL = "Additional information:"
 _INSTALLING = "Installing:"
 _INSTALLED = "**** Installation completed successfully ******"
-_WELCOME = "Welcome to the Packstack setup utility"
 _BULLET = " * "
 
 
@@ -229,10 +215,9 @@ class Parser:
                 return _ordinary(line)
 
     def _error_goes_on(self, line: str) -> tuple[Event, ...]:
-        hint = _LOG_HINT.fullmatch(line)
-        if hint:
+        if _LOG_HINT.fullmatch(line):
             self._part = _Part.STEPS
-            return (LogFile(path=hint[1]),)
+            return ()
         return (ErrorText(line=line),)
 
 
@@ -244,16 +229,7 @@ def visible(raw: bytes) -> str:
 
 def _bullet(line: str) -> tuple[Event, ...]:
     text = line.removeprefix(_BULLET)
-    bullet = Bullet(text=text.strip(), continued=text == line)
-    return (bullet, *_path(text))
-
-
-def _path(line: str) -> tuple[Event, ...]:
-    log = _LOG_FILE.fullmatch(line)
-    if log:
-        return (LogFile(path=log[1]),)
-    manifests = _MANIFESTS.fullmatch(line)
-    return (ManifestsPath(path=manifests[1]),) if manifests else ()
+    return (Bullet(text=text.strip(), continued=text == line),)
 
 
 def _ordinary(line: str) -> tuple[Event, ...]:
@@ -267,9 +243,7 @@ def _ordinary(line: str) -> tuple[Event, ...]:
     applying = _APPLYING.fullmatch(line)
     if applying:
         return (Applying(**applying.groupdict()),)
-    if line == _WELCOME:
-        return ()
-    return _path(line) or _notice(line)
+    return () if _PASSED_OVER.fullmatch(line) else _notice(line)
 
 
 def _notice(line: str) -> tuple[Event, ...]:

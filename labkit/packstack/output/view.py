@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
@@ -17,8 +16,6 @@ from labkit.packstack.output.parser import (
     Installed,
     Installing,
     InvalidParameter,
-    LogFile,
-    ManifestsPath,
     OtherText,
     Parser,
     StepDone,
@@ -71,19 +68,6 @@ class ManifestRun:
         if self.finished is None:
             return max(0.0, now - self.started)
         return self.finished - self.started if self.finished > self.started else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Additional:
-    """What the bullets at the end of a run say that its user has to know.
-
-    Attributes:
-        needs_reboot: Hosts whose kernel is older than the one installed.
-        network_manager: Hosts on which NetworkManager is active.
-    """
-
-    needs_reboot: tuple[str, ...] = ()
-    network_manager: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,14 +134,6 @@ class RunView:
         return tuple(run for run in self.manifests if run.finished is None)
 
     @property
-    def additional(self) -> Additional:
-        """Return what the bullets say, as a record.
-
-        Source: output_messages.py and the plugins' messages of Packstack stable/queens.
-        """
-        return _additional(self.bullets)
-
-    @property
     def _position(self) -> int:
         ended = [step.title for step in self.steps if step.ok]
         places = [self.expected.index(title) for title in ended if title in self.expected]
@@ -191,7 +167,7 @@ class RunView:
                 return replace(self, traceback=_last((*self.traceback, line)))
             case Bullet():
                 return replace(self, bullets=_with_bullet(self.bullets, event))
-            case ChangedValue() | LogFile() | ManifestsPath():
+            case ChangedValue():
                 return self
             case OtherText(line=line):
                 return replace(self, other=_last((*self.other, line)))
@@ -238,18 +214,3 @@ def _with_bullet(bullets: tuple[str, ...], event: Bullet) -> tuple[str, ...]:
     if event.continued and bullets:
         return (*bullets[:-1], f"{bullets[-1]} {event.text}")
     return _last((*bullets, event.text))
-
-
-_REBOOT = re.compile(r"Because of the kernel update the host (\S+) requires reboot\.")
-_NETWORK_MANAGER = re.compile(r"Warning: NetworkManager is active on ([^ ]+(?:, ?[^ ]+)*)\. ")
-
-
-def _additional(bullets: tuple[str, ...]) -> Additional:
-    reboots = (_REBOOT.match(text) for text in bullets)
-    active = (_NETWORK_MANAGER.match(text) for text in bullets)
-    return Additional(
-        needs_reboot=tuple(found[1] for found in reboots if found),
-        network_manager=tuple(
-            host.strip() for found in active if found for host in found[1].split(",")
-        ),
-    )

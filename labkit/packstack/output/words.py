@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.packstack.output.parser import (
@@ -25,29 +24,9 @@ _MINUTE = 60
 _HOUR = 3600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Typical:
-    """How long something typically takes, in seconds: what people report, not a promise."""
-
-    shortest: int
-    longest: int
-
-    def __str__(self) -> str:
-        """Return it in words, labelled as typical."""
-        return f"typically {self.shortest // _MINUTE} to {self.longest // _MINUTE} min"
-
-
-# Public reports of Queens on real hardware. Of the other manifests and of the steps nothing
-# reliable is known: what is no figure is not shown.
-_TYPICAL = {"controller": Typical(shortest=20 * _MINUTE, longest=40 * _MINUTE)}
-
-
-def typical(role: str) -> Typical | None:
-    """Return the typical duration of a role's manifest; None when none is known.
-
-    Source: public reports of Packstack runs; controller.pp takes most of a run's time.
-    """
-    return _TYPICAL.get(role)
+# By role: how long a manifest takes by public reports of Queens on real hardware, no promise. Of the
+# other manifests and of the steps nothing reliable is known.
+TYPICAL = {"controller": "typically 20 to 40 min"}
 
 
 def duration(seconds: float) -> str:
@@ -74,7 +53,7 @@ def event_line(event: Event, view: RunView) -> str | None:  # noqa: PLR0911 -- o
         case StepDone(title=title, ok=ok):
             return f"step {view.done} of {view.total}: {title}" + ("" if ok else ": failed")
         case Applying(manifest=manifest, role=role):
-            known = typical(role)
+            known = TYPICAL.get(role)
             return f"applying {manifest}" + (f" ({known})" if known else "")
         case Applied(manifest=manifest, ok=ok):
             took = _took(view, manifest)
@@ -133,8 +112,7 @@ def node_line(run: ManifestRun, log: PuppetLog | None, *, now: float) -> str:
     if run.ok is None:
         grew = log.changed_at if log is not None else None
         parts.append("no log yet" if grew is None else f"log {ago(now - grew)}")
-        known = typical(run.role)
-        parts += [str(known)] if known else []
+        parts += [TYPICAL[run.role]] if run.role in TYPICAL else []
     return ", ".join(parts)
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from labkit.packstack.detached import RunState, parse_sample
-from labkit.packstack.explain import ERROR_LINES, explain, explained, run_failed, shown_errors
-from labkit.packstack.known_failures import FAILURES, Failure, Where
+from labkit.packstack.explain import (
+    ERROR_LINES,
+    explain,
+    explained,
+    notes,
+    run_failed,
+    shown_errors,
+)
+from labkit.packstack.known_failures import Failure, failures
 from labkit.packstack.output.view import view_of
 from labkit.packstack.run import RunOutcome
 from tests.fakes.guest import sample
@@ -31,7 +37,7 @@ def test_transcript_is_explained_as_written_down(name: str) -> None:
         assert "(unknown)" not in one.cause + one.remedy
 
 
-@pytest.mark.parametrize("known", FAILURES, ids=lambda known: known.id)
+@pytest.mark.parametrize("known", failures(), ids=lambda known: known.id)
 def test_known_failure_has_a_transcript(told: set[str], known: Failure) -> None:
     assert known.id in told
 
@@ -41,16 +47,22 @@ def told() -> set[str]:
     return {one for name in NAMES for one in transcript(name).expected["failures"]}
 
 
-def test_registry_is_well_formed() -> None:
-    assert len({known.id for known in FAILURES}) == len(FAILURES)
-    for known in FAILURES:
-        assert known.where
-        names = set(re.findall(r"\{(\w+)\}", known.cause + known.remedy))
-        assert names <= set(known.pattern.groupindex)
-        assert known.note is (known.where == {Where.BULLETS})
-        assert known.cause.rstrip("}").endswith(".") or known.cause.endswith("{reason}")
-        assert known.remedy.endswith(".")
-        assert known.source
+@pytest.mark.parametrize("name", NAMES)
+def test_notes_of_a_transcript_name_every_host_it_names(name: str) -> None:
+    run = transcript(name)
+    told = run.expected["additional"]
+    texts = notes(view_of(run.output).bullets)
+    kernels = [text for text in texts if "older kernel" in text]
+    assert len(kernels) == len(told["needs_reboot"])
+    for host, text in zip(told["needs_reboot"], kernels, strict=True):
+        assert text == (
+            f"The host {host} runs an older kernel than the one installed. "
+            "'labkit halt' and 'labkit up' boot it."
+        )
+    others = " ".join(text for text in texts if text not in kernels)
+    assert bool(others) is bool(told["network_manager"])
+    for host in told["network_manager"]:
+        assert host in others
 
 
 def test_cause_names_what_was_found() -> None:

@@ -80,7 +80,7 @@ def test_follow_a_run_to_its_end_tells_every_step() -> None:
     assert "step 1 of 3: Clean Up" in done
     assert "Packstack completed the installation" in done
     assert outcome.puppet == {"controller: 192.0.2.1_controller.pp": "Notice: one"}
-    assert f"offset={len(START)} " in guest.asked[2][1]
+    assert f"offset={len(START)}\n" in guest.asked[2][1]
     assert told.given_up == 0
 
 

@@ -25,7 +25,9 @@ def packstack(tmp_path: Path) -> Path:
 
 def sample(root: Path, offsets: Mapping[str, int], since: str = "/nowhere") -> NodeSample:
     script = watch_script(offsets, since=since).replace(GUEST_TMP, f"{root}/")
-    done = subprocess.run(["bash", "-s"], input=script.encode(), capture_output=True, check=True)
+    done = subprocess.run(
+        ["bash", "-s"], input=script.encode(), capture_output=True, check=True, cwd=root
+    )
     assert done.stderr == b""
     return parse_watch(done.stdout)
 
@@ -76,8 +78,14 @@ def test_logs_of_earlier_runs_are_left_out(tmp_path: Path, packstack: Path) -> N
     assert len(sample(tmp_path, {}).logs) == 1
 
 
-def test_hostile_path_is_not_asked_for_again(tmp_path: Path) -> None:
-    assert sample(tmp_path, {"/x'; touch /tmp/oops; '": 3, "relative": 1}).logs == ()
+def test_hostile_path_runs_nothing_and_keeps_its_offset(tmp_path: Path) -> None:
+    manifests = tmp_path / "packstack" / "x'; touch oops; ' y" / "manifests"
+    manifests.mkdir(parents=True)
+    (manifests / f"{IP}_controller.pp.running").write_bytes(b"one\ntwo\n")
+    known = {f"{manifests}/{IP}_controller.pp": 4, "/y\n/z 9": 3, "relative": 1}
+    (log,) = sample(tmp_path, known).logs
+    assert (log.size, log.content) == (8, b"two\n")
+    assert not (tmp_path / "oops").exists()
 
 
 @pytest.mark.parametrize("printed", [b"", b"nonsense", b"boot x\ngarbage\n", b"boot a b\n"])

@@ -83,7 +83,7 @@ def test_script_asks_for_every_file_of_the_node() -> None:
     lab = labs.lab()
     text = collect.script(lab, lab.nodes[0])
     for command in commands(lab, lab.nodes[0]):
-        assert text.count(f"ask {command.file} ") == 1
+        assert text.count(f"\n  {command.file}\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_nodes_are_asked_side_by_side_with_one_command_each(start: Start) -> Non
 
     assert collected.outputs == EVERYTHING
     assert [table.asked for table in tables.values()] == [[ssh.AS_ROOT], [ssh.AS_ROOT]]
-    report = verify.judge_collected(LAB, collected)
+    report = verify.judge(LAB, collected.outputs, unreachable=collected.unreachable)
     assert {result.verdict for result in report.results} == {Verdict.OK}
     assert [r.node for r in report.results if r.check == verify.REACHABLE] == [
         "controller",
@@ -140,9 +140,8 @@ def test_node_that_cannot_be_reached_fails_one_check_and_leaves_the_rest(start: 
             host_key=f"{wrong.get_name()} {wrong.get_base64()}",
         )  # fmt: skip
 
-    report = verify.judge_collected(
-        LAB, verify.collect(LAB, endpoint, connect=ssh.connect, progress=silent)
-    )
+    found = verify.collect(LAB, endpoint, connect=ssh.connect, progress=silent)
+    report = verify.judge(LAB, found.outputs, unreachable=found.unreachable)
     results = {r.check: r for r in report.by_node()["compute"]}
     first = results.pop(verify.REACHABLE)
     assert first.verdict is Verdict.FAILED

@@ -25,7 +25,7 @@ from labkit.packstack.output.puppet import PuppetError, PuppetLog, puppet_errors
 from labkit.packstack.output.stall import OUTPUT, Activity, Hung, Look, OutOfSight, judge
 from labkit.packstack.output.steps import expected_steps
 from labkit.packstack.output.view import ManifestRun, RunView, view_of
-from labkit.packstack.output.words import ago, duration, event_line, headline, node_line, typical
+from labkit.packstack.output.words import ago, duration, event_line, headline, node_line
 from tests.support.packstack import CONTROLLER, DEFAULTS, transcript
 
 STEPS = expected_steps(DEFAULTS)
@@ -130,11 +130,6 @@ def test_node_line_of_an_unseen_duration_takes_puppets_own() -> None:
         "controller.pp 1:01, done"
     )
     assert node_line(replace(RUN, finished=100.0, ok=True), None, now=9.0) == "controller.pp, done"
-
-
-def test_typical_is_known_for_the_controller_alone() -> None:
-    assert str(typical("controller")) == "typically 20 to 40 min"
-    assert typical("network") is None
 
 
 @pytest.mark.parametrize(
