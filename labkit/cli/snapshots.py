@@ -189,9 +189,7 @@ def _print_restore(report: RestoreReport) -> None:
             name,
             kept.state.value,
             proofs[name].address if name in proofs else "-",
-            {True: "as kept", None: "-", False: "lost"}[
-                proofs[name].nonce if name in proofs else None
-            ],
+            "as kept" if name in proofs else "-",
             f"{proofs[name].clock_seconds:.2f} s" if name in proofs else "-",
             (proofs[name].clock_by if name in proofs else "") or "-",
         )

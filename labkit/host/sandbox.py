@@ -93,17 +93,6 @@ START: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxOptions:
-    """What a caller may choose.
-
-    Attributes:
-        cache: The host's labkit cache, which stays in use inside; also keeps the KVM answer.
-    """
-
-    cache: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """What the inside has to know.
 
@@ -115,15 +104,6 @@ class Setup:
     kvm: bool
     vagrant_home: str
 
-    def to_json(self) -> str:
-        """Return the text that `from_json` reads."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Setup:
-        """Return what `to_json` wrote."""
-        return cls(**json.loads(text))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
@@ -133,7 +113,7 @@ class Mount:
     target: Path
 
 
-def enter(command: Sequence[str], *, options: SandboxOptions | None = None) -> NoReturn:
+def enter(command: Sequence[str], *, cache: Path | None = None) -> NoReturn:
     """Replace this process by `command` inside a new sandbox.
 
     The sandbox lives exactly as long as the command. The process id stays the caller's, signals
@@ -142,22 +122,21 @@ def enter(command: Sequence[str], *, options: SandboxOptions | None = None) -> N
 
     Args:
         command: The command and its arguments; the user's shell when empty.
-        options: The cache.
+        cache: The host's labkit cache, which stays in use inside; also keeps the KVM answer.
 
     Raises:
         HostError: Not root, a tool is missing, the kernel refuses namespaces, or the command or
             the current directory is out of reach inside.
     """
-    options = options or SandboxOptions()
     wanted = tuple(command) or (os.environ.get("SHELL", "/bin/sh"),)
     if inside(os.environ):
         _replace(wanted, os.environ)
-    environment = inner_environment(os.environ, cache=options.cache)
+    environment = inner_environment(os.environ, cache=cache)
     require_root(os.geteuid())
     require_tools(environment["PATH"])
     require_visible(Path.cwd(), what="The current directory")
     _require_namespaces()
-    probe = kvm.probe(cache=options.cache)
+    probe = kvm.probe(cache=cache)
     setup = Setup(kvm=probe.usable, vagrant_home=vagrant_home(os.environ, Path.home()))
     argv = unshare_argv(wanted, setup=setup, python=sys.executable, package=_package_parent())
     _replace(argv, environment)
@@ -200,7 +179,7 @@ def unshare_argv(
     """
     return (
         *("unshare", "--net", "--mount", "--pid", "--propagation", "private", "--"),
-        *(python, "-P", "-c", START, str(package), setup.to_json()),
+        *(python, "-P", "-c", START, str(package), json.dumps(asdict(setup))),
         *command,
     )
 

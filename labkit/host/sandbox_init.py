@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import select
 import shutil
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     Args:
         arguments: The `Setup` as JSON, then the command.
     """
-    setup, command = sandbox.Setup.from_json(arguments[0]), tuple(arguments[1:])
+    setup, command = sandbox.Setup(**json.loads(arguments[0])), tuple(arguments[1:])
     terminal = _Terminal.open()
     alive_read, alive_write = os.pipe()
     pid = os.fork()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess  # noqa: TID251 -- a command line is judged by the shell-free run of it
 import sys
@@ -15,10 +16,6 @@ from labkit.host.sandbox import Mount, Setup
 from labkit.host.sandbox_init import interactive_shell, report
 
 SETUP = Setup(kvm=True, vagrant_home="/home/x/.vagrant.d")
-
-
-def test_setup_json_round_trip_is_the_same() -> None:
-    assert Setup.from_json(SETUP.to_json()) == SETUP
 
 
 def test_inner_environment_separates_vagrant_temporary_files_and_state() -> None:
@@ -80,7 +77,8 @@ def test_unshare_argv_makes_every_namespace_and_ends_with_the_command() -> None:
     start = argv[: argv.index("--")]
     assert start == ("unshare", "--net", "--mount", "--pid", "--propagation", "private")
     assert argv[argv.index("--") + 1] == "/p"
-    assert argv[-5:] == ("/l", SETUP.to_json(), "sh", "-c", "a b")
+    assert (argv[-5], *argv[-3:]) == ("/l", "sh", "-c", "a b")
+    assert Setup(**json.loads(argv[-4])) == SETUP
 
 
 def test_start_line_runs_labkit_of_the_package_not_of_the_directory(tmp_path: Path) -> None:
