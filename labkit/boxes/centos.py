@@ -8,11 +8,12 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from labkit import __version__
 from labkit.boxes.anaconda.domain import install_domain_xml
@@ -28,7 +29,6 @@ from labkit.host.files import cache_root, file_sha256
 from labkit.host.libvirt import connection as hypervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Literal
 
     from labkit.boxes.definition import BoxDefinition
@@ -39,17 +39,8 @@ INSTALL_DIRECTORY = "install"
 PACKAGE_LINE = "PACKAGE "
 
 
-class Installer(Protocol):
-    """What leaves an installed system on `job.disk`; `labkit.boxes.anaconda.install.install` is the one."""
-
-    def __call__(
-        self,
-        job: InstallJob,
-        *,
-        progress: Callable[[str], None],
-        cancelled: Callable[[], bool] | None = None,
-    ) -> None:
-        """Install, or raise what went wrong."""
+# Leaves an installed system on the job's disk; `labkit.boxes.anaconda.install.install` is the one.
+Installer = Callable[[InstallJob, Callable[[str], None], Callable[[], bool] | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +98,7 @@ def make(
         domain_type=domain_type(cache) if installer is None else "qemu",
     )
     try:
-        (installer or install)(job, progress=progress, cancelled=cancelled)
+        (installer or install)(job, progress, cancelled)
         told = (job.logs / LOGS[LogSource.RESULT]).read_text(encoding="utf-8", errors="replace")
         packages = packages_told(told)
         for line in unexpected_versions(file, packages):
