@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from labkit import __version__
-from labkit.boxes.anaconda.domain import InstallDomain, install_domain_xml
-from labkit.boxes.anaconda.install import KICKSTART_LABEL, InstallJob, install
+from labkit.boxes.anaconda.domain import install_domain_xml
+from labkit.boxes.anaconda.install import InstallJob, install
 from labkit.boxes.anaconda.log import LogSource
 from labkit.boxes.anaconda.watch import LOGS
 from labkit.boxes.definition import BUILDER_VERSION, KICKSTART
 from labkit.boxes.file import KickstartBoxFile
-from labkit.boxes.kickstart import kernel_line
 from labkit.boxes.pack import box_documents, package
 from labkit.errors import HostError, UsageError
 from labkit.host import download, kvm
@@ -28,7 +29,6 @@ from labkit.host.files import cache_root, file_sha256
 from labkit.host.libvirt import connection as hypervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Literal
 
     from labkit.boxes.definition import BoxDefinition
@@ -39,17 +39,8 @@ INSTALL_DIRECTORY = "install"
 PACKAGE_LINE = "PACKAGE "
 
 
-class Installer(Protocol):
-    """What leaves an installed system on `job.disk`; `labkit.boxes.anaconda.install.install` is the one."""
-
-    def __call__(
-        self,
-        job: InstallJob,
-        *,
-        progress: Callable[[str], None],
-        cancelled: Callable[[], bool] | None = None,
-    ) -> None:
-        """Install, or raise what went wrong."""
+# Leaves an installed system on the job's disk; `labkit.boxes.anaconda.install.install` is the one.
+Installer = Callable[[InstallJob, Callable[[str], None], Callable[[], bool] | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +96,9 @@ def make(
         kickstart=definition.sources[KICKSTART].decode(),
         # Finding out asks libvirt and runs a guest, which another installer may do without.
         domain_type=domain_type(cache) if installer is None else "qemu",
-        deadline=file.timeouts.install,
-        silence=file.timeouts.silence,
     )
     try:
-        (installer or install)(job, progress=progress, cancelled=cancelled)
+        (installer or install)(job, progress, cancelled)
         told = (job.logs / LOGS[LogSource.RESULT]).read_text(encoding="utf-8", errors="replace")
         packages = packages_told(told)
         for line in unexpected_versions(file, packages):
@@ -224,15 +213,11 @@ def unexpected_versions(file: KickstartBoxFile, packages: tuple[str, ...]) -> tu
         if any(item.startswith(f"{name}-{version}.") for item in packages):
             continue
         # A name that goes on after the dash is another package: openssh-server-... of openssh.
-        found = [item for item in packages if _is_of(item, name)]
+        found = [item for item in packages if re.fullmatch(f"{re.escape(name)}-[^-]+-[^-]+", item)]
         lines.append(
             f"the guest was expected to have {name}-{version} and has {', '.join(found) or 'none'}"
         )
     return tuple(lines)
-
-
-def _is_of(item: str, name: str) -> bool:
-    return item.startswith(f"{name}-") and item.removeprefix(f"{name}-").count("-") == 1
 
 
 def provenance_text(
@@ -273,11 +258,22 @@ def render(definition: BoxDefinition, directory: Path) -> tuple[str, ...]:
     if not isinstance(file, KickstartBoxFile):
         msg = f"The box '{definition.name}' is made by {file.builder}, without a kickstart."
         raise UsageError(msg, hint="'labkit box list' shows all boxes.")
-    cmdline = kernel_line(stage2_label=file.iso.label, kickstart_label=KICKSTART_LABEL)
+    cache = cache_root()
+    job = InstallJob(
+        name=definition.name,
+        box=file,
+        iso=download.cached_path(wanted_iso(file), cache),
+        work=cache / "boxes" / definition.name / INSTALL_DIRECTORY,
+        kickstart=definition.sources[KICKSTART].decode(),
+        domain_type="qemu",
+    )
+    # A build takes a name and a UUID of its own every time.
+    name, identity = f"labkit-build-{definition.name}", uuid.UUID(definition.key[:32])
+    domain = job.domain(file.iso.label, name=name, identity=identity)
     texts = {
-        "ks.cfg": definition.sources[KICKSTART].decode(),
-        "domain.xml": _planned_domain(definition, file, cmdline),
-        "cmdline.txt": f"{cmdline}\n",
+        "ks.cfg": job.kickstart,
+        "domain.xml": install_domain_xml(domain),
+        "cmdline.txt": f"{domain.cmdline}\n",
     }
     try:
         if directory.exists() and any(directory.iterdir()):
@@ -290,40 +286,6 @@ def render(definition: BoxDefinition, directory: Path) -> tuple[str, ...]:
         msg = f"The files cannot be written to '{directory}': {exc.strerror}."
         raise UsageError(msg, hint="Name a directory of yours.") from exc
     return tuple(texts)
-
-
-def _planned_domain(definition: BoxDefinition, file: KickstartBoxFile, cmdline: str) -> str:
-    cache = cache_root()
-    work = cache / "boxes" / definition.name / INSTALL_DIRECTORY
-    job = InstallJob(
-        name=definition.name,
-        box=file,
-        iso=download.cached_path(wanted_iso(file), cache),
-        work=work,
-        kickstart="",
-        domain_type="qemu",
-        deadline=file.timeouts.install,
-        silence=file.timeouts.silence,
-    )
-    return install_domain_xml(
-        InstallDomain(
-            # A build takes a name and a UUID of its own every time.
-            name=f"labkit-build-{definition.name}",
-            uuid=uuid.UUID(definition.key[:32]),
-            domain_type=job.domain_type,
-            cpus=file.cpus,
-            memory_mib=file.memory_mib,
-            disk=job.disk,
-            iso=job.iso,
-            kickstart_iso=work / "kickstart.iso",
-            kernel=work / "vmlinuz",
-            initrd=work / "initrd.img",
-            cmdline=cmdline,
-            serial_log=job.logs / LOGS[LogSource.SERIAL],
-            anaconda_log=job.logs / LOGS[LogSource.LOG],
-            result_log=job.logs / LOGS[LogSource.RESULT],
-        )
-    )
 
 
 def _kickstart_sha256(definition: BoxDefinition) -> str:

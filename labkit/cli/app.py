@@ -162,6 +162,6 @@ def sandbox(
 ) -> None:
     """Run a command in a private libvirt host that dies with it and touches nothing else."""
     from labkit.host.files import cache_root
-    from labkit.host.sandbox import SandboxOptions, enter
+    from labkit.host.sandbox import enter
 
-    enter(command or [], options=SandboxOptions(cache=cache_root()))
+    enter(command or [], cache=cache_root())

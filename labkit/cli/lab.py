@@ -18,6 +18,7 @@ from labkit.cli.options import (
     print_json,
     utc,
 )
+from labkit.cli.output import notice, print_table, shown_progress
 
 if TYPE_CHECKING:
     from labkit.lifecycle.plan import Possessions
@@ -65,8 +66,6 @@ def _up_data(report: UpReport) -> dict[str, object]:
 
 
 def _print_up(report: UpReport, *, dry_run: bool) -> None:
-    from labkit.cli.output import notice, print_table
-
     ready = {item.node: item for item in report.ready}
     rows = [
         (
@@ -104,8 +103,6 @@ def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
 
 
 def _print_status(found: LabStatus) -> None:
-    from labkit.cli.output import notice, print_table
-
     rows = [
         (
             node.name,
@@ -165,7 +162,6 @@ def halt(
     dry_run: DryRunOption = False,
 ) -> None:
     """Shut every node down; 'labkit up' starts them again."""
-    from labkit.cli.output import print_table
     from labkit.cli.session import working
     from labkit.lifecycle.teardown import halt as stop
 
@@ -188,8 +184,6 @@ def destroy(
     dry_run: DryRunOption = False,
 ) -> None:
     """Remove everything of the lab and prove that nothing is left. Asks nothing."""
-    from labkit.cli.output import notice
-
     if name is None:
         name, owned = _destroy(lab, dry_run=dry_run)
     else:
@@ -210,7 +204,6 @@ def _destroy(lab: Path, *, dry_run: bool) -> tuple[str, Possessions]:
 
 
 def _destroy_by(name: str, lab: Path, dry_run: bool) -> Possessions:  # noqa: FBT001 -- its one caller names it
-    from labkit.cli.output import shown_progress
     from labkit.lifecycle.teardown import destroy_by_name
     from labkit.state.directory import lab_directory
     from labkit.state.registry import user_registry

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labkit.cli.options import LAB_FILE, DryRunOption, JsonOption, LabOption, print_json
+from labkit.cli.output import notice, print_table
 from labkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ def snapshot(
 
 
 def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool) -> None:
-    from labkit.cli.output import notice, print_table
     from labkit.cli.session import looking, working
     from labkit.snapshots import take
 
@@ -78,7 +78,6 @@ def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool) -> N
 
 
 def _delete(lab: Path, name: str | None, *, dry_run: bool) -> None:
-    from labkit.cli.output import notice
     from labkit.cli.session import looking, working
     from labkit.snapshots import remove
 
@@ -100,7 +99,6 @@ def snapshots(
     as_json: JsonOption = False,
 ) -> None:
     """List the lab's snapshots as a tree: age, stage, and what each costs."""
-    from labkit.cli.output import notice, print_table
     from labkit.cli.session import looking
     from labkit.snapshots.plan import tree
     from labkit.snapshots.record import Shelf
@@ -161,7 +159,6 @@ def restore(
     dry_run: DryRunOption = False,
 ) -> None:
     """Put the whole lab back to a snapshot, let it run on, and prove that it does."""
-    from labkit.cli.output import notice, print_table
     from labkit.cli.session import looking, working
     from labkit.snapshots import restore as restoring
     from labkit.snapshots.record import Shelf
@@ -181,17 +178,13 @@ def restore(
 
 
 def _print_restore(report: RestoreReport) -> None:
-    from labkit.cli.output import notice, print_table
-
     proofs = {proof.node: proof for proof in report.proofs}
     rows = [
         (
             name,
             kept.state.value,
             proofs[name].address if name in proofs else "-",
-            {True: "as kept", None: "-", False: "lost"}[
-                proofs[name].nonce if name in proofs else None
-            ],
+            "as kept" if name in proofs else "-",
             f"{proofs[name].clock_seconds:.2f} s" if name in proofs else "-",
             (proofs[name].clock_by if name in proofs else "") or "-",
         )

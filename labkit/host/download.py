@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx2  # noqa: TID251 -- this module is the one allowed to
 
 from labkit.errors import HostError, OperationError
-from labkit.host.files import file_sha256
+from labkit.host.files import file_sha256, flush
 from labkit.host.locks import held
 from labkit.waiting import DOWNLOAD, Deadline, NotYet, Policy, wait_until
 
@@ -47,10 +46,6 @@ class Wanted:
 
 class _SourceFailed(Exception):  # noqa: N818 -- reads as what happened; leaves this module never
     """A source cannot give the file; its text is the reason."""
-
-
-class _Rejected(_SourceFailed):
-    """A source gave another file than the wanted one."""
 
 
 def fetch(
@@ -169,10 +164,6 @@ class _Download:
         """Return how many bytes the .part file has."""
         return self.part.stat().st_size if self.part.exists() else 0
 
-    def discard(self) -> None:
-        """Begin again from nothing."""
-        self.part.unlink(missing_ok=True)
-
     def get(self, url: str, policy: Policy) -> None:
         """Get the file from one source, with as many resumed tries as make progress.
 
@@ -191,7 +182,7 @@ class _Download:
             if self._publish():
                 return
         msg = f"its content has not the sha256 {self.wanted.sha256}"
-        raise _Rejected(msg)
+        raise _SourceFailed(msg)
 
     def _transfer(self, url: str, policy: Policy) -> None:
         fruitless = 0
@@ -214,8 +205,7 @@ class _Download:
                 self.progress(f"{self.wanted.name}: {msg}; continuing")
                 raise NotYet(msg) from exc
             except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
-                msg = f"{_reason(exc)}"
-                raise _SourceFailed(msg) from exc
+                raise _SourceFailed(_reason(exc)) from exc
 
         wait_until(
             attempt,
@@ -230,7 +220,7 @@ class _Download:
         if have == self.wanted.size:
             return
         if have > self.wanted.size:
-            self.discard()
+            self.part.unlink(missing_ok=True)
             have = 0
         # A compressed transfer would make every length and offset meaningless.
         headers = {"Accept-Encoding": "identity"}
@@ -254,26 +244,23 @@ class _Download:
         """
         status = response.status_code
         if status == HTTP_RANGE_REFUSED:
-            self.discard()
+            self.part.unlink(missing_ok=True)
             msg = "the server refused to continue"
-            raise _Broken(msg)
-        if status >= HTTP_SERVER_ERROR:
-            msg = f"the server answered {status} {response.reason_phrase}"
             raise _Broken(msg)
         if status not in {HTTP_OK, HTTP_PARTIAL}:
             msg = f"the server answered {status} {response.reason_phrase}"
-            raise _SourceFailed(msg)
+            raise (_Broken if status >= HTTP_SERVER_ERROR else _SourceFailed)(msg)
         if status == HTTP_PARTIAL:
             place = response.headers.get("Content-Range", "")
             if place != f"bytes {have}-{self.wanted.size - 1}/{self.wanted.size}":
-                self.discard()
+                self.part.unlink(missing_ok=True)
                 msg = f"the server continued with '{place}', which does not fit"
                 raise _Broken(msg)
             return have
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and int(length) != self.wanted.size:
             msg = f"the file there has {length} bytes, and {self.wanted.size} were expected"
-            raise _Rejected(msg)
+            raise _SourceFailed(msg)
         return 0  # it ignores ranges: all of it comes again
 
     def _receive(self, response: httpx2.Response, start: int) -> None:
@@ -286,7 +273,7 @@ class _Download:
                 if done > self.wanted.size:
                     sink.truncate(0)
                     msg = f"more than the expected {self.wanted.size} bytes came"
-                    raise _Rejected(msg)
+                    raise _SourceFailed(msg)
                 sink.write(chunk)
                 self.gained += len(chunk)
                 self._tell(done)
@@ -299,24 +286,17 @@ class _Download:
         if now - self.told < PROGRESS_SECONDS and done < self.wanted.size:
             return
         self.told = now
-        seconds = now - self.started
+        name, size, seconds = self.wanted.name, self.wanted.size, now - self.started
         self.progress(
-            progress_line(
-                self.wanted.name,
-                done=done,
-                size=self.wanted.size,
-                gained=self.gained,
-                seconds=seconds,
-            )
+            progress_line(name, done=done, size=size, gained=self.gained, seconds=seconds)
         )
 
     def _publish(self) -> bool:
         """Give the file its name when it is the wanted one; else remove it and return False."""
         if file_sha256(self.part) != self.wanted.sha256:
-            self.discard()
+            self.part.unlink(missing_ok=True)
             return False
-        with self.part.open("rb") as stream:
-            os.fsync(stream.fileno())
+        flush(self.part)
         self.part.rename(self.final)
         return True
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
-    from pycdlib.dr import DirectoryRecord  # noqa: TID251 -- likewise
-
 COPY_BYTES = 1 << 20
 INCOMPLETE_HINT = "Compare its size and sha256 with those of the original, and copy it again."
 # What pycdlib lets through from an image that ends early or is something else.
@@ -112,7 +110,11 @@ class Image:
         """
         with self._reading(directory):
             children = list(self._iso.list_children(rr_path=str(directory)))
-            found = [child.rock_ridge.name() for child in children if not _is_dot(child)]
+            found = [
+                child.rock_ridge.name()
+                for child in children
+                if not child.is_dot() and not child.is_dotdot()
+            ]
         return tuple(sorted(name.decode("utf-8", "replace") for name in found))
 
     def read(self, path: PurePosixPath) -> bytes:
@@ -180,7 +182,3 @@ def _check_length(image: Path, iso: pycdlib.PyCdlib) -> None:
     if found < expected:
         msg = f"The image '{image}' ends early: {expected} bytes were expected, {found} are there."
         raise OperationError(msg, hint=INCOMPLETE_HINT)
-
-
-def _is_dot(record: DirectoryRecord) -> bool:
-    return bool(record.is_dot() or record.is_dotdot())

@@ -10,12 +10,13 @@ import os
 import shutil
 import struct
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.errors import CommandError
 from labkit.host import process
+from labkit.host.files import write_atomically
 
 if TYPE_CHECKING:
     from typing import Final
@@ -64,11 +65,8 @@ def probe(
     """
     binary = shutil.which(qemu or QEMU)
     if binary is None:
-        return KvmProbe(
-            usable=False,
-            reason=f"The command '{qemu or QEMU}' is not installed on this host.",
-            hint="Run 'make setup', which installs everything labkit needs.",
-        )
+        missing = process.missing_tool(qemu or QEMU)
+        return KvmProbe(usable=False, reason=missing.message, hint=missing.hint)
     denied = _closed(device)
     if denied is not None:
         return denied
@@ -231,14 +229,7 @@ def _read(path: Path, key: str) -> KvmProbe | None:
 
 
 def _keep(cache: Path, key: str, found: KvmProbe) -> None:
-    text = json.dumps(
-        {"key": key, "usable": found.usable, "reason": found.reason, "hint": found.hint}
-    )
     # Without the kept answer the next probe takes its time, which is no reason to fail here.
     with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=cache, prefix=f".{CACHE_FILE}-", encoding="utf-8", delete=False
-        ) as aside:
-            aside.write(text)
-        Path(aside.name).replace(cache / CACHE_FILE)
+        write_atomically(cache / CACHE_FILE, json.dumps({"key": key, **asdict(found)}))

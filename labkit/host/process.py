@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess  # noqa: TID251 -- this module is the one allowed to
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from labkit.errors import CommandError, HostError
@@ -18,6 +18,7 @@ from labkit.errors import CommandError, HostError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
 log = logging.getLogger(__name__)
 
@@ -87,23 +88,15 @@ def run(
             raise missing_tool(tool)
     log.debug("run: %s", shlex.join(command))
     started = time.monotonic()
-    spawn = partial(
-        _spawn, command, timeout=timeout, cwd=cwd, env=env, stdin=stdin, cancelled=cancelled
-    )
-    if output is None:
-        result = spawn(sink=None)
-    else:
-        with output.open("ab") as sink:
-            result = spawn(sink=sink.fileno())
+    with nullcontext() if output is None else output.open("ab") as sink:
+        code, out, err = _spawn(
+            command, sink, timeout=timeout, cwd=cwd, env=env, stdin=stdin, cancelled=cancelled
+        )
     seconds = time.monotonic() - started
     done = CommandResult(
-        argv=tuple(command),
-        returncode=result[0],
-        stdout=result[1],
-        stderr=result[2],
-        seconds=seconds,
+        argv=tuple(command), returncode=code, stdout=out, stderr=err, seconds=seconds
     )
-    log.debug("exit %d after %.2f s: %s", done.returncode, seconds, command[0])
+    log.debug("exit %d after %.2f s: %s", code, seconds, command[0])
     if check and done.returncode != 0:
         raise command_failed(done)
     return done
@@ -146,8 +139,8 @@ def environment(**extra: str) -> dict[str, str]:
 
 def _spawn(
     command: list[str],
+    sink: BinaryIO | None,
     *,
-    sink: int | None,
     timeout: float,
     cwd: Path | None,
     env: Mapping[str, str],

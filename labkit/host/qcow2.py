@@ -48,11 +48,9 @@ class Image:
     """What an image says about itself.
 
     Attributes:
-        capacity_bytes: Size the guest sees.
         snapshots: In the order they were taken.
     """
 
-    capacity_bytes: int
     snapshots: tuple[Snapshot, ...]
 
     def snapshot(self, name: str) -> Snapshot | None:
@@ -74,7 +72,7 @@ def examine(read: Read) -> Image:
         msg = "it does not begin with a qcow2 header"
         raise DamagedImageError(msg)
     fields = _FIELDS.unpack_from(header)
-    version, capacity, count, offset = fields[1], fields[5], fields[11], fields[12]
+    version, count, offset = fields[1], fields[11], fields[12]
     if version not in {2, 3}:
         msg = f"its header says qcow2 version {version}; expected 2 or 3"
         raise DamagedImageError(msg)
@@ -86,7 +84,7 @@ def examine(read: Read) -> Image:
     if count > _MAX_SNAPSHOTS:
         msg = f"its header speaks of {count} snapshots"
         raise DamagedImageError(msg)
-    return Image(capacity_bytes=capacity, snapshots=_snapshots(read, offset, count))
+    return Image(snapshots=_snapshots(read, offset, count))
 
 
 def _snapshots(read: Read, offset: int, count: int) -> tuple[Snapshot, ...]:

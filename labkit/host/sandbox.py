@@ -93,17 +93,6 @@ START: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxOptions:
-    """What a caller may choose.
-
-    Attributes:
-        cache: The host's labkit cache, which stays in use inside; also keeps the KVM answer.
-    """
-
-    cache: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """What the inside has to know.
 
@@ -115,25 +104,8 @@ class Setup:
     kvm: bool
     vagrant_home: str
 
-    def to_json(self) -> str:
-        """Return the text that `from_json` reads."""
-        return json.dumps(asdict(self))
 
-    @classmethod
-    def from_json(cls, text: str) -> Setup:
-        """Return what `to_json` wrote."""
-        return cls(**json.loads(text))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """One mount: the arguments for mount(8) and where it lands."""
-
-    arguments: tuple[str, ...]
-    target: Path
-
-
-def enter(command: Sequence[str], *, options: SandboxOptions | None = None) -> NoReturn:
+def enter(command: Sequence[str], *, cache: Path | None = None) -> NoReturn:
     """Replace this process by `command` inside a new sandbox.
 
     The sandbox lives exactly as long as the command. The process id stays the caller's, signals
@@ -142,22 +114,21 @@ def enter(command: Sequence[str], *, options: SandboxOptions | None = None) -> N
 
     Args:
         command: The command and its arguments; the user's shell when empty.
-        options: The cache.
+        cache: The host's labkit cache, which stays in use inside; also keeps the KVM answer.
 
     Raises:
         HostError: Not root, a tool is missing, the kernel refuses namespaces, or the command or
             the current directory is out of reach inside.
     """
-    options = options or SandboxOptions()
     wanted = tuple(command) or (os.environ.get("SHELL", "/bin/sh"),)
     if inside(os.environ):
         _replace(wanted, os.environ)
-    environment = inner_environment(os.environ, cache=options.cache)
+    environment = inner_environment(os.environ, cache=cache)
     require_root(os.geteuid())
     require_tools(environment["PATH"])
     require_visible(Path.cwd(), what="The current directory")
     _require_namespaces()
-    probe = kvm.probe(cache=options.cache)
+    probe = kvm.probe(cache=cache)
     setup = Setup(kvm=probe.usable, vagrant_home=vagrant_home(os.environ, Path.home()))
     argv = unshare_argv(wanted, setup=setup, python=sys.executable, package=_package_parent())
     _replace(argv, environment)
@@ -200,7 +171,7 @@ def unshare_argv(
     """
     return (
         *("unshare", "--net", "--mount", "--pid", "--propagation", "private", "--"),
-        *(python, "-P", "-c", START, str(package), setup.to_json()),
+        *(python, "-P", "-c", START, str(package), json.dumps(asdict(setup))),
         *command,
     )
 
@@ -243,33 +214,29 @@ def require_visible(path: Path, *, what: str) -> None:
             raise HostError(msg, hint="Change to a directory elsewhere, such as your home.")
 
 
-def host_mounts() -> tuple[Mount, ...]:
-    """Return the mounts that come first: the one tmpfs, and the kernel's views of the namespaces.
+def host_mounts() -> tuple[tuple[str, ...], ...]:
+    """Return the arguments for mount(8) of what comes first: the one tmpfs, and the kernel's views of the namespaces.
 
     /sys shows the network devices of the namespace that mounted it; libvirt sets bridges up there.
     """
     options = f"size={SIZE},mode=0755,nosuid"
     return (
-        Mount(arguments=("-t", "tmpfs", "-o", options, "labkit"), target=Path("/run")),
-        Mount(arguments=("-t", "proc", "-o", "nosuid,nodev,noexec", "proc"), target=Path("/proc")),
-        Mount(arguments=("-t", "sysfs", "-o", "nosuid,nodev,noexec", "sys"), target=Path("/sys")),
+        ("-t", "tmpfs", "-o", options, "labkit", "/run"),
+        ("-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc"),
+        ("-t", "sysfs", "-o", "nosuid,nodev,noexec", "sys", "/sys"),
     )
 
 
-def private_mounts(staging: Path) -> tuple[Mount, ...]:
-    """Return the mounts that follow once `staging` (a /dev) and the private directories exist.
+def private_mounts(staging: Path) -> tuple[tuple[str, ...], ...]:
+    """Return the arguments for mount(8) of what follows once `staging` (a /dev) and the private directories exist.
 
     The host's pseudo-terminals stay, because the command's own terminal is one of them.
     """
-    binds = tuple(
-        Mount(arguments=("--bind", str(private_directory(path))), target=path)
-        for path in LIBVIRT_DIRECTORIES
-    )
     return (
-        *binds,
-        Mount(arguments=("--bind", "/dev/pts"), target=staging / "pts"),
-        Mount(arguments=("--bind", str(PRIVATE / "shm")), target=staging / "shm"),
-        Mount(arguments=("--move", str(staging)), target=Path("/dev")),
+        *(("--bind", str(private_directory(path)), str(path)) for path in LIBVIRT_DIRECTORIES),
+        ("--bind", "/dev/pts", str(staging / "pts")),
+        ("--bind", str(PRIVATE / "shm"), str(staging / "shm")),
+        ("--move", str(staging), "/dev"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import select
 import shutil
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     Args:
         arguments: The `Setup` as JSON, then the command.
     """
-    setup, command = sandbox.Setup.from_json(arguments[0]), tuple(arguments[1:])
+    setup, command = sandbox.Setup(**json.loads(arguments[0])), tuple(arguments[1:])
     terminal = _Terminal.open()
     alive_read, alive_write = os.pipe()
     pid = os.fork()
@@ -238,7 +239,7 @@ def _present(setup: sandbox.Setup) -> tuple[str, ...]:
 def _make_devices(staging: Path, kept: dict[str, os.stat_result]) -> None:
     staging.mkdir()
     options = "size=1m,mode=0755,nosuid"
-    _mount([sandbox.Mount(arguments=("-t", "tmpfs", "-o", options, "labkit-dev"), target=staging)])
+    _mount([("-t", "tmpfs", "-o", options, "labkit-dev", str(staging))])
     for name in ("net", "pts", "shm"):
         (staging / name).mkdir()
     for name, like in kept.items():
@@ -249,9 +250,9 @@ def _make_devices(staging: Path, kept: dict[str, os.stat_result]) -> None:
         (staging / name).symlink_to(target)
 
 
-def _mount(mounts: Sequence[sandbox.Mount]) -> None:
+def _mount(mounts: Sequence[Sequence[str]]) -> None:
     for each in mounts:
-        process.run(["mount", "--no-mtab", *each.arguments, each.target], timeout=STEP_SECONDS)
+        process.run(["mount", "--no-mtab", *each], timeout=STEP_SECONDS)
 
 
 def _write_libvirt_files() -> None:

@@ -6,9 +6,10 @@ import logging
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from base64 import b64decode
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
 from labkit.host.process import run
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from ipaddress import IPv4Address
     from pathlib import Path
-    from types import TracebackType
 
     import paramiko  # noqa: TID251 -- this module is the one allowed to
 
@@ -78,7 +78,7 @@ class ScriptResult:
     stderr: str
 
 
-class Connection:
+class Connection(AbstractContextManager["Connection"]):
     """An open SSH session; a context manager."""
 
     def __init__(self, client: paramiko.SSHClient, node: str, address: IPv4Address) -> None:
@@ -86,17 +86,7 @@ class Connection:
         self._node = node
         self.address = address
 
-    def __enter__(self) -> Self:
-        """Return the open session."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the session."""
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -281,7 +271,7 @@ def _connect(
 
     client = paramiko.SSHClient()
     kind, blob = endpoint.host_key.split()[:2]
-    key = paramiko.PKey.from_type_string(kind, _decoded(blob))
+    key = paramiko.PKey.from_type_string(kind, b64decode(blob))
     # OpenSSH's known_hosts form: the port is part of the name unless it is 22.
     name = str(address) if endpoint.port == PORT else f"[{address}]:{endpoint.port}"
     client.get_host_keys().add(name, kind, key)
@@ -315,12 +305,6 @@ def _connect(
             reason += f" (it has {timeout:g} s for the keys, {timeout * 4:g} s to log in)"
         raise NotReachableError(message, details=(reason,)) from exc
     return Connection(client, endpoint.node, address)
-
-
-def _decoded(blob: str) -> bytes:
-    from base64 import b64decode  # noqa: PLC0415 -- beside its only use
-
-    return b64decode(blob)
 
 
 def _reason(exc: BaseException, limit: float) -> str:

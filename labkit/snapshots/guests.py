@@ -44,14 +44,12 @@ _PROBE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What a restored guest showed.
+    """What a restored guest showed, besides that its memory is the one that was kept.
 
     Attributes:
         node: Its name.
         address: The address that took the SSH session, its host key checked.
         connected: When it took the SSH session, by the monotonic clock.
-        nonce: Whether its memory holds what was put there before the snapshot; None when
-            nothing was.
         clock_seconds: How far its clock may be from the host's, at most.
         clock_by: What set its clock: "agent" or "SSH"; empty when it was right by itself.
     """
@@ -59,7 +57,6 @@ class Proof:
     node: str
     address: str
     connected: float
-    nonce: bool | None
     clock_seconds: float
     clock_by: str
 
@@ -110,7 +107,7 @@ def prove(
 
     Args:
         endpoint: How to reach it.
-        nonce: Digest of its nonce; empty when none was left.
+        nonce: Digest of its nonce.
         tools: SSH and the clock.
         agent_done: Waits for the guest agent and returns whether it has set the clock.
 
@@ -126,7 +123,7 @@ def prove(
     if answer.off > CLOCK_SECONDS:
         message = f"The clock of '{endpoint.node}' is {answer.off:.1f} s off and could not be set."
         raise OperationError(message)
-    if nonce and nonce not in {digest(each) for each in answer.nonces}:
+    if nonce not in {digest(each) for each in answer.nonces}:
         message = (
             f"The node '{endpoint.node}' runs, but not from the memory that was kept: the nonce "
             "of the snapshot is not there."
@@ -135,7 +132,6 @@ def prove(
     return Proof(
         node=endpoint.node,
         address=address,
-        nonce=True if nonce else None,
         connected=connected,
         clock_seconds=answer.off,
         clock_by=by,

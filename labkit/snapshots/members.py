@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from labkit.errors import HostError, LabkitError, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from concurrent.futures import Future
-    from types import TracebackType
 
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.lab.topology import ResolvedNode
@@ -34,7 +34,7 @@ class Member:
     hypervisor: Hypervisor
 
 
-class Members:
+class Members(AbstractContextManager["Members"]):
     """The nodes of a lab and their connections, which a verb opens once, when it needs them.
 
     A step that finds its connection lost, because libvirtd was restarted since the last one,
@@ -49,16 +49,7 @@ class Members:
         self._most = len(session.lab.nodes)
         self._open: dict[str, Hypervisor] = {}
 
-    def __enter__(self) -> Self:
-        """Return the members; nothing is opened yet."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Close every connection."""
         for hypervisor in self._open.values():
             hypervisor.close()

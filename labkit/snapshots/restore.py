@@ -13,7 +13,7 @@ from labkit.host.inventory import POOL
 from labkit.host.libvirt.xml import DomainState
 from labkit.snapshots import engine, guests
 from labkit.snapshots.examine import examined
-from labkit.snapshots.integrity import NodeFound, problems
+from labkit.snapshots.integrity import problems
 from labkit.snapshots.members import Fault, Member, Members, no_fault
 from labkit.snapshots.record import Journal, Kept, Shelf, SnapshotRecord
 from labkit.snapshots.undo import resume_paused, settle, told_after
@@ -167,7 +167,8 @@ class _Restoring:
             running = [
                 node
                 for node in self.session.lab.nodes
-                if _state(found[node.name]) in {DomainState.RUNNING, DomainState.BLOCKED}
+                if (domain := found[node.name].domain) is not None
+                and domain.state in {DomainState.RUNNING, DomainState.BLOCKED}
             ]
             self.running = tuple(node.name for node in running)
             # An interrupted restore stays noted: until one is complete, nothing else is right.
@@ -177,7 +178,11 @@ class _Restoring:
                 self.shelf.note(journal)
             try:
                 # Standing still, QEMU has written all of its tables; a restore ends it anyway.
-                self.members.at_once(running, _suspend, doing="pause every node")
+                self.members.at_once(
+                    running,
+                    lambda each: each.hypervisor.snapshots.suspend(each.node.uuid),
+                    doing="pause every node",
+                )
                 _require_sound(self.record, self._damage())
             except BaseException as exc:
                 with told_after(exc):
@@ -202,7 +207,11 @@ class _Restoring:
                 self.session.lab.nodes, self._put_back, doing="put every node back"
             )
         self.fault("put back")
-        live = self._nodes(Kept.RUNNING)
+        live = tuple(
+            node
+            for node in self.session.lab.nodes
+            if record.nodes[node.name].state is Kept.RUNNING
+        )
         with stage(self.session.progress, LAB, "proving"):
             answers = self._resume_and_prove(live)
             # All run again at one instant; what is not proven is no reason to do it again.
@@ -268,7 +277,8 @@ class _Restoring:
                 hypervisor.snapshots.describe_again(node.uuid, kept.snapshot_xml)
 
     def _put_back(self, member: Member) -> None:
-        engine.put_back(member, self.record.key, self.record.nodes[member.node.name])
+        uuid, live = member.node.uuid, self.record.nodes[member.node.name].live
+        member.hypervisor.snapshots.revert(uuid, self.record.key, live=live)
         self.fault("put one back")
 
     def _resume_and_prove(
@@ -319,19 +329,6 @@ class _Restoring:
             self.session.directory.save(state.model_copy(update=known))
         self.shelf.set_current(self.record.key)
         self.shelf.done()
-
-    def _nodes(self, kept: Kept) -> tuple[ResolvedNode, ...]:
-        return tuple(
-            node for node in self.session.lab.nodes if self.record.nodes[node.name].state is kept
-        )
-
-
-def _suspend(member: Member) -> None:
-    member.hypervisor.snapshots.suspend(member.node.uuid)
-
-
-def _state(found: NodeFound) -> DomainState | None:
-    return None if found.domain is None else found.domain.state
 
 
 def _require_sound(record: SnapshotRecord, found: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 LAB = "lab"
@@ -52,20 +52,14 @@ class UnderWay:
 def stage(progress: Progress, node: str, name: str) -> Iterator[UnderWay]:
     """Report a stage's start, and its end with the time it took, even when it fails."""
     started = time.monotonic()
-    progress(Event(node=node, stage=name, phase=Phase.STARTED))
+    event = Event(node=node, stage=name, phase=Phase.STARTED)
+    progress(event)
     current = UnderWay()
     try:
         yield current
     except BaseException:
         seconds = time.monotonic() - started
-        progress(Event(node=node, stage=name, phase=Phase.FAILED, seconds=seconds))
+        progress(replace(event, phase=Phase.FAILED, seconds=seconds))
         raise
-    progress(
-        Event(
-            node=node,
-            stage=name,
-            phase=Phase.DONE,
-            seconds=time.monotonic() - started,
-            note=current.note,
-        )
-    )
+    seconds = time.monotonic() - started
+    progress(replace(event, phase=Phase.DONE, seconds=seconds, note=current.note))

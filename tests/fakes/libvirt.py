@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from labkit.errors import HostError
 from labkit.host.libvirt.connection import Hypervisor
@@ -31,7 +31,6 @@ from tests.fakes.libvirt_texts import definition, qcow2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from uuid import UUID
 
     from labkit.lab.topology import ResolvedLab, ResolvedNode
@@ -138,7 +137,7 @@ class FakeHost:
                     ("cdrom", node.seed_volume),
                 )
             ),
-            channels=(),
+            agent_connected=False,
             has_managed_save=False,
             snapshots=0,
         )
@@ -234,17 +233,6 @@ class FakeHypervisor(_Link, Hypervisor):
         self.networks = _Networks(host)
         self.storage = _Storage(host)
         self.snapshots = _Snapshots(host)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._host.open -= 1

@@ -20,8 +20,8 @@ ENTER = (
     "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
     "signal.signal(signal.SIGINT, signal.default_int_handler); "
     "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
-    "from labkit.host.sandbox import SandboxOptions, enter; "
-    "enter(sys.argv[3:], options=SandboxOptions(cache=Path(sys.argv[2])))"
+    "from labkit.host.sandbox import enter; "
+    "enter(sys.argv[3:], cache=Path(sys.argv[2]))"
 )
 
 

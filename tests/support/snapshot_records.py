@@ -64,7 +64,7 @@ def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> Doma
             for nic in node.nics
         ),
         disks=(),
-        channels=(),
+        agent_connected=False,
         has_managed_save=False,
         snapshots=0,
     )

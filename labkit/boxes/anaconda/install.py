@@ -49,9 +49,6 @@ class InstallJob:
         work: A private directory; everything written goes below it.
         kickstart: The rendered kickstart.
         domain_type: `kvm`, or `qemu` for emulation, which stretches both times.
-        deadline: Seconds the installation may take with KVM.
-        silence: Seconds with KVM without console output, log line or disk write until the
-            installation counts as hung.
         last_words: Seconds a failed installer is given to say more before it is powered off.
     """
 
@@ -61,8 +58,6 @@ class InstallJob:
     work: Path
     kickstart: str
     domain_type: Literal["kvm", "qemu"]
-    deadline: float
-    silence: float
     last_words: float = LAST_WORDS_SECONDS
 
     @property
@@ -75,10 +70,41 @@ class InstallJob:
         """Return the directory of all logs, the domain's XML and the kickstart."""
         return self.work / "logs"
 
+    def domain(
+        self, label: str, *, name: str, identity: UUID, description: str = ""
+    ) -> InstallDomain:
+        """Return the machine that installs.
+
+        Args:
+            label: Volume label of the installation ISO.
+            name: Its name in libvirt.
+            identity: Its UUID.
+            description: What libvirt keeps with it.
+
+        Raises:
+            OperationError: The label cannot be written on a kernel command line.
+        """
+        return InstallDomain(
+            name=name,
+            uuid=identity,
+            domain_type=self.domain_type,
+            cpus=self.box.cpus,
+            memory_mib=self.box.memory_mib,
+            disk=self.disk,
+            iso=self.iso,
+            kickstart_iso=self.work / "kickstart.iso",
+            kernel=self.work / "vmlinuz",
+            initrd=self.work / "initrd.img",
+            cmdline=kernel_line(stage2_label=label, kickstart_label=KICKSTART_LABEL),
+            serial_log=self.logs / LOGS[LogSource.SERIAL],
+            anaconda_log=self.logs / LOGS[LogSource.LOG],
+            result_log=self.logs / LOGS[LogSource.RESULT],
+            description=description,
+        )
+
 
 def install(
     job: InstallJob,
-    *,
     progress: Callable[[str], None],
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
@@ -119,41 +145,24 @@ def prepare(job: InstallJob) -> InstallDomain:
     Raises:
         OperationError: The ISO is not what the box expects.
     """
-    kernel, initrd, kickstart_iso = (
-        job.work / name for name in ("vmlinuz", "initrd.img", "kickstart.iso")
-    )
+    identity = uuid.uuid4()
+    name = f"labkit-build-{job.name}-{identity.hex[:8]}"
     with iso.opened(job.iso) as image:
-        kernel_path, initrd_path = check_iso(image, job)
-        image.extract(kernel_path, kernel)
-        image.extract(initrd_path, initrd)
-        label = image.label()
+        kernel, initrd = check_iso(image, job)
+        mark = owner_mark(os.getpid())
+        domain = job.domain(image.label(), name=name, identity=identity, description=mark)
+        image.extract(kernel, domain.kernel)
+        image.extract(initrd, domain.initrd)
     text = job.kickstart.encode()
     (job.logs / KICKSTART_PATH).write_bytes(text)
     file = iso.IsoFile(path=PurePosixPath("/", KICKSTART_PATH), content=text, mode=0o644)
-    iso.write(kickstart_iso, KICKSTART_LABEL, [file])
+    iso.write(domain.kickstart_iso, KICKSTART_LABEL, [file])
     size = f"{job.box.disk_gib}G"
     run(["qemu-img", "create", "-q", "-f", "qcow2", job.disk, size], timeout=TOOL_SECONDS)
-    for name in LOGS.values():
+    for log in LOGS.values():
         # Made here and appended to by libvirt, they belong to this user, who has to read them.
-        (job.logs / name).write_bytes(b"")
-    identity = uuid.uuid4()
-    return InstallDomain(
-        name=f"labkit-build-{job.name}-{identity.hex[:8]}",
-        uuid=identity,
-        domain_type=job.domain_type,
-        cpus=job.box.cpus,
-        memory_mib=job.box.memory_mib,
-        disk=job.disk,
-        iso=job.iso,
-        kickstart_iso=kickstart_iso,
-        kernel=kernel,
-        initrd=initrd,
-        cmdline=kernel_line(stage2_label=label, kickstart_label=KICKSTART_LABEL),
-        serial_log=job.logs / LOGS[LogSource.SERIAL],
-        anaconda_log=job.logs / LOGS[LogSource.LOG],
-        result_log=job.logs / LOGS[LogSource.RESULT],
-        description=owner_mark(os.getpid()),
-    )
+        (job.logs / log).write_bytes(b"")
+    return domain
 
 
 def check_iso(image: iso.Image, job: InstallJob) -> tuple[PurePosixPath, PurePosixPath]:
@@ -236,7 +245,7 @@ def _follow(
     cancelled: Callable[[], bool] | None,
 ) -> None:
     accelerated = job.domain_type == "kvm"
-    silence = stretched(job.silence, accelerated=accelerated)
+    silence = stretched(job.box.timeouts.silence, accelerated=accelerated)
     watch = Watch(
         logs=job.logs,
         disk=job.disk,
@@ -245,7 +254,7 @@ def _follow(
         progress=progress,
     )
     progress(watch.state.progress())
-    seconds = stretched(job.deadline, accelerated=accelerated)
+    seconds = stretched(job.box.timeouts.install, accelerated=accelerated)
     try:
         found = wait_until(
             watch.look,

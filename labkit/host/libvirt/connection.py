@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, suppress
 from ipaddress import ip_interface
-from typing import TYPE_CHECKING, Self, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import libvirt  # noqa: TID251 -- part of the adapter
 
@@ -23,7 +24,6 @@ from labkit.host.libvirt.xml import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
     from uuid import UUID
 
 AGENT_SECONDS = 2
@@ -86,7 +86,7 @@ def connect(uri: str = URI, *, patience: Patience = PATIENCE) -> Hypervisor:
         return Hypervisor(opened(uri, patience))
 
 
-class Hypervisor:
+class Hypervisor(AbstractContextManager["Hypervisor"]):
     """One connection to libvirt.
 
     Domains and networks are addressed by UUID, the mark of ownership, so that an object that
@@ -104,24 +104,14 @@ class Hypervisor:
         self.storage = Storage(connection)
         self.snapshots = DomainSnapshots(connection)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the connection; closing a dead one is no error."""
-        try:
+        # When libvirtd went away first, there is nothing left to close.
+        with suppress(libvirt.libvirtError):
             self._connection.close()
-        except libvirt.libvirtError:
-            # libvirtd went away first; there is nothing left to close.
-            return
 
     def offers_kvm(self, *, arch: str = "x86_64", machine: str = "q35") -> bool:
         """Return whether libvirt offers KVM; only `labkit.host.kvm` can tell whether it works.

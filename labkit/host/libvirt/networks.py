@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
@@ -45,7 +46,7 @@ class Networks:
         wanted = parse_network(xml, active=True)
         present = network_present(wanted, self.listed())
         with translated(f"define the network '{wanted.name}'"):
-            if present is not None and _same(wanted, present):
+            if present is not None and replace(wanted, active=present.active) == present:
                 network = self._connection.networkLookupByUUIDString(str(wanted.uuid))
             else:
                 network = self._connection.networkDefineXML(xml)
@@ -102,22 +103,13 @@ def network_present(wanted: NetworkInfo, existing: Sequence[NetworkInfo]) -> Net
                 msg, hint="Rename the lab or its network; labkit never touches foreign networks."
             )
     present = next((item for item in existing if item.uuid == wanted.uuid), None)
-    if present is not None and present.active and not _same(wanted, present):
+    if present is not None and present.active and replace(wanted, active=True) != present:
         msg = (
             f"The network '{wanted.name}' should be {_shape(wanted)}, "
             f"but it runs as {_shape(present)}."
         )
         raise OperationError(msg, hint="Run 'labkit destroy', then 'labkit up'.")
     return present
-
-
-def _same(one: NetworkInfo, other: NetworkInfo) -> bool:
-    return (one.name, one.bridge, one.forward, one.addresses) == (
-        other.name,
-        other.bridge,
-        other.forward,
-        other.addresses,
-    )
 
 
 def _shape(network: NetworkInfo) -> str:

@@ -13,7 +13,7 @@ import libvirt_qemu  # noqa: TID251 -- files in the guest are QEMU's own part of
 
 from labkit.host.libvirt.calls import through
 from labkit.host.libvirt.errors import NotFoundError, translated
-from labkit.host.libvirt.xml import AGENT_CHANNEL
+from labkit.host.libvirt.xml import AGENT_PORT
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -244,12 +244,8 @@ class DomainSnapshots:
 
     @staticmethod
     def _agent_listens(domain: libvirt.virDomain) -> bool:
-        root = ET.fromstring(domain.XMLDesc(0))  # noqa: S314 -- libvirtd's own
-        ports = root.iterfind("devices/channel/target")
-        return any(
-            port.get("name") == AGENT_CHANNEL and port.get("state") == "connected"
-            for port in ports
-        )
+        port = ET.fromstring(domain.XMLDesc(0)).find(AGENT_PORT)  # noqa: S314 -- libvirtd's own
+        return port is not None and port.get("state") == "connected"
 
     def _delete(self, uuid: UUID, name: str, flags: int) -> bool:
         try:

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-AGENT_CHANNEL = "org.qemu.guest_agent.0"
+AGENT_PORT = "devices/channel/target[@name='org.qemu.guest_agent.0']"
 
 # libvirt writes no other units, whatever it was given.
 _UNIT_BYTES = {"bytes": 1, "KiB": 1024}
@@ -61,19 +61,6 @@ class DiskInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelInfo:
-    """A virtio port between host and guest.
-
-    Attributes:
-        name: Its name in the guest, such as `org.qemu.guest_agent.0`.
-        connected: Whether a program in the guest has the port open, as far as libvirt knows.
-    """
-
-    name: str
-    connected: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DomainInfo:
     """A domain as libvirt knows it.
 
@@ -87,7 +74,7 @@ class DomainInfo:
         description: Free text of its definition; empty when there is none.
         nics: Its network cards in definition order.
         disks: Its disks and CD-ROMs in definition order.
-        channels: Its named virtio ports.
+        agent_connected: Whether the QEMU guest agent has its port open, as far as libvirt knows.
         has_managed_save: Whether a memory image waits for the next start.
         snapshots: Number of snapshots libvirt holds metadata for.
     """
@@ -101,14 +88,9 @@ class DomainInfo:
     description: str
     nics: tuple[NicInfo, ...]
     disks: tuple[DiskInfo, ...]
-    channels: tuple[ChannelInfo, ...]
+    agent_connected: bool
     has_managed_save: bool
     snapshots: int
-
-    @property
-    def agent_connected(self) -> bool:
-        """Whether the QEMU guest agent has its port open."""
-        return any(port.connected for port in self.channels if port.name == AGENT_CHANNEL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,11 +168,7 @@ def parse_domain(
         description=_text(root, "description"),
         nics=tuple(_nic(item, bridges) for item in root.iterfind("devices/interface")),
         disks=tuple(_disk(item) for item in root.iterfind("devices/disk")),
-        channels=tuple(
-            _channel(item)
-            for item in root.iterfind("devices/channel")
-            if _attribute(item, "target", "name")
-        ),
+        agent_connected=_attribute(root, AGENT_PORT, "state") == "connected",
         has_managed_save=has_managed_save,
         snapshots=snapshots,
     )
@@ -281,11 +259,6 @@ def _attribute(node: ET.Element, path: str, name: str) -> str | None:
     return None if found is None else found.get(name)
 
 
-def _path(node: ET.Element, path: str, name: str) -> Path | None:
-    value = _attribute(node, path, name)
-    return Path(value) if value else None
-
-
 def _size(node: ET.Element | None, *, unit: str = "bytes") -> int:
     """Return a size in bytes; libvirt's default unit differs from element to element."""
     if node is None or not node.text:
@@ -313,17 +286,8 @@ def _pci(node: ET.Element | None) -> str | None:
 
 
 def _disk(node: ET.Element) -> DiskInfo:
-    return DiskInfo(
-        path=_path(node, "source", "file"),
-        device=node.get("device", "disk"),
-    )
-
-
-def _channel(node: ET.Element) -> ChannelInfo:
-    return ChannelInfo(
-        name=_attribute(node, "target", "name") or "",
-        connected=_attribute(node, "target", "state") == "connected",
-    )
+    path = _attribute(node, "source", "file")
+    return DiskInfo(path=Path(path) if path else None, device=node.get("device", "disk"))
 
 
 def _address(node: ET.Element) -> IPv4Interface | IPv6Interface:

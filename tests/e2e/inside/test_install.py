@@ -307,8 +307,6 @@ def test_full_disk_is_said_to_be_full(tree: Tree, tmp_path: Path) -> None:
         work=small,
         kickstart=definition.sources[boxes.KICKSTART].decode(),
         domain_type="qemu",
-        deadline=60,
-        silence=SILENCE,
     )
     try:
         with pytest.raises(HostError) as caught:

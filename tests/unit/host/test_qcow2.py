@@ -47,7 +47,6 @@ def test_examine_image_with_snapshots_names_them_with_their_memory() -> None:
 
     found = examine(reader(content))
 
-    assert found.capacity_bytes == 2**30
     assert found.snapshots == (
         Snapshot(name="labkit-base-1", memory_bytes=5 * 2**32 + 7),
         Snapshot(name="späte", memory_bytes=0),
@@ -87,4 +86,3 @@ def test_examine_agrees_with_qemu_img(tmp_path: Path) -> None:
     found = examine(reader(disk.read_bytes()))
 
     assert [item.name for item in found.snapshots] == ["first", "second"]
-    assert found.capacity_bytes == 8 * 2**20

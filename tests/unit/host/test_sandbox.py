@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess  # noqa: TID251 -- a command line is judged by the shell-free run of it
 import sys
@@ -11,14 +12,10 @@ import pytest
 
 from labkit.errors import HostError
 from labkit.host import sandbox
-from labkit.host.sandbox import Mount, Setup
+from labkit.host.sandbox import Setup
 from labkit.host.sandbox_init import interactive_shell, report
 
 SETUP = Setup(kvm=True, vagrant_home="/home/x/.vagrant.d")
-
-
-def test_setup_json_round_trip_is_the_same() -> None:
-    assert Setup.from_json(SETUP.to_json()) == SETUP
 
 
 def test_inner_environment_separates_vagrant_temporary_files_and_state() -> None:
@@ -80,7 +77,8 @@ def test_unshare_argv_makes_every_namespace_and_ends_with_the_command() -> None:
     start = argv[: argv.index("--")]
     assert start == ("unshare", "--net", "--mount", "--pid", "--propagation", "private")
     assert argv[argv.index("--") + 1] == "/p"
-    assert argv[-5:] == ("/l", SETUP.to_json(), "sh", "-c", "a b")
+    assert (argv[-5], *argv[-3:]) == ("/l", "sh", "-c", "a b")
+    assert Setup(**json.loads(argv[-4])) == SETUP
 
 
 def test_start_line_runs_labkit_of_the_package_not_of_the_directory(tmp_path: Path) -> None:
@@ -125,20 +123,18 @@ def test_require_visible_path_elsewhere_passes(path: str) -> None:
 
 def test_host_mounts_start_with_the_one_tmpfs() -> None:
     first, *others = sandbox.host_mounts()
-    assert first == Mount(
-        arguments=("-t", "tmpfs", "-o", "size=75%,mode=0755,nosuid", "labkit"), target=Path("/run")
-    )
-    assert [str(each.target) for each in others] == ["/proc", "/sys"]
+    assert first == ("-t", "tmpfs", "-o", "size=75%,mode=0755,nosuid", "labkit", "/run")
+    assert [each[-1] for each in others] == ["/proc", "/sys"]
 
 
 def test_private_mounts_cover_libvirt_and_end_with_dev() -> None:
     mounts = sandbox.private_mounts(Path("/run/labkit/dev"))
-    targets = [str(each.target) for each in mounts]
+    targets = [each[-1] for each in mounts]
     assert targets == [
         *("/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt"),
         *("/run/labkit/dev/pts", "/run/labkit/dev/shm", "/dev"),
     ]
-    sources = [each.arguments[-1] for each in mounts if each.arguments[-1] != "/dev/pts"]
+    sources = [each[-2] for each in mounts if each[-2] != "/dev/pts"]
     assert all(source.startswith("/run/labkit/") for source in sources)
     assert len(set(sources)) == len(sources)
 

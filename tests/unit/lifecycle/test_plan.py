@@ -32,7 +32,7 @@ def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> Doma
         description="",
         nics=(),
         disks=(disk,),
-        channels=(),
+        agent_connected=False,
         has_managed_save=False,
         snapshots=0,
     )

@@ -14,7 +14,7 @@ LAB = labs.lab("controller", "compute")
 RECORD = record(LAB)
 FOREIGN = "11111111-0000-0000-0000-000000000001"
 COMPUTE = LAB.nodes[1]
-SOUND = Image(capacity_bytes=2**30, snapshots=(Snapshot(name=RECORD.key, memory_bytes=MEMORY),))
+SOUND = Image(snapshots=(Snapshot(name=RECORD.key, memory_bytes=MEMORY),))
 
 
 def found(**changes: object) -> dict[str, NodeFound]:
@@ -59,15 +59,11 @@ def test_problems_of_a_lost_domain_are_none_because_it_can_be_defined_again() ->
             "compute: its disk 'demo_compute.img' is damaged: QEMU has marked it as corrupt",
         ),
         (
-            {"image": Image(capacity_bytes=1, snapshots=())},
+            {"image": Image(snapshots=())},
             "compute: its disk 'demo_compute.img' does not hold the snapshot any more",
         ),
         (
-            {
-                "image": Image(
-                    capacity_bytes=1, snapshots=(Snapshot(name=RECORD.key, memory_bytes=7),)
-                )
-            },
+            {"image": Image(snapshots=(Snapshot(name=RECORD.key, memory_bytes=7),))},
             "compute: its disk 'demo_compute.img' holds 7 bytes of memory; expected 104857600",
         ),
         (

@@ -47,8 +47,6 @@ def make_job(tmp_path: Path) -> Callable[..., InstallJob]:
             work=work,
             kickstart=definition.sources[KICKSTART].decode(),
             domain_type="qemu",
-            deadline=60,
-            silence=10,
         )
 
     return make

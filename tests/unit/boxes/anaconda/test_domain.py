@@ -45,7 +45,8 @@ def test_xml_is_read_back_as_it_was_meant() -> None:
         ("cdrom", DOMAIN.iso),
         ("cdrom", DOMAIN.kickstart_iso),
     ]
-    assert [port.name for port in info.channels] == [LOG_PORT, RESULT_PORT]
+    ports = root_of(DOMAIN).iterfind("devices/channel/target")
+    assert [port.get("name") for port in ports] == [LOG_PORT, RESULT_PORT]
 
 
 def test_xml_writes_every_log_where_it_is_read() -> None:

@@ -10,7 +10,6 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from labkit.host.libvirt.xml import (
-    ChannelInfo,
     DiskInfo,
     DomainInfo,
     DomainState,
@@ -128,10 +127,7 @@ def test_domain_running_with_two_nics_is_read_completely() -> None:
             DiskInfo(path=Path("/labs/a b/controller.iso"), device="cdrom"),
             DiskInfo(path=None, device="cdrom"),
         ),
-        channels=(
-            ChannelInfo(name="labkit.firstboot.0", connected=False),
-            ChannelInfo(name="org.qemu.guest_agent.0", connected=True),
-        ),
+        agent_connected=True,
         has_managed_save=False,
         snapshots=2,
     )
