@@ -135,7 +135,7 @@ def explained(output: str, puppet: Mapping[str, str] | None = None) -> tuple[str
 
 def _shown(node: str, error: PuppetError) -> tuple[str, ...]:
     # The text of an error that names its resource begins with it.
-    first, *more = error.lines[:ERROR_LINES]
+    first, *more = error.lines[:1] + error.lines[1:][-(ERROR_LINES - 1) :]
     return (_short(f"{node}: {first}"), *(_short(f"  {line.strip()}") for line in more))
 
 

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 _LINE_BYTES = 64 * 1024
 _KEPT_ERRORS = 50
 _KEPT_TAIL = 10
-# A failed command's output follows its error, sometimes hundreds of lines of it.
+# A failed command's output follows its error, sometimes hundreds of lines of it: of a service's
+# journal the last ones say why it ended.
 _KEPT_ERROR_LINES = 12
+_KEPT_FIRST = 4
 
 _LEVEL = re.compile(r"(Debug|Info|Notice|Warning|Error|Critical|Alert|Emergency): ")
 _RESOURCE = re.compile(r"(/Stage\[[^\]]+\]/.+?\])(?:/[a-z_]+)?: ")
@@ -36,7 +38,8 @@ class PuppetError:
     """An error Puppet printed.
 
     Attributes:
-        lines: Its text without the level, and the lines that followed it; at most 12.
+        lines: Its text without the level, and of the lines that followed it the first three and
+            the last ones; at most 12 in all.
         resource: The resource it belongs to, as a path; empty when it names none.
     """
 
@@ -130,9 +133,10 @@ def _failed(log: PuppetLog, text: str, resource: str) -> PuppetLog:
 
 def _error_goes_on(log: PuppetLog, line: str) -> PuppetLog:
     *before, error = log.errors
-    if len(error.lines) >= _KEPT_ERROR_LINES:
-        return log
-    return replace(log, errors=(*before, replace(error, lines=(*error.lines, line))))
+    lines = (*error.lines, line)
+    if len(lines) > _KEPT_ERROR_LINES:
+        lines = (*lines[:_KEPT_FIRST], *lines[_KEPT_FIRST + 1 :])
+    return replace(log, errors=(*before, replace(error, lines=lines)))
 
 
 def _timed(log: PuppetLog, line: str) -> PuppetLog:
