@@ -49,8 +49,6 @@ class VagrantSettings:
         firstboot_paths: Per node name, the file labkit-firstboot reports to.
         private_key_path: SSH key of user vagrant, RSA in PEM form (Debian's net-ssh reads no
             other); Vagrant refuses the file when it does not exist.
-        boot_timeout: Seconds a plain `vagrant up` waits for SSH.
-        disk_cache: QEMU cache mode of the nodes' disks; libvirt's default when None.
     """
 
     box_name: str
@@ -61,8 +59,6 @@ class VagrantSettings:
     console_paths: Mapping[str, Path]
     firstboot_paths: Mapping[str, Path]
     private_key_path: Path
-    boot_timeout: int = 300
-    disk_cache: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -13,28 +12,11 @@ from labkit.packstack import repositories
 from labkit.resources import guest_script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from labkit.lab.topology import Repositories, ResolvedLab, ResolvedNode
 
 UNIT = "labkit-prepare"
-# In the order the script runs them, the same on every node.
-STEPS = (
-    "space",
-    "probe",
-    "environment",
-    "hosts",
-    "hostname",
-    "ssh",
-    "firewalld",
-    "network-manager",
-    "network",
-    "repositories",
-    "release",
-    "update",
-    "packages",
-    "kernel",
-)
 # Packages, databases, images and logs of a fresh deployment, in MiB.
 CONTROLLER_MIB, COMPUTE_MIB = 8 * 1024, 5 * 1024
 # For a further run over a deployment: its files lie there already.
@@ -52,11 +34,6 @@ _LINE = re.compile(
     r"|reboot (?P<old>\S+) (?P<new>\S+)"
     r")"
 )
-
-
-def steps(lab: ResolvedLab, node: ResolvedNode) -> tuple[str, ...]:
-    """Return the names of a node's steps in their order; none for a node without a part in it."""
-    return STEPS if node in deployed_nodes(lab) else ()
 
 
 def script(
@@ -138,62 +115,21 @@ def _gib(text: str | None, default: int) -> float:
     return int(found[1]) * {"M": 1 / 1024, "G": 1, "T": 1024}[found[2]]
 
 
-class StepPhase(StrEnum):
-    """What a line of the script's protocol tells."""
-
-    START = "start"
-    DONE = "done"
-    FAILED = "failed"
-    REBOOT = "reboot"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepEvent:
-    """One line of the script's protocol.
+class EndedStep:
+    """A step that ended.
 
     Attributes:
-        phase: What it tells.
-        step: The step's name; empty for a reboot.
-        seconds: How long the step took, once it is done.
-        changed: Whether it changed anything, once it is done.
-        reason: Why it failed.
-        kernels: The running kernel and the newest installed one, for a reboot.
+        step: Its name.
+        seconds: How long it took; 0 for one that failed.
+        changed: Whether it changed anything.
+        reason: Why it failed; empty when it did not.
     """
 
-    phase: StepPhase
-    step: str = ""
+    step: str
     seconds: float = 0.0
     changed: bool = False
     reason: str = ""
-    kernels: tuple[str, str] | None = None
-
-
-def parse(text: str) -> tuple[StepEvent, ...]:
-    """Read the protocol out of the run's output so far.
-
-    Other lines are the tools' own. A last line without its end is not read: the rest of it is
-    still to come.
-    """
-    lines = text.split("\n")[:-1]
-    return tuple(event for event in map(_event, lines) if event is not None)
-
-
-def _event(line: str) -> StepEvent | None:
-    found = _LINE.fullmatch(line.rstrip("\r"))
-    if found is None:
-        return None
-    if found["start"]:
-        return StepEvent(phase=StepPhase.START, step=found["start"])
-    if found["done"]:
-        return StepEvent(
-            phase=StepPhase.DONE,
-            step=found["done"],
-            seconds=float(found["seconds"]),
-            changed=found["outcome"] == "changed",
-        )
-    if found["failed"]:
-        return StepEvent(phase=StepPhase.FAILED, step=found["failed"], reason=found["reason"])
-    return StepEvent(phase=StepPhase.REBOOT, kernels=(found["old"], found["new"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,39 +144,37 @@ class PreparationView:
         rest: The beginning of a line whose end is still to come.
     """
 
-    done: tuple[StepEvent, ...] = ()
+    done: tuple[EndedStep, ...] = ()
     running: str = ""
-    failed: StepEvent | None = None
+    failed: EndedStep | None = None
     reboot: tuple[str, str] | None = None
     rest: str = ""
 
     @property
     def seconds(self) -> float:
         """Return how long the finished steps took together."""
-        return sum(event.seconds for event in self.done)
+        return sum(each.seconds for each in self.done)
 
 
 def advance(view: PreparationView, text: str) -> PreparationView:
-    """Return the view after more output, cut anywhere."""
-    whole, _newline, rest = (view.rest + text).rpartition("\n")
-    events = parse(f"{whole}\n")
-    return replace(fold(events, view), rest=rest)
+    """Return the view after more output, cut anywhere.
+
+    Lines that are not the script's protocol are the tools' own. A last line without its end is
+    kept: the rest of it is still to come.
+    """
+    *lines, rest = (view.rest + text).split("\n")
+    found = (_LINE.fullmatch(line.rstrip("\r")) for line in lines)
+    return replace(reduce(_after, filter(None, found), view), rest=rest)
 
 
-def fold(
-    events: Iterable[StepEvent], view: PreparationView = PreparationView()
-) -> PreparationView:
-    """Return the view after further events."""
-    return reduce(_after, events, view)
-
-
-def _after(view: PreparationView, event: StepEvent) -> PreparationView:
-    match event.phase:
-        case StepPhase.START:
-            return replace(view, running=event.step)
-        case StepPhase.DONE:
-            return replace(view, done=(*view.done, event), running="")
-        case StepPhase.FAILED:
-            return replace(view, failed=event, running="")
-        case StepPhase.REBOOT:
-            return replace(view, reboot=event.kernels)
+def _after(view: PreparationView, line: re.Match[str]) -> PreparationView:
+    if line["start"]:
+        return replace(view, running=line["start"])
+    if line["done"]:
+        seconds, changed = float(line["seconds"]), line["outcome"] == "changed"
+        ended = EndedStep(step=line["done"], seconds=seconds, changed=changed)
+        return replace(view, done=(*view.done, ended), running="")
+    if line["failed"]:
+        failed = EndedStep(step=line["failed"], reason=line["reason"])
+        return replace(view, failed=failed, running="")
+    return replace(view, reboot=(line["old"], line["new"]))

@@ -43,5 +43,4 @@ def settings(
         console_paths=paths("-console.log"),
         firstboot_paths=paths("-firstboot.log"),
         private_key_path=key or directory / "id_rsa",
-        disk_cache="unsafe" if kvm else None,
     )

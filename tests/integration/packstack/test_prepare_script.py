@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.host.process import run
-from labkit.packstack.prepare_script import STEPS, script
+from labkit.packstack.prepare_script import script
 from tests.fakes.mirror import FakeMirror, mirroring
 from tests.support import labs
 from tests.support.guest_tree import FILES, OWN_REPO, Guest
@@ -22,6 +22,24 @@ if TYPE_CHECKING:
     from labkit.lab.topology import ResolvedLab
 
 pytestmark = pytest.mark.integration
+
+# In the order the script runs them, the same on every node.
+STEPS = (
+    "space",
+    "probe",
+    "environment",
+    "hosts",
+    "hostname",
+    "ssh",
+    "firewalld",
+    "network-manager",
+    "network",
+    "repositories",
+    "release",
+    "update",
+    "packages",
+    "kernel",
+)
 
 # Nothing listens on port 1 of the loopback.
 NOBODY = "http://127.0.0.1:1/centos"

@@ -118,7 +118,7 @@ def test_lab_mark_example_labs_needs_no_xml_escape() -> None:
         assert not set("<>&'\"") & set(lab_mark(example(name)))
 
 
-@pytest.mark.parametrize("field", ["box_name", "box_version", "storage_pool", "disk_cache"])
+@pytest.mark.parametrize("field", ["box_name", "box_version", "storage_pool"])
 def test_vagrantfile_hostile_setting_stays_one_ruby_literal(field: str) -> None:
     lab = example("packstack")
     plain = settings(lab, Path("/srv"), kvm=True)

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.packstack.prepare_script import (
-    STEPS,
+    EndedStep,
     PreparationView,
-    StepPhase,
     advance,
-    fold,
     needed_mib,
-    parse,
     script,
-    steps,
 )
 from tests.support import labs
 from tests.support.examples import example
@@ -77,8 +73,6 @@ def test_script_single_node_scenario_leaves_other_nodes_alone(scenario: str) -> 
         data(script(lab, controller, packages=lab.repositories, host_keys=host_keys(lab)))["peers"]
         == "(172.16.208.13)"
     )
-    assert steps(lab, controller) == STEPS
-    assert steps(lab, compute) == ()
     with pytest.raises(ValueError, match="'compute' has no part"):
         script(lab, compute, packages=lab.repositories, host_keys=host_keys(lab))
 
@@ -125,23 +119,23 @@ def test_space_of_a_stand_in_is_little() -> None:
     assert data(text)["free_mib"] == "64"
 
 
-def test_parse_reads_whole_protocol_lines_only() -> None:
-    events = parse(OUTPUT)
-    assert [(event.phase, event.step) for event in events] == [
-        (StepPhase.START, "space"),
-        (StepPhase.DONE, "space"),
-        (StepPhase.START, "update"),
-        (StepPhase.DONE, "update"),
-        (StepPhase.REBOOT, ""),
-    ]
-    assert (events[3].seconds, events[3].changed) == (61.5, True)
-    assert events[4].kernels == ("3.10.0-862.el7.x86_64", "3.10.0-1160.119.1.el7.x86_64")
-    assert parse("labkit-step: start space") == ()
+def test_view_reads_whole_protocol_lines_only() -> None:
+    view = advance(PreparationView(), OUTPUT)
+    assert view.done == (
+        EndedStep(step="space", seconds=0.012),
+        EndedStep(step="update", seconds=61.5, changed=True),
+    )
+    assert view.reboot == ("3.10.0-862.el7.x86_64", "3.10.0-1160.119.1.el7.x86_64")
+    assert (view.running, view.failed, view.rest) == ("", None, "")
+    half = advance(PreparationView(), "labkit-step: start space")
+    assert (half.running, half.rest) == ("", "labkit-step: start space")
 
 
-def test_parse_failed_step_keeps_its_reason() -> None:
-    (event,) = parse("labkit-step: failed probe no place has all: https://v: answered 404\n")
-    assert (event.step, event.reason) == ("probe", "no place has all: https://v: answered 404")
+def test_view_keeps_the_reason_of_a_failed_step() -> None:
+    line = "labkit-step: failed probe no place has all: https://v: answered 404\n"
+    assert advance(PreparationView(), line).failed == EndedStep(
+        step="probe", reason="no place has all: https://v: answered 404"
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,8 +149,8 @@ def test_parse_failed_step_keeps_its_reason() -> None:
         "x labkit-step: start space",
     ],
 )
-def test_parse_line_that_only_resembles_the_protocol_is_output(line: str) -> None:
-    assert parse(f"{line}\n") == ()
+def test_line_that_only_resembles_the_protocol_is_output(line: str) -> None:
+    assert advance(PreparationView(), f"{line}\n") == PreparationView()
 
 
 def test_view_is_the_same_wherever_the_output_is_cut() -> None:
@@ -164,7 +158,6 @@ def test_view_is_the_same_wherever_the_output_is_cut() -> None:
     for cut in range(len(OUTPUT)):
         halves = advance(advance(PreparationView(), OUTPUT[:cut]), OUTPUT[cut:])
         assert halves == whole
-    assert whole == fold(parse(OUTPUT))
     assert [event.step for event in whole.done] == ["space", "update"]
     assert whole.seconds == pytest.approx(61.512)
     assert any(event.changed for event in whole.done)
