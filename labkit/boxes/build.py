@@ -9,8 +9,8 @@ import shlex
 import shutil
 import tarfile
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +27,13 @@ from labkit.boxes.cache import (
 )
 from labkit.boxes.centos import Packed
 from labkit.boxes.definition import BUILDER_VERSION, key_inputs
-from labkit.boxes.disk import GIB, BootEntry, build_disk, tool_environment, write_box
+from labkit.boxes.disk import GIB, BootEntry, build_disk
 from labkit.boxes.file import DebianBoxFile, KickstartBoxFile
-from labkit.boxes.pack import box_documents
+from labkit.boxes.pack import NO_SPACE, box_documents, write_box
 from labkit.errors import CommandError, HostError, OperationError, UsageError
-from labkit.host.files import file_sha256
+from labkit.host.files import file_sha256, flush
 from labkit.host.mounts import remove_tree
-from labkit.host.process import run
+from labkit.host.process import environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,7 +55,6 @@ UNREACHABLE = re.compile(
     r"|connection (timed out|refused|failed)|network is unreachable|failed to fetch|no route to host",
     re.IGNORECASE,
 )
-NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
 
 
 def build(
@@ -97,18 +96,24 @@ def build(
         found = cached(definition, cache)
         if found is not None:
             return found
-        kickstart = partial(
-            kickstart_build.make,
-            definition,
-            cache=cache,
-            own_iso=own_iso,
-            progress=progress,
-            cancelled=cancelled,
-            installer=installer,
-        )
-        make = partial(
-            _make, definition, kickstart=kickstart, progress=progress, cancelled=cancelled
-        )
+
+        def make(work: Path) -> Packed:
+            target = work / "publish" / BOX_FILE
+            if isinstance(definition.file, DebianBoxFile):
+                return _debian(
+                    definition, definition.file, work, target, progress, cancelled=cancelled
+                )
+            return kickstart_build.make(
+                definition,
+                definition.file,
+                target,
+                cache=cache,
+                own_iso=own_iso,
+                progress=progress,
+                cancelled=cancelled,
+                installer=installer,
+            )
+
         return _build_locked(definition, cache, progress, make)
 
 
@@ -251,40 +256,20 @@ def _build_locked(
     return found
 
 
-def _make(
-    definition: BoxDefinition,
-    work: Path,
-    *,
-    kickstart: Callable[[KickstartBoxFile, Path], Packed],
-    progress: Callable[[str], None],
-    cancelled: Callable[[], bool] | None,
-) -> Packed:
-    """Write the labkit.box of a box into `work/publish`, by the builder its box.yaml names."""
-    target = work / "publish" / BOX_FILE
-    match definition.file:
-        case DebianBoxFile() as file:
-            image = _debian_image(definition, file, work, progress, cancelled)
-            progress("writing the box")
-            documents = box_documents(definition)
-            offset, length = write_box(target, image=image, documents=documents)
-            image.unlink()
-            return Packed(image_offset=offset, image_length=length)
-        case KickstartBoxFile() as file:
-            return kickstart(file, target)
-
-
-def _debian_image(
+def _debian(
     definition: BoxDefinition,
     file: DebianBoxFile,
     work: Path,
+    target: Path,
     progress: Callable[[str], None],
+    *,
     cancelled: Callable[[], bool] | None,
-) -> Path:
+) -> Packed:
     overlay, tree, log = work / "overlay.tar", work / "tree.tar", work / "build.log"
     image = work / "box.img"
     overlay_tar(definition, overlay)
     root = os.geteuid() == 0
-    env = tool_environment()
+    env = environment()
     if root:
         # Without root mmdebstrap works as another user, who cannot enter our directory.
         env["TMPDIR"] = str(work)
@@ -301,33 +286,28 @@ def _debian_image(
         text = log.read_text(encoding="utf-8", errors="replace")
         raise explain_failure(definition.name, text, exc) from exc
     progress("making the disk image")
-    entry = BootEntry(
-        kernel="/boot/vmlinuz",
-        initrd="/boot/initrd.img",
-        arguments=kernel_arguments(file),
-    )
+    arguments = kernel_arguments(file)
+    entry = BootEntry(kernel="/boot/vmlinuz", initrd="/boot/initrd.img", arguments=arguments)
     build_disk(tree, image, gib=file.disk_gib, entry=entry, root=root)
-    return image
+    progress("writing the box")
+    offset, length = write_box(target, image=image, documents=box_documents(definition))
+    image.unlink()
+    return Packed(image_offset=offset, image_length=length)
 
 
 def _write_published(definition: BoxDefinition, parts: Path, packed: Packed) -> None:
     box_file = parts / BOX_FILE
-    digest = file_sha256(box_file)
     provenance = Provenance(
         box=definition.name,
         key=definition.key,
         builder_version=BUILDER_VERSION,
-        sha256=digest,
+        sha256=file_sha256(box_file),
         size=box_file.stat().st_size,
-        image_offset=packed.image_offset,
-        image_length=packed.image_length,
         virtual_size_gib=definition.file.disk_gib,
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        packages=packed.packages,
         labkit_version=__version__,
-        iso_sha256=packed.iso_sha256,
-        kickstart_sha256=packed.kickstart_sha256,
         inputs=dict(key_inputs(definition)),
+        **asdict(packed),
     )
     text = provenance.model_dump_json(indent=2) + "\n"
     (parts / PROVENANCE).write_text(text, encoding="utf-8")
@@ -335,20 +315,12 @@ def _write_published(definition: BoxDefinition, parts: Path, packed: Packed) -> 
 
 def _publish(parts: Path, final: Path) -> None:
     for path in (*parts.iterdir(), parts):
-        _fsync(path)
+        flush(path)
     if final.exists():
         # Not whole, else it would have been used: somebody changed it by hand.
         remove_tree(final)
     parts.rename(final)
-    _fsync(final.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(final.parent)
 
 
 def _mark_cache(cache: Path) -> None:

@@ -8,11 +8,12 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from labkit import __version__
 from labkit.boxes.anaconda.domain import install_domain_xml
@@ -28,7 +29,6 @@ from labkit.host.files import cache_root, file_sha256
 from labkit.host.libvirt import connection as hypervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Literal
 
     from labkit.boxes.definition import BoxDefinition
@@ -39,17 +39,8 @@ INSTALL_DIRECTORY = "install"
 PACKAGE_LINE = "PACKAGE "
 
 
-class Installer(Protocol):
-    """What leaves an installed system on `job.disk`; `labkit.boxes.anaconda.install.install` is the one."""
-
-    def __call__(
-        self,
-        job: InstallJob,
-        *,
-        progress: Callable[[str], None],
-        cancelled: Callable[[], bool] | None = None,
-    ) -> None:
-        """Install, or raise what went wrong."""
+# Leaves an installed system on the job's disk; `labkit.boxes.anaconda.install.install` is the one.
+Installer = Callable[[InstallJob, Callable[[str], None], Callable[[], bool] | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +98,7 @@ def make(
         domain_type=domain_type(cache) if installer is None else "qemu",
     )
     try:
-        (installer or install)(job, progress=progress, cancelled=cancelled)
+        (installer or install)(job, progress, cancelled)
         told = (job.logs / LOGS[LogSource.RESULT]).read_text(encoding="utf-8", errors="replace")
         packages = packages_told(told)
         for line in unexpected_versions(file, packages):
@@ -159,28 +150,26 @@ def own_copy(path: Path, wanted: download.Wanted) -> Path:
         HostError: It cannot be read.
     """
     path = path.absolute()
+    hint = f"Give the file '{wanted.name}' with the sha256 {wanted.sha256}."
     try:
-        about = path.stat()
+        size = path.stat().st_size
+        if not path.is_file():
+            msg = f"'{path}' was expected to be an ISO file and is none."
+            raise UsageError(msg, hint=hint)
+        if size != wanted.size:
+            how = "is cut short" if size < wanted.size else "is another file"
+            msg = (
+                f"The ISO '{path}' {how}: '{wanted.name}' was expected to have {wanted.size} bytes, "
+                f"and it has {size}."
+            )
+            raise UsageError(msg, hint=hint)
+        found = file_sha256(path)
     except FileNotFoundError as exc:
         msg = f"The ISO '{path}' does not exist."
         raise UsageError(msg, hint=f"Give the path of '{wanted.name}' with --iso.") from exc
     except OSError as exc:
-        raise _unreadable(path, exc) from exc
-    hint = f"Give the file '{wanted.name}' with the sha256 {wanted.sha256}."
-    if not path.is_file():
-        msg = f"'{path}' was expected to be an ISO file and is none."
-        raise UsageError(msg, hint=hint)
-    if about.st_size != wanted.size:
-        how = "is cut short" if about.st_size < wanted.size else "is another file"
-        msg = (
-            f"The ISO '{path}' {how}: '{wanted.name}' was expected to have {wanted.size} bytes, "
-            f"and it has {about.st_size}."
-        )
-        raise UsageError(msg, hint=hint)
-    try:
-        found = file_sha256(path)
-    except OSError as exc:
-        raise _unreadable(path, exc) from exc
+        msg = f"The ISO '{path}' cannot be read: {exc.strerror}."
+        raise HostError(msg, hint="Give yourself the right to read it.") from exc
     if found != wanted.sha256:
         msg = (
             f"The ISO '{path}' is another file: the sha256 {wanted.sha256} was expected, "
@@ -188,11 +177,6 @@ def own_copy(path: Path, wanted: download.Wanted) -> Path:
         )
         raise UsageError(msg, hint=hint)
     return path
-
-
-def _unreadable(path: Path, exc: OSError) -> HostError:
-    msg = f"The ISO '{path}' cannot be read: {exc.strerror}."
-    return HostError(msg, hint="Give yourself the right to read it.")
 
 
 def wanted_iso(file: KickstartBoxFile) -> download.Wanted:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import struct
-import tarfile
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,7 @@ from labkit.errors import HostError, OperationError
 from labkit.host.process import environment, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 SECTOR = 512
 PARTITION_START = 2048  # sectors; 1 MiB is where every partitioning tool begins
@@ -62,12 +60,6 @@ class BootEntry:
             f"initrd {self.initrd}\n"
             "boot\n"
         )
-
-
-def tool_environment() -> dict[str, str]:
-    """Return an environment whose PATH has the sbin directories, where mke2fs lives."""
-    env = environment()
-    return {**env, "PATH": f"{env.get('PATH', '')}:/usr/sbin:/sbin"}
 
 
 def master_boot_record(boot_image: bytes, *, sectors: int) -> bytes:
@@ -134,7 +126,7 @@ def build_disk(
     tree, raw, config = work / "tree", work / "disk.raw", work / "mke2fs.conf"
     tree.mkdir()
     config.write_text(MKE2FS_CONFIG, encoding="utf-8")
-    env = {**tool_environment(), "MKE2FS_CONFIG": str(config)}
+    env = environment(MKE2FS_CONFIG=str(config))
     memory = work / "owners"
     save: list[str] = [] if root else ["fakeroot", "-s", str(memory), "--"]
     load: list[str] = [] if root else ["fakeroot", "-i", str(memory), "--"]
@@ -152,29 +144,6 @@ def build_disk(
     write_boot_loader(raw, boot_image=boot_image, core_image=core_image, sectors=sectors)
     _tool(["qemu-img", "convert", "-O", "qcow2", str(raw), str(target)], env)
     raw.unlink()
-
-
-def write_box(target: Path, *, image: Path, documents: Mapping[str, str]) -> tuple[int, int]:
-    """Write a Vagrant box: a plain tar of small documents and, last, `box.img`.
-
-    Not compressed: qcow2 leaves little to gain, and the image can be streamed out of it.
-
-    Returns:
-        Offset and length in bytes of box.img inside the tar.
-    """
-    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, text in documents.items():
-            content = text.encode()
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o644
-            archive.addfile(member, BytesIO(content))
-        member = tarfile.TarInfo("box.img")
-        member.size, member.mode = image.stat().st_size, 0o644
-        with image.open("rb") as stream:
-            archive.addfile(member, stream)
-    with tarfile.open(target, "r:") as archive:
-        written = archive.getmember("box.img")
-        return written.offset_data, written.size
 
 
 def _grub(work: Path, entry: BootEntry, env: dict[str, str]) -> tuple[bytes, bytes]:

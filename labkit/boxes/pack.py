@@ -94,6 +94,23 @@ def package(
     return offset, length
 
 
+def write_box(target: Path, *, image: Path, documents: Mapping[str, str]) -> tuple[int, int]:
+    """Write a Vagrant box: a plain tar of small documents and, last, the image as it is.
+
+    Not compressed: qcow2 leaves little to gain, and the image can be streamed out of it.
+
+    Returns:
+        Offset and length in bytes of box.img inside the tar.
+    """
+    length = image.stat().st_size
+    head = _documents_tar(documents) + _member(IMAGE_NAME, length).tobuf(tarfile.GNU_FORMAT)
+    with target.open("wb") as box, image.open("rb") as stream:
+        box.write(head)
+        shutil.copyfileobj(stream, box)
+        box.write(bytes(-length % BLOCK + 2 * BLOCK))
+    return len(head), length
+
+
 def convert_command(disk: Path, target: Path, *, offset: int) -> tuple[str, ...]:
     """Return the command that compresses a disk into an empty qcow2 at an offset of a file.
 

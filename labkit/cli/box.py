@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from labkit.cli.options import JsonOption, print_json
+from labkit.cli.output import notice, print_table
 from labkit.errors import OperationError
 from labkit.host.files import cache_root
 
@@ -32,7 +33,6 @@ def build(name: NameArgument, *, iso: IsoOption = None) -> None:
     """Build a box, or say that it is cached. LABKIT_ISO=PATH does what --iso PATH does."""
     from labkit.boxes import build as box_build
     from labkit.boxes import definition as boxes
-    from labkit.cli.output import notice
 
     definition = boxes.find_box(name)
     built = box_build.build(definition, cache_root(), progress=notice, own_iso=iso)
@@ -47,7 +47,6 @@ def render(
     """Write the kickstart, the installing domain and its kernel line into DIR, nothing else."""
     from labkit.boxes import centos as kickstart_build
     from labkit.boxes import definition as boxes
-    from labkit.cli.output import notice
 
     names = kickstart_build.render(boxes.find_box(name), directory)
     notice(f"wrote {', '.join(names)} to '{directory}'")
@@ -90,7 +89,6 @@ def list_boxes(*, as_json: JsonOption = False) -> None:
     """List the boxes labkit knows, and which of them are built."""
     from labkit.boxes import cache as box_cache
     from labkit.boxes import definition as boxes
-    from labkit.cli.output import print_table
 
     found = [(item, box_cache.cached(item, cache_root())) for item in boxes.known_boxes()]
     if as_json:
@@ -124,7 +122,6 @@ def verify(name: NameArgument) -> None:
     """Read a cached box again and compare it with its recorded checksum."""
     from labkit.boxes import cache as box_cache
     from labkit.boxes import definition as boxes
-    from labkit.cli.output import notice
 
     box = box_cache.cached(boxes.find_box(name), cache_root())
     if box is None:
@@ -148,7 +145,6 @@ def remove(name: NameArgument) -> None:
     from labkit.boxes import centos as kickstart_build
     from labkit.boxes import definition as boxes
     from labkit.boxes.pool import forget
-    from labkit.cli.output import notice
     from labkit.state.tools import real_tools
 
     definition = boxes.find_box(name)

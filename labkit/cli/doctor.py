@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labkit.cli.options import LAB_FILE, BoxOption, JsonOption, LabOption, print_json
+from labkit.cli.output import notice, print_table
+from labkit.cli.session import looking
 from labkit.errors import HostError
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ def doctor(
 
 
 def _host(lab: Path, box: str | None, *, as_json: bool) -> None:
-    from labkit.cli.session import looking
     from labkit.host.files import cache_root
     from labkit.lifecycle.doctor import Level, examine
 
@@ -51,8 +52,6 @@ def _host(lab: Path, box: str | None, *, as_json: bool) -> None:
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
-    from labkit.cli.output import print_table
-
     rows = [
         (
             finding.level.value,
@@ -65,7 +64,6 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 
 
 def _repos(lab: Path, box: str | None, *, as_json: bool) -> None:
-    from labkit.cli.session import looking
     from labkit.lifecycle.repositories import ask_for, chosen_place, nothing_answers
 
     answers = ask_for(looking(lab, box=box).lab)
@@ -86,8 +84,6 @@ def _repos(lab: Path, box: str | None, *, as_json: bool) -> None:
 
 
 def _print_answers(answers: Sequence[RepositoryAnswer], place: str | None) -> None:
-    from labkit.cli.output import notice, print_table
-
     rows = [
         (answer.place, answer.repository, answer.said, f"{answer.seconds:.1f}")
         for answer in answers

@@ -18,6 +18,8 @@ from labkit.cli.options import (
     print_json,
     utc,
 )
+from labkit.cli.output import notice, print_table, shown_progress
+from labkit.cli.session import looking, working
 
 if TYPE_CHECKING:
     from labkit.lifecycle.plan import Possessions
@@ -33,7 +35,6 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the lab up: box, networks, seeds, machines, and proof that each is ready."""
-    from labkit.cli.session import working
     from labkit.lifecycle.up import up as bring_up
 
     with working(lab, "up", box=box, changes=not dry_run) as session:
@@ -65,8 +66,6 @@ def _up_data(report: UpReport) -> dict[str, object]:
 
 
 def _print_up(report: UpReport, *, dry_run: bool) -> None:
-    from labkit.cli.output import notice, print_table
-
     ready = {item.node: item for item in report.ready}
     rows = [
         (
@@ -93,7 +92,6 @@ def _print_up(report: UpReport, *, dry_run: bool) -> None:
 
 def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
     """Show every node: state, hardware, addresses, how to reach it."""
-    from labkit.cli.session import looking
     from labkit.lifecycle.status import status as ask
 
     session = looking(lab)
@@ -104,8 +102,6 @@ def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
 
 
 def _print_status(found: LabStatus) -> None:
-    from labkit.cli.output import notice, print_table
-
     rows = [
         (
             node.name,
@@ -132,7 +128,6 @@ def ssh(
 ) -> None:
     """Log in to a node, or run a command there; the host key is checked."""
     from labkit.cli.remote import ssh_argv
-    from labkit.cli.session import looking
     from labkit.host.process import become
 
     session = looking(lab)
@@ -150,7 +145,6 @@ def console(
 ) -> None:
     """Print what a node wrote to its serial console."""
     from labkit.cli.remote import console_argv
-    from labkit.cli.session import looking
     from labkit.host.process import become
 
     session = looking(lab)
@@ -165,8 +159,6 @@ def halt(
     dry_run: DryRunOption = False,
 ) -> None:
     """Shut every node down; 'labkit up' starts them again."""
-    from labkit.cli.output import print_table
-    from labkit.cli.session import working
     from labkit.lifecycle.teardown import halt as stop
 
     with working(lab, "halt", changes=not dry_run) as session:
@@ -188,8 +180,6 @@ def destroy(
     dry_run: DryRunOption = False,
 ) -> None:
     """Remove everything of the lab and prove that nothing is left. Asks nothing."""
-    from labkit.cli.output import notice
-
     if name is None:
         name, owned = _destroy(lab, dry_run=dry_run)
     else:
@@ -202,7 +192,6 @@ def destroy(
 
 
 def _destroy(lab: Path, *, dry_run: bool) -> tuple[str, Possessions]:
-    from labkit.cli.session import working
     from labkit.lifecycle.teardown import destroy as remove
 
     with working(lab, "destroy", changes=not dry_run) as session:
@@ -210,7 +199,6 @@ def _destroy(lab: Path, *, dry_run: bool) -> tuple[str, Possessions]:
 
 
 def _destroy_by(name: str, lab: Path, dry_run: bool) -> Possessions:  # noqa: FBT001 -- its one caller names it
-    from labkit.cli.output import shown_progress
     from labkit.lifecycle.teardown import destroy_by_name
     from labkit.state.directory import lab_directory
     from labkit.state.registry import user_registry

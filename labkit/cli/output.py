@@ -8,15 +8,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
-
 from labkit.state.progress import LAB, Event, Phase, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+    from rich.table import Table
 
     from labkit.errors import LabkitError
 
@@ -26,7 +24,9 @@ MARKS = {Phase.STARTED: "…", Phase.DONE: "ok", Phase.FAILED: "FAILED"}
 
 def print_error(error: LabkitError, log: str = "") -> None:
     """Print an error to standard error: message, evidence, what mends it."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    from rich.text import Text
+
+    console = _lines()
     console.print(Text("error: ", style="bold red") + Text(error.message, style="bold"))
     for line in error.details:
         console.print(Text(f"  {line}"))
@@ -38,11 +38,21 @@ def print_error(error: LabkitError, log: str = "") -> None:
 
 def notice(text: str) -> None:
     """Print one line to standard error."""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(text))
+    _lines().print(text, markup=False, emoji=False)
+
+
+def _lines() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table to standard output, at most 80 columns where no terminal says otherwise."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console(highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDTH
@@ -57,6 +67,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
     """Show progress on standard error: a live table in a terminal, plain lines elsewhere."""
+    from rich.console import Console
+
     console = Console(stderr=True)
     if console.is_terminal:
         live = _LiveProgress(console)
@@ -90,6 +102,8 @@ class _LiveProgress:
     """A table with one row per node, redrawn a few times a second."""
 
     def __init__(self, console: Console) -> None:
+        from rich.live import Live
+
         self._rows: dict[str, tuple[Event, float]] = {}
         self._lock = threading.Lock()
         self._began = time.monotonic()
@@ -102,6 +116,9 @@ class _LiveProgress:
             self._rows[event.node] = (event, time.monotonic())
 
     def _table(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(box=None, pad_edge=False, show_header=False)
         with self._lock:
             rows = list(self._rows.values())

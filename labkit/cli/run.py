@@ -21,6 +21,8 @@ from labkit.cli.options import (
     print_json,
     require_writable,
 )
+from labkit.cli.output import notice, print_table
+from labkit.cli.session import looking, working
 from labkit.errors import LabkitError, OperationError, TimeOver, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ CHECKS_FAILED = 1
 
 def scenarios(*, as_json: JsonOption = False) -> None:
     """List the ways a lab can be deployed, and what each does."""
-    from labkit.cli.output import print_table
     from labkit.lab.scenarios import all_scenarios
 
     found = all_scenarios()
@@ -70,8 +71,6 @@ def deploy(
     as_json: JsonOption = False,
 ) -> None:
     """Install OpenStack by Packstack, or follow the run that is under way; then verify."""
-    from labkit.cli.output import notice
-    from labkit.cli.session import looking, working
     from labkit.packstack import deploy as deploying
 
     if dry_run:
@@ -95,8 +94,6 @@ def add_compute(
     as_json: JsonOption = False,
 ) -> None:
     """Bring a further compute node into a deployed lab: machine, Packstack, cell, proof."""
-    from labkit.cli.output import notice
-    from labkit.cli.session import looking, working
     from labkit.lifecycle.add_compute import add_compute as add
     from labkit.lifecycle.add_compute import require_addable
     from labkit.packstack import deploy as deploying
@@ -151,8 +148,6 @@ def run(
     ] = "never",
 ) -> None:
     """Do the whole job for CI: up, snapshot, deploy, verify, report, and teardown when told."""
-    from labkit.cli.output import notice
-    from labkit.cli.session import working
     from labkit.lifecycle.run import run as go
     from labkit.lifecycle.stages import told
 
@@ -187,7 +182,6 @@ def _write_run(result: LabRun, junit: Path | None, report: Path | None) -> None:
 
 
 def _print_run(result: LabRun) -> None:
-    from labkit.cli.output import print_table
     from labkit.verify.report import table
 
     if result.verification is not None and not result.verification.passed:
@@ -220,7 +214,6 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,
 ) -> None:
     """Print the output of the run in a guest, as it is there."""
-    from labkit.cli.session import looking
     from labkit.packstack.logs import JOBS, print_log
 
     if what not in JOBS:
@@ -236,7 +229,6 @@ def logs(
 
 
 def _print(report: DeployReport, *, as_json: bool) -> None:
-    from labkit.cli.output import notice
     from labkit.verify.report import table
 
     if as_json:
@@ -270,8 +262,6 @@ def rehearsal(
     ] = None,
 ) -> None:
     """Show the whole job on stand-in guests, from up over snapshot, deploy and restore to destroy."""
-    from labkit.cli.output import notice, print_table
-    from labkit.cli.session import working
     from labkit.lifecycle.rehearsal import rehearse
 
     require_writable(report)

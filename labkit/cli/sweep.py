@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from labkit.cli.options import DryRunOption, JsonOption, print_json, utc
+from labkit.cli.output import notice, print_table, shown_progress
 from labkit.errors import LabkitError
 
 
@@ -19,7 +20,6 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Remove the labs of yours whose time is over; 'expires' in a lab file sets it."""
-    from labkit.cli.output import notice, print_table, shown_progress
     from labkit.lifecycle.sweep import sweep as remove
     from labkit.state.registry import user_registry
     from labkit.state.tools import real_tools

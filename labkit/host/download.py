@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx2  # noqa: TID251 -- this module is the one allowed to
 
 from labkit.errors import HostError, OperationError
-from labkit.host.files import file_sha256
+from labkit.host.files import file_sha256, flush
 from labkit.host.locks import held
 from labkit.waiting import DOWNLOAD, Deadline, NotYet, Policy, wait_until
 
@@ -297,8 +296,7 @@ class _Download:
         if file_sha256(self.part) != self.wanted.sha256:
             self.part.unlink(missing_ok=True)
             return False
-        with self.part.open("rb") as stream:
-            os.fsync(stream.fileno())
+        flush(self.part)
         self.part.rename(self.final)
         return True
 

@@ -114,31 +114,18 @@ def boot_sector() -> bytes:
     return sector.ljust(DISK_BYTES, b"\0")
 
 
-def run_guest(qemu: str, *, accelerator: str, seconds: float = SECONDS) -> GuestRun:
-    """Run the boot sector under an accelerator ('kvm', 'tcg') and return how it ended."""
+def run_guest(
+    qemu: str, *, accelerator: str, seconds: float = SECONDS
+) -> process.CommandResult | None:
+    """Run the boot sector under an accelerator ('kvm', 'tcg'); None when it had to be killed."""
     with tempfile.TemporaryDirectory(prefix="labkit-kvm-") as scratch:
         disk = Path(scratch, "disk.raw")
         disk.write_bytes(boot_sector())
         try:
-            done = process.run(
-                guest_argv(qemu, disk, accelerator=accelerator), timeout=seconds, check=False
-            )
+            argv = guest_argv(qemu, disk, accelerator=accelerator)
+            return process.run(argv, timeout=seconds, check=False)
         except CommandError:
-            return GuestRun(exit_code=None, output=())
-    return GuestRun(exit_code=done.returncode, output=done.tail())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestRun:
-    """How the probe's guest ended.
-
-    Attributes:
-        exit_code: QEMU's exit code; None when it had to be killed.
-        output: The last lines QEMU printed.
-    """
-
-    exit_code: int | None
-    output: tuple[str, ...]
+            return None
 
 
 def guest_argv(qemu: str, disk: Path, *, accelerator: str) -> tuple[str, ...]:
@@ -154,12 +141,12 @@ def guest_argv(qemu: str, disk: Path, *, accelerator: str) -> tuple[str, ...]:
     )
 
 
-def verdict(run: GuestRun, *, cache: Path | None = None) -> KvmProbe:
+def verdict(run: process.CommandResult | None, *, cache: Path | None = None) -> KvmProbe:
     """Return what a run of the probe's guest under KVM says about KVM."""
-    if run.exit_code == GUEST_RAN:
+    if run is not None and run.returncode == GUEST_RAN:
         return KvmProbe(usable=True, reason="A test guest ran under KVM.")
     again = f" Delete '{cache / CACHE_FILE}' to have it tested again." if cache else ""
-    if run.exit_code is None:
+    if run is None:
         return KvmProbe(
             usable=False,
             reason=(
@@ -171,10 +158,10 @@ def verdict(run: GuestRun, *, cache: Path | None = None) -> KvmProbe:
                 f"with nested virtualisation); labkit emulates guests meanwhile.{again}"
             ),
         )
-    last = run.output[-1] if run.output else "it printed nothing"
+    last = (run.tail() or ("it printed nothing",))[-1]
     return KvmProbe(
         usable=False,
-        reason=f"A test guest under KVM ended QEMU with {run.exit_code}: {last}",
+        reason=f"A test guest under KVM ended QEMU with {run.returncode}: {last}",
         hint=f"Run 'virt-host-validate qemu', which names what is missing.{again}",
     )
 

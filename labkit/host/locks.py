@@ -53,15 +53,37 @@ def held(
         OperationError: The time was up, or `cancelled` said so; the holder is named.
     """
     descriptor = _opened(path, make=make)
+    started = next_word = time.monotonic()
+
+    def attempt() -> None:
+        nonlocal next_word
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            now = time.monotonic()
+            if now >= next_word:
+                next_word = now + told_every
+                so_far = f", {now - started:.0f} s so far" if now - started >= 1 else ""
+                progress(f"waiting for another labkit{_who(descriptor)} that {doing}{so_far}")
+            raise NotYet from exc
+        except OSError as exc:
+            # Where nobody can lock, nobody is waited for.
+            if exc.errno not in _NO_LOCKS:
+                raise
+
+    what, deadline = f"another labkit that {doing}", Deadline.after(seconds)
     try:
-        _wait(
-            descriptor,
-            doing=doing,
-            deadline=Deadline.after(seconds),
-            progress=progress,
-            cancelled=cancelled,
-            told_every=told_every,
-        )
+        wait_until(attempt, what=what, deadline=deadline, policy=POLICY, cancelled=cancelled)
+    except WaitCancelled as exc:
+        msg = f"Waiting for another labkit{_who(descriptor)} that {doing} was cancelled."
+        raise WaitCancelled(msg) from exc
+    except WaitTimeout as exc:
+        waited = time.monotonic() - started
+        still, after = ("still ", f" after {waited:.0f} s of waiting") if waited >= 1 else ("", "")
+        msg = f"Another labkit{_who(descriptor)} {still}{doing}{after}."
+        hint = "Try again when that process has ended; 'kill' ends one that hangs."
+        raise OperationError(msg, hint=hint) from exc
+    else:
         yield
     finally:
         os.close(descriptor)
@@ -85,55 +107,6 @@ def _opened(path: Path, *, make: bool) -> int:
             "Set LABKIT_CACHE_DIR to a directory of yours, or give yourself the right to use it."
         )
         raise HostError(msg, hint=hint) from exc
-
-
-def _wait(
-    descriptor: int,
-    *,
-    doing: str,
-    deadline: Deadline,
-    progress: Callable[[str], None],
-    cancelled: Callable[[], bool] | None,
-    told_every: float,
-) -> None:
-    started = time.monotonic()
-    next_word = started
-
-    def attempt() -> None:
-        nonlocal next_word
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            now = time.monotonic()
-            if now >= next_word:
-                next_word = now + told_every
-                so_far = f", {now - started:.0f} s so far" if now - started >= 1 else ""
-                progress(f"waiting for another labkit{_who(descriptor)} that {doing}{so_far}")
-            raise NotYet from exc
-        except OSError as exc:
-            # Where nobody can lock, nobody is waited for.
-            if exc.errno not in _NO_LOCKS:
-                raise
-
-    try:
-        wait_until(
-            attempt,
-            what=f"another labkit that {doing}",
-            deadline=deadline,
-            policy=POLICY,
-            cancelled=cancelled,
-        )
-    except WaitCancelled as exc:
-        msg = f"Waiting for another labkit{_who(descriptor)} that {doing} was cancelled."
-        raise WaitCancelled(msg) from exc
-    except WaitTimeout as exc:
-        seconds = time.monotonic() - started
-        still, waited = (
-            ("still ", f" after {seconds:.0f} s of waiting") if seconds >= 1 else ("", "")
-        )
-        msg = f"Another labkit{_who(descriptor)} {still}{doing}{waited}."
-        hint = "Try again when that process has ended; 'kill' ends one that hangs."
-        raise OperationError(msg, hint=hint) from exc
 
 
 def _who(descriptor: int) -> str:

@@ -105,14 +105,6 @@ class Setup:
     vagrant_home: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """One mount: the arguments for mount(8) and where it lands."""
-
-    arguments: tuple[str, ...]
-    target: Path
-
-
 def enter(command: Sequence[str], *, cache: Path | None = None) -> NoReturn:
     """Replace this process by `command` inside a new sandbox.
 
@@ -222,33 +214,29 @@ def require_visible(path: Path, *, what: str) -> None:
             raise HostError(msg, hint="Change to a directory elsewhere, such as your home.")
 
 
-def host_mounts() -> tuple[Mount, ...]:
-    """Return the mounts that come first: the one tmpfs, and the kernel's views of the namespaces.
+def host_mounts() -> tuple[tuple[str, ...], ...]:
+    """Return the arguments for mount(8) of what comes first: the one tmpfs, and the kernel's views of the namespaces.
 
     /sys shows the network devices of the namespace that mounted it; libvirt sets bridges up there.
     """
     options = f"size={SIZE},mode=0755,nosuid"
     return (
-        Mount(arguments=("-t", "tmpfs", "-o", options, "labkit"), target=Path("/run")),
-        Mount(arguments=("-t", "proc", "-o", "nosuid,nodev,noexec", "proc"), target=Path("/proc")),
-        Mount(arguments=("-t", "sysfs", "-o", "nosuid,nodev,noexec", "sys"), target=Path("/sys")),
+        ("-t", "tmpfs", "-o", options, "labkit", "/run"),
+        ("-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc"),
+        ("-t", "sysfs", "-o", "nosuid,nodev,noexec", "sys", "/sys"),
     )
 
 
-def private_mounts(staging: Path) -> tuple[Mount, ...]:
-    """Return the mounts that follow once `staging` (a /dev) and the private directories exist.
+def private_mounts(staging: Path) -> tuple[tuple[str, ...], ...]:
+    """Return the arguments for mount(8) of what follows once `staging` (a /dev) and the private directories exist.
 
     The host's pseudo-terminals stay, because the command's own terminal is one of them.
     """
-    binds = tuple(
-        Mount(arguments=("--bind", str(private_directory(path))), target=path)
-        for path in LIBVIRT_DIRECTORIES
-    )
     return (
-        *binds,
-        Mount(arguments=("--bind", "/dev/pts"), target=staging / "pts"),
-        Mount(arguments=("--bind", str(PRIVATE / "shm")), target=staging / "shm"),
-        Mount(arguments=("--move", str(staging)), target=Path("/dev")),
+        *(("--bind", str(private_directory(path)), str(path)) for path in LIBVIRT_DIRECTORIES),
+        ("--bind", "/dev/pts", str(staging / "pts")),
+        ("--bind", str(PRIVATE / "shm"), str(staging / "shm")),
+        ("--move", str(staging), "/dev"),
     )
 
 

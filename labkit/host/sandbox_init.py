@@ -11,7 +11,6 @@ import shutil
 import signal
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -48,17 +47,19 @@ def main(arguments: Sequence[str]) -> int:
         arguments: The `Setup` as JSON, then the command.
     """
     setup, command = sandbox.Setup(**json.loads(arguments[0])), tuple(arguments[1:])
-    terminal = _Terminal.open()
+    foreground = _has_foreground()
     alive_read, alive_write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(alive_write)
-        own_group = terminal is not None and interactive_shell(command)
+        own_group = foreground and interactive_shell(command)
         _as_process_one(alive_read, setup, command, own_group=own_group)
     _block(_forwarded())
     code = supervise(pid)
-    if terminal is not None:
-        terminal.take_back()
+    if foreground:
+        # An interactive shell inside cannot give it back: its parent's group has no number in its
+        # namespace. Without this, Ctrl-C would no longer reach the 'make' around the sandbox.
+        _take_foreground()
     return code
 
 
@@ -98,32 +99,25 @@ def report(error: LabkitError) -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Terminal:
-    """The terminal whose foreground this process had when it started."""
-
-    descriptor: int
-
-    @classmethod
-    def open(cls) -> _Terminal | None:
-        try:
-            descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return None
-        if os.tcgetpgrp(descriptor) == os.getpgrp():
-            return cls(descriptor=descriptor)
+def _has_foreground() -> bool:
+    try:
+        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    finally:
         os.close(descriptor)
-        return None
 
-    def take_back(self) -> None:
-        """Make this process group the foreground again.
 
-        An interactive shell inside cannot: its parent's group has no number in its namespace.
-        Without this, Ctrl-C would no longer reach the 'make' around the sandbox.
-        """
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-        with contextlib.suppress(OSError):  # the terminal was closed: nothing to take back
-            os.tcsetpgrp(self.descriptor, os.getpgrp())
+def _take_foreground() -> None:
+    """Make this process group the foreground of its terminal."""
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # the terminal was closed meanwhile
+        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        os.tcsetpgrp(descriptor, os.getpgrp())
+        os.close(descriptor)
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
 
 
 def _as_process_one(
@@ -239,7 +233,7 @@ def _present(setup: sandbox.Setup) -> tuple[str, ...]:
 def _make_devices(staging: Path, kept: dict[str, os.stat_result]) -> None:
     staging.mkdir()
     options = "size=1m,mode=0755,nosuid"
-    _mount([sandbox.Mount(arguments=("-t", "tmpfs", "-o", options, "labkit-dev"), target=staging)])
+    _mount([("-t", "tmpfs", "-o", options, "labkit-dev", str(staging))])
     for name in ("net", "pts", "shm"):
         (staging / name).mkdir()
     for name, like in kept.items():
@@ -250,9 +244,9 @@ def _make_devices(staging: Path, kept: dict[str, os.stat_result]) -> None:
         (staging / name).symlink_to(target)
 
 
-def _mount(mounts: Sequence[sandbox.Mount]) -> None:
+def _mount(mounts: Sequence[Sequence[str]]) -> None:
     for each in mounts:
-        process.run(["mount", "--no-mtab", *each.arguments, each.target], timeout=STEP_SECONDS)
+        process.run(["mount", "--no-mtab", *each], timeout=STEP_SECONDS)
 
 
 def _write_libvirt_files() -> None:
@@ -317,12 +311,7 @@ def _lead_terminal() -> None:
     Ctrl-Z stops it together with labkit.
     """
     os.setpgid(0, 0)
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    with contextlib.suppress(OSError):  # the terminal was closed meanwhile
-        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-        os.tcsetpgrp(descriptor, os.getpgrp())
-        os.close(descriptor)
-    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    _take_foreground()
 
 
 def _become(command: Sequence[str], mask: set[int]) -> NoReturn:

@@ -167,31 +167,19 @@ def _unfit(node: NodeSeen) -> tuple[str, ...]:
     return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Branch:
-    """A snapshot in the tree.
+def tree(records: Sequence[SnapshotRecord]) -> tuple[tuple[SnapshotRecord, int], ...]:
+    """Return the snapshots, each with the number of those above it.
 
-    Attributes:
-        record: The snapshot.
-        depth: Number of snapshots above it.
+    Parents come first and their children below them, each group by age.
     """
-
-    record: SnapshotRecord
-    depth: int
-
-
-def tree(records: Sequence[SnapshotRecord]) -> tuple[Branch, ...]:
-    """Return the snapshots parents first, children below them, each group by age."""
     known = {record.key for record in records}
-    found: list[Branch] = []
-    waiting = [Branch(record=record, depth=0) for record in records if record.parent not in known][
-        ::-1
-    ]
+    found: list[tuple[SnapshotRecord, int]] = []
+    waiting = [(record, 0) for record in records if record.parent not in known][::-1]
     while waiting:
-        branch = waiting.pop()
-        found.append(branch)
-        children = [record for record in records if record.parent == branch.record.key]
-        waiting += [Branch(record=child, depth=branch.depth + 1) for child in children][::-1]
+        record, depth = waiting.pop()
+        found.append((record, depth))
+        children = [child for child in records if child.parent == record.key]
+        waiting += [(child, depth + 1) for child in children][::-1]
     return tuple(found)
 
 

@@ -11,12 +11,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from pydantic import ValidationError
-
-from labkit.errors import OperationError, UsageError
+from labkit.errors import UsageError
 from labkit.host.files import write_atomically
 from labkit.lab.types import Edge
-from labkit.state.directory import DeploymentState
+from labkit.state.directory import DeploymentState, read_kept
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -252,18 +250,14 @@ class Shelf:
         Raises:
             OperationError: It is damaged.
         """
+        hint = (
+            f"Remove '{self.journal_file}' and restore a snapshot: what the verb that wrote it left "
+            "is not put right otherwise."
+        )
         try:
-            text = self.journal_file.read_text(encoding="utf-8")
+            return read_kept(Journal, self.journal_file, hint=hint)
         except FileNotFoundError:
             return None
-        try:
-            return Journal.model_validate_json(text)
-        except ValidationError as exc:
-            hint = (
-                f"Remove '{self.journal_file}' and restore a snapshot: what the verb that wrote "
-                "it left is not put right otherwise."
-            )
-            raise _unreadable(self.journal_file, exc, hint) from exc
 
     def note(self, journal: Journal) -> None:
         """Write down a verb before it changes anything."""
@@ -284,20 +278,7 @@ class Shelf:
 
     def _read(self) -> Iterator[SnapshotRecord]:
         for file in (*self._old_manifests(), *self.path.glob(f"{NAMED}/*/{MANIFEST}")):
-            try:
-                yield SnapshotRecord.model_validate_json(file.read_text(encoding="utf-8"))
-            except ValidationError as exc:
-                hint = (
-                    f"Put it back from a copy, or remove '{file.parent}' and take the snapshot "
-                    "again."
-                )
-                raise _unreadable(file, exc, hint) from exc
-
-
-def _unreadable(file: Path, exc: ValidationError, hint: str) -> OperationError:
-    message = f"The file '{file}' cannot be read."
-    return OperationError(
-        message,
-        details=tuple(f"{item['loc']}: {item['msg']}" for item in exc.errors()),
-        hint=hint,
-    )
+            hint = (
+                f"Put it back from a copy, or remove '{file.parent}' and take the snapshot again."
+            )
+            yield read_kept(SnapshotRecord, file, hint=hint)

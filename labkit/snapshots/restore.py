@@ -207,7 +207,11 @@ class _Restoring:
                 self.session.lab.nodes, self._put_back, doing="put every node back"
             )
         self.fault("put back")
-        live = self._nodes(Kept.RUNNING)
+        live = tuple(
+            node
+            for node in self.session.lab.nodes
+            if record.nodes[node.name].state is Kept.RUNNING
+        )
         with stage(self.session.progress, LAB, "proving"):
             answers = self._resume_and_prove(live)
             # All run again at one instant; what is not proven is no reason to do it again.
@@ -327,11 +331,6 @@ class _Restoring:
             self.session.directory.save(state.model_copy(update=known))
         self.shelf.set_current(self.record.key)
         self.shelf.done()
-
-    def _nodes(self, kept: Kept) -> tuple[ResolvedNode, ...]:
-        return tuple(
-            node for node in self.session.lab.nodes if self.record.nodes[node.name].state is kept
-        )
 
 
 def _require_sound(record: SnapshotRecord, found: tuple[str, ...]) -> None:

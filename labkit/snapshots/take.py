@@ -41,14 +41,6 @@ _ON = {DomainState.RUNNING, DomainState.BLOCKED, DomainState.PAUSED}
 STEPS = ("noted", "flushed", "paused", "saved", "resumed", "published", "replaced")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Window:
-    """When the nodes stood still, by the monotonic clock: pauses asked for and confirmed."""
-
-    asked: float
-    confirmed: float
-
-
 def check(session: Session, name: str, *, note: str = "", replace: bool = False) -> None:
     """Refuse what is refused whatever the nodes do, touching and asking nothing but files.
 
@@ -163,7 +155,8 @@ class _Taking:
         self.shelf = Shelf(self.session.directory.snapshots)
         self.key = new_key(wanted.name)
         self.kept = dict(wanted.nodes)
-        self.running = self._nodes(Kept.RUNNING)
+        nodes = self.session.lab.nodes
+        self.running = tuple(node for node in nodes if self.kept[node.name] is Kept.RUNNING)
         self.published = False
 
     def run(self, note: str) -> SnapshotRecord:
@@ -196,11 +189,11 @@ class _Taking:
         self.fault("flushed")
         before = self._before()
         with stage(self.session.progress, LAB, "saving") as current:
-            window, resumed, saved = self._standing_still(before)
+            asked, paused, resumed, saved = self._standing_still(before)
             size = sum(item.memory_bytes for item in saved.values())
             current.note = f"{size // 2**20} MiB of memory"
-        pause_ms = (resumed - window.asked) * 1000 if self.running else 0.0
-        skew_ms = (window.confirmed - window.asked) * 1000 if len(self.running) > 1 else 0.0
+        pause_ms = (resumed - asked) * 1000 if self.running else 0.0
+        skew_ms = (paused - asked) * 1000 if len(self.running) > 1 else 0.0
         return SnapshotRecord(
             key=self.key,
             name=self.wanted.name,
@@ -239,8 +232,13 @@ class _Taking:
 
     def _standing_still(
         self, before: dict[str, _Before]
-    ) -> tuple[_Window, float, dict[str, engine.Saved]]:
-        """Pause, save and resume; when it fails, whoever called lets the nodes run again."""
+    ) -> tuple[float, float, float, dict[str, engine.Saved]]:
+        """Pause, save and resume; when it fails, whoever called lets the nodes run again.
+
+        Returns:
+            When the first pause was asked for, the last one confirmed and the last node resumed, by
+            the monotonic clock; and what was saved.
+        """
 
         def save(member: Member) -> engine.Saved:
             name = member.node.name
@@ -249,15 +247,15 @@ class _Taking:
             self.fault("saved")
             return saved
 
-        window = self._pause()
+        asked, paused = self._pause()
         self.fault("paused")
         saved = self.members.side_by_side(self.session.lab.nodes, save, doing="save every node")
         resume_paused(self.members, tuple(node.name for node in self.running))
         resumed = self.session.tools.clock()
         self.fault("resumed")
-        return window, resumed, saved
+        return asked, paused, resumed, saved
 
-    def _pause(self) -> _Window:
+    def _pause(self) -> tuple[float, float]:
         """Pause every running node; the calls leave together, once every connection answers."""
 
         def pause(member: Member) -> tuple[float, float]:
@@ -267,10 +265,7 @@ class _Taking:
 
         times = self.members.at_once(self.running, pause, doing="pause every node").values()
         now = self.session.tools.clock()
-        return _Window(
-            asked=min((asked for asked, _ in times), default=now),
-            confirmed=max((confirmed for _, confirmed in times), default=now),
-        )
+        return min((at for at, _ in times), default=now), max((at for _, at in times), default=now)
 
     def _mark(self, member: Member) -> str:
         return guests.mark(member, self.session.endpoint(member.node), self.session.tools.ssh)
@@ -294,9 +289,6 @@ class _Taking:
         if replaced is not None and current == replaced.key:
             return replaced.parent
         return current
-
-    def _nodes(self, kept: Kept) -> tuple[ResolvedNode, ...]:
-        return tuple(node for node in self.session.lab.nodes if self.kept[node.name] is kept)
 
 
 def _planned(session: Session, hypervisor: Hypervisor, name: str, *, replace: bool) -> TakePlan:

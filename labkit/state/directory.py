@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import AwareDatetime, ValidationError
@@ -16,6 +16,7 @@ from labkit.errors import OperationError
 from labkit.host.files import write_atomically
 from labkit.lab.types import Edge
 
+E = TypeVar("E", bound=Edge)
 STATE_DIR_VARIABLE = "LABKIT_STATE_DIR"
 IGNORE = ".gitignore"
 
@@ -92,6 +93,26 @@ class LabState(Edge):
     def with_node(self, name: str, node: NodeState) -> LabState:
         """Return a copy in which one node's state is replaced."""
         return self.model_copy(update={"nodes": {**self.nodes, name: node}})
+
+
+def read_kept(kind: type[E], file: Path, *, hint: str) -> E:
+    """Return what labkit wrote into a file.
+
+    Args:
+        kind: What was written.
+        file: The file.
+        hint: What to do about a damaged one.
+
+    Raises:
+        OperationError: It is damaged or of another format.
+        OSError: It is not there, or cannot be read.
+    """
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except ValidationError as exc:
+        details = tuple(f"{each['loc']}: {each['msg']}" for each in exc.errors())
+        message = f"The file '{file}' cannot be read."
+        raise OperationError(message, details=details, hint=hint) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,22 +210,11 @@ class LabDirectory:
         Raises:
             OperationError: state.json is damaged or of another format.
         """
+        hint = f"Remove '{self.state_file}'; labkit finds the lab's machines again by their UUIDs."
         try:
-            text = self.state_file.read_text(encoding="utf-8")
+            return read_kept(LabState, self.state_file, hint=hint)
         except (FileNotFoundError, NotADirectoryError):
             return LabState(lab=lab, lab_id=path_lab_id(self.path))
-        try:
-            return LabState.model_validate_json(text)
-        except ValidationError as exc:
-            msg = f"The lab's state file '{self.state_file}' cannot be read."
-            raise OperationError(
-                msg,
-                details=tuple(f"{e['loc']}: {e['msg']}" for e in exc.errors()),
-                hint=(
-                    f"Remove '{self.state_file}'; labkit finds the lab's machines again by "
-                    "their UUIDs."
-                ),
-            ) from exc
 
     def save(self, state: LabState) -> None:
         """Write state.json so that a crash leaves either the old or the new one.

@@ -116,7 +116,6 @@ def around(definition: BoxDefinition, cache: Path, image: Path, disk: Path) -> f
 
     def installer(
         job: InstallJob,
-        *,
         progress: Callable[[str], None],
         cancelled: Callable[[], bool] | None = None,
     ) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from labkit.boxes.cache import PROVENANCE, CachedBox, Provenance, cache_directory, cached
 from labkit.boxes.definition import BoxDefinition, content_key, find_box, key_inputs
-from labkit.boxes.disk import write_box
 from labkit.boxes.file import DebianBoxFile, KickstartBoxFile
-from labkit.boxes.pack import box_documents
+from labkit.boxes.pack import box_documents, write_box
 from labkit.host.files import file_sha256
 
 CHECKOUT = Path(__file__).parents[2]

@@ -105,7 +105,6 @@ class InstallJob:
 
 def install(
     job: InstallJob,
-    *,
     progress: Callable[[str], None],
     cancelled: Callable[[], bool] | None = None,
 ) -> None:

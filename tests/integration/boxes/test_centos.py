@@ -55,7 +55,6 @@ class FakeInstaller:
     def __call__(
         self,
         job: InstallJob,
-        *,
         progress: Callable[[str], None],
         cancelled: Callable[[], bool] | None = None,  # noqa: ARG002 -- the installer's signature
     ) -> None:
@@ -175,7 +174,7 @@ def test_build_killed_while_installing_is_cleaned_up_by_the_next(
         from labkit.boxes import definition as boxes
         from labkit.boxes.anaconda import install
 
-        def installer(job, *, progress, cancelled=None):
+        def installer(job, progress, cancelled=None):
             job.logs.mkdir()
             install.prepare(job)
             print("ready", flush=True)

@@ -161,7 +161,6 @@ class Installer:
     def __call__(
         self,
         job: InstallJob,
-        *,
         progress: Callable[[str], None],
         cancelled: Callable[[], bool] | None = None,
     ) -> None:

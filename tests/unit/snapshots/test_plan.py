@@ -124,7 +124,7 @@ def test_tree_puts_children_below_their_parents() -> None:
 
     branches = tree((base, child, grandchild, second, stray))
 
-    assert [(item.record.name, item.depth) for item in branches] == [
+    assert [(item.name, depth) for item, depth in branches] == [
         ("base", 0),
         ("child", 1),
         ("grandchild", 2),
@@ -140,9 +140,7 @@ def test_tree_shows_every_snapshot_once_whatever_its_parent(parents: list[int]) 
         for number, parent in enumerate(parents)
     )
 
-    assert sorted(item.record.key for item in tree(records)) == sorted(
-        item.key for item in records
-    )
+    assert sorted(item.key for item, _ in tree(records)) == sorted(item.key for item in records)
 
 
 def test_reparented_gives_children_alone_to_the_heir() -> None:
