@@ -150,28 +150,26 @@ def own_copy(path: Path, wanted: download.Wanted) -> Path:
         HostError: It cannot be read.
     """
     path = path.absolute()
+    hint = f"Give the file '{wanted.name}' with the sha256 {wanted.sha256}."
     try:
-        about = path.stat()
+        size = path.stat().st_size
+        if not path.is_file():
+            msg = f"'{path}' was expected to be an ISO file and is none."
+            raise UsageError(msg, hint=hint)
+        if size != wanted.size:
+            how = "is cut short" if size < wanted.size else "is another file"
+            msg = (
+                f"The ISO '{path}' {how}: '{wanted.name}' was expected to have {wanted.size} bytes, "
+                f"and it has {size}."
+            )
+            raise UsageError(msg, hint=hint)
+        found = file_sha256(path)
     except FileNotFoundError as exc:
         msg = f"The ISO '{path}' does not exist."
         raise UsageError(msg, hint=f"Give the path of '{wanted.name}' with --iso.") from exc
     except OSError as exc:
-        raise _unreadable(path, exc) from exc
-    hint = f"Give the file '{wanted.name}' with the sha256 {wanted.sha256}."
-    if not path.is_file():
-        msg = f"'{path}' was expected to be an ISO file and is none."
-        raise UsageError(msg, hint=hint)
-    if about.st_size != wanted.size:
-        how = "is cut short" if about.st_size < wanted.size else "is another file"
-        msg = (
-            f"The ISO '{path}' {how}: '{wanted.name}' was expected to have {wanted.size} bytes, "
-            f"and it has {about.st_size}."
-        )
-        raise UsageError(msg, hint=hint)
-    try:
-        found = file_sha256(path)
-    except OSError as exc:
-        raise _unreadable(path, exc) from exc
+        msg = f"The ISO '{path}' cannot be read: {exc.strerror}."
+        raise HostError(msg, hint="Give yourself the right to read it.") from exc
     if found != wanted.sha256:
         msg = (
             f"The ISO '{path}' is another file: the sha256 {wanted.sha256} was expected, "
@@ -179,11 +177,6 @@ def own_copy(path: Path, wanted: download.Wanted) -> Path:
         )
         raise UsageError(msg, hint=hint)
     return path
-
-
-def _unreadable(path: Path, exc: OSError) -> HostError:
-    msg = f"The ISO '{path}' cannot be read: {exc.strerror}."
-    return HostError(msg, hint="Give yourself the right to read it.")
 
 
 def wanted_iso(file: KickstartBoxFile) -> download.Wanted:

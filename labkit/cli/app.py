@@ -14,6 +14,7 @@ import typer
 
 from labkit import __version__
 from labkit.cli.interrupts import listen, shield
+from labkit.cli.session import LogFile
 from labkit.errors import LabkitError, TimeOver
 
 app = typer.Typer(
@@ -132,8 +133,6 @@ def add_verbs() -> None:
 
 
 def _log_path() -> str:
-    from labkit.cli.session import LogFile
-
     found = (each for each in logging.getLogger("labkit").handlers if isinstance(each, LogFile))
     return next((each.path for each in found), "")
 

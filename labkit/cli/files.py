@@ -10,6 +10,7 @@ import typer
 
 from labkit.cli.options import LAB_FILE, BoxOption, LabOption, print_json
 from labkit.cli.output import notice
+from labkit.cli.session import looking
 
 
 def validate(*, lab: LabOption = LAB_FILE) -> None:
@@ -27,7 +28,6 @@ def render(
     box: BoxOption = None,
 ) -> None:
     """Write every file that 'up' and Packstack would use into DIR, and change nothing else."""
-    from labkit.cli.session import looking
     from labkit.lifecycle.rendering import write_preview
 
     count = write_preview(looking(lab, box=box), directory)

@@ -19,10 +19,10 @@ from labkit.cli.options import (
     utc,
 )
 from labkit.cli.output import notice, print_table, shown_progress
+from labkit.cli.session import looking, working
 
 if TYPE_CHECKING:
     from labkit.lifecycle.plan import Possessions
-    from labkit.lifecycle.status import LabStatus
     from labkit.lifecycle.up import UpReport
 
 
@@ -34,7 +34,6 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the lab up: box, networks, seeds, machines, and proof that each is ready."""
-    from labkit.cli.session import working
     from labkit.lifecycle.up import up as bring_up
 
     with working(lab, "up", box=box, changes=not dry_run) as session:
@@ -92,17 +91,12 @@ def _print_up(report: UpReport, *, dry_run: bool) -> None:
 
 def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
     """Show every node: state, hardware, addresses, how to reach it."""
-    from labkit.cli.session import looking
     from labkit.lifecycle.status import status as ask
 
-    session = looking(lab)
+    found = ask(looking(lab))
     if as_json:
-        print_json(ask(session).as_json())
+        print_json(found.as_json())
         return
-    _print_status(ask(session))
-
-
-def _print_status(found: LabStatus) -> None:
     rows = [
         (
             node.name,
@@ -129,7 +123,6 @@ def ssh(
 ) -> None:
     """Log in to a node, or run a command there; the host key is checked."""
     from labkit.cli.remote import ssh_argv
-    from labkit.cli.session import looking
     from labkit.host.process import become
 
     session = looking(lab)
@@ -147,7 +140,6 @@ def console(
 ) -> None:
     """Print what a node wrote to its serial console."""
     from labkit.cli.remote import console_argv
-    from labkit.cli.session import looking
     from labkit.host.process import become
 
     session = looking(lab)
@@ -162,7 +154,6 @@ def halt(
     dry_run: DryRunOption = False,
 ) -> None:
     """Shut every node down; 'labkit up' starts them again."""
-    from labkit.cli.session import working
     from labkit.lifecycle.teardown import halt as stop
 
     with working(lab, "halt", changes=not dry_run) as session:
@@ -196,7 +187,6 @@ def destroy(
 
 
 def _destroy(lab: Path, *, dry_run: bool) -> tuple[str, Possessions]:
-    from labkit.cli.session import working
     from labkit.lifecycle.teardown import destroy as remove
 
     with working(lab, "destroy", changes=not dry_run) as session:

@@ -22,6 +22,7 @@ from labkit.cli.options import (
     require_writable,
 )
 from labkit.cli.output import notice, print_table
+from labkit.cli.session import looking, working
 from labkit.errors import LabkitError, OperationError, TimeOver, UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ def deploy(
     as_json: JsonOption = False,
 ) -> None:
     """Install OpenStack by Packstack, or follow the run that is under way; then verify."""
-    from labkit.cli.session import looking, working
     from labkit.packstack import deploy as deploying
 
     if dry_run:
@@ -94,7 +94,6 @@ def add_compute(
     as_json: JsonOption = False,
 ) -> None:
     """Bring a further compute node into a deployed lab: machine, Packstack, cell, proof."""
-    from labkit.cli.session import looking, working
     from labkit.lifecycle.add_compute import add_compute as add
     from labkit.lifecycle.add_compute import require_addable
     from labkit.packstack import deploy as deploying
@@ -149,9 +148,9 @@ def run(
     ] = "never",
 ) -> None:
     """Do the whole job for CI: up, snapshot, deploy, verify, report, and teardown when told."""
-    from labkit.cli.session import working
     from labkit.lifecycle.run import run as go
     from labkit.lifecycle.stages import told
+    from labkit.verify.report import table
 
     require_writable(junit, report)
     if timeout:
@@ -167,7 +166,9 @@ def run(
             raise
         # What ended the run comes first, and it is raised below.
         notice(f"there is no report: {told(exc)}")
-    _print_run(result)
+    if result.verification is not None and not result.verification.passed:
+        sys.stdout.write(table(result.verification))
+    print_table(("stage", "seconds", "result"), result.stages.rows())
     if result.error is not None:
         raise result.error
     if result.stages.failed:
@@ -181,14 +182,6 @@ def _write_run(result: LabRun, junit: Path | None, report: Path | None) -> None:
         junit.write_text(result.junit(), encoding="utf-8")
     if report is not None:
         report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
-
-
-def _print_run(result: LabRun) -> None:
-    from labkit.verify.report import table
-
-    if result.verification is not None and not result.verification.passed:
-        sys.stdout.write(table(result.verification))
-    print_table(("stage", "seconds", "result"), result.stages.rows())
 
 
 def _seconds(text: str) -> int:
@@ -216,7 +209,6 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,
 ) -> None:
     """Print the output of the run in a guest, as it is there."""
-    from labkit.cli.session import looking
     from labkit.packstack.logs import JOBS, print_log
 
     if what not in JOBS:
@@ -265,7 +257,6 @@ def rehearsal(
     ] = None,
 ) -> None:
     """Show the whole job on stand-in guests, from up over snapshot, deploy and restore to destroy."""
-    from labkit.cli.session import working
     from labkit.lifecycle.rehearsal import rehearse
 
     require_writable(report)

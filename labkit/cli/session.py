@@ -11,13 +11,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labkit.state.session import Session, open_session
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from labkit.state.progress import Event, Progress
+    from labkit.state.session import Session
 
 KEPT = 20
 FORMAT = "%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"
@@ -29,13 +28,15 @@ def _silent(_event: Event) -> None:
 
 def looking(lab: Path, *, box: str | None = None) -> Session:
     """Open a session for a verb that only looks."""
+    from labkit.state.session import open_session  # what it loads takes long
+
     return open_session(lab, _silent, box=box)
 
 
 @contextmanager
 def working(lab: Path, verb: str, *, box: str | None = None, changes: bool) -> Iterator[Session]:
     """Open a session whose progress is shown, and logged when the verb changes something."""
-    session = open_session(lab, _silent, box=box)
+    session = looking(lab, box=box)
     if changes:
         start_log(session.directory.logs, verb)
     with ExitStack() as stack:

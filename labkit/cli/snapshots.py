@@ -9,12 +9,14 @@ import typer
 
 from labkit.cli.options import LAB_FILE, DryRunOption, JsonOption, LabOption, print_json
 from labkit.cli.output import notice, print_table
+from labkit.cli.session import looking, working
 from labkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from labkit.snapshots.plan import Branch
+    from labkit.snapshots.record import SnapshotRecord
     from labkit.snapshots.restore import RestoreReport
 
 snapshots_app = typer.Typer()
@@ -49,7 +51,6 @@ def snapshot(
 
 
 def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool) -> None:
-    from labkit.cli.session import looking, working
     from labkit.snapshots import take
 
     seen = looking(lab)
@@ -78,7 +79,6 @@ def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool) -> N
 
 
 def _delete(lab: Path, name: str | None, *, dry_run: bool) -> None:
-    from labkit.cli.session import looking, working
     from labkit.snapshots import remove
 
     seen = looking(lab)
@@ -99,7 +99,6 @@ def snapshots(
     as_json: JsonOption = False,
 ) -> None:
     """List the lab's snapshots as a tree: age, stage, and what each costs."""
-    from labkit.cli.session import looking
     from labkit.snapshots.plan import tree
     from labkit.snapshots.record import Shelf
 
@@ -107,21 +106,20 @@ def snapshots(
     shelf = Shelf(session.directory.snapshots)
     branches, current = tree(shelf.records()), shelf.current()
     if as_json:
-        print_json(_data(branches, current))
+        print_json(_data([record for record, _ in branches], current))
         return
     now = datetime.now(UTC)
-    rows = [_row(branch, current, now) for branch in branches]
+    rows = [_row(record, depth, current, now) for record, depth in branches]
     if rows:
         print_table(("snapshot", "age", "stage", "nodes", "memory", "disk", "note"), rows)
     else:
         notice(f"the lab '{session.lab.name}' has no snapshots")
 
 
-def _row(branch: Branch, current: str, now: datetime) -> tuple[str, ...]:
-    record = branch.record
+def _row(record: SnapshotRecord, depth: int, current: str, now: datetime) -> tuple[str, ...]:
     here = " *" if record.key == current else ""
     return (
-        f"{'  ' * branch.depth}{record.name}{here}",
+        f"{'  ' * depth}{record.name}{here}",
         age((now - record.created).total_seconds()),
         record.stage or "-",
         str(len(record.nodes)),
@@ -131,23 +129,23 @@ def _row(branch: Branch, current: str, now: datetime) -> tuple[str, ...]:
     )
 
 
-def _data(branches: tuple[Branch, ...], current: str) -> list[dict[str, object]]:
-    names = {branch.record.key: branch.record.name for branch in branches}
+def _data(records: Sequence[SnapshotRecord], current: str) -> list[dict[str, object]]:
+    names = {record.key: record.name for record in records}
     now = datetime.now(UTC)
     return [
         {
-            **branch.record.model_dump(mode="json", exclude={"nodes", "version", "parent"}),
-            "parent": names.get(branch.record.parent),
-            "current": branch.record.key == current,
-            "age_seconds": round((now - branch.record.created).total_seconds(), 1),
-            "memory_bytes": branch.record.memory_bytes,
-            "disk_bytes": branch.record.grown_bytes,
+            **record.model_dump(mode="json", exclude={"nodes", "version", "parent"}),
+            "parent": names.get(record.parent),
+            "current": record.key == current,
+            "age_seconds": round((now - record.created).total_seconds(), 1),
+            "memory_bytes": record.memory_bytes,
+            "disk_bytes": record.grown_bytes,
             "nodes": {
                 name: node.model_dump(mode="json", exclude={"domain_xml", "snapshot_xml", "nonce"})
-                for name, node in branch.record.nodes.items()
+                for name, node in record.nodes.items()
             },
         }
-        for branch in branches
+        for record in records
     ]
 
 
@@ -159,7 +157,6 @@ def restore(
     dry_run: DryRunOption = False,
 ) -> None:
     """Put the whole lab back to a snapshot, let it run on, and prove that it does."""
-    from labkit.cli.session import looking, working
     from labkit.snapshots import restore as restoring
     from labkit.snapshots.record import Shelf
     from labkit.verify.run import prove_deployed

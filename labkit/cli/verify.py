@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labkit.cli.options import LAB_FILE, JsonOption, LabOption, print_json, require_writable
+from labkit.cli.session import working
 
 if TYPE_CHECKING:
     from labkit.verify.report import Report
@@ -46,7 +47,6 @@ def verify(
 
 
 def _asked(lab: Path) -> Report:
-    from labkit.cli.session import working
     from labkit.verify.run import verify as ask
 
     with working(lab, "verify", changes=False) as session:

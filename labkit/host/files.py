@@ -38,26 +38,22 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     Raises:
         OSError: The file system refuses; it names `path`, also where the kernel names no file.
     """
+    name = ""
     try:
-        _write_aside(path, text, mode)
-    except OSError as exc:
-        exc.filename, exc.filename2 = str(path), None
-        raise
-
-
-def _write_aside(path: Path, text: str, mode: int) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(mode)
         Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        flush(path.parent)
+    except BaseException as exc:
+        if name:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(exc, OSError):
+            exc.filename, exc.filename2 = str(path), None
         raise
-    flush(path.parent)
 
 
 def flush(path: Path) -> None:

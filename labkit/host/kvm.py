@@ -40,14 +40,17 @@ class KvmProbe:
     """What the probe found.
 
     Attributes:
-        usable: Guests run under KVM.
         reason: One sentence saying what was seen.
         hint: What makes KVM usable; empty when it is.
     """
 
-    usable: bool
     reason: str
     hint: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Return whether guests run under KVM."""
+        return not self.hint
 
 
 def probe(
@@ -66,7 +69,7 @@ def probe(
     binary = shutil.which(qemu or QEMU)
     if binary is None:
         missing = process.missing_tool(qemu or QEMU)
-        return KvmProbe(usable=False, reason=missing.message, hint=missing.hint)
+        return KvmProbe(reason=missing.message, hint=missing.hint)
     denied = _closed(device)
     if denied is not None:
         return denied
@@ -114,31 +117,18 @@ def boot_sector() -> bytes:
     return sector.ljust(DISK_BYTES, b"\0")
 
 
-def run_guest(qemu: str, *, accelerator: str, seconds: float = SECONDS) -> GuestRun:
-    """Run the boot sector under an accelerator ('kvm', 'tcg') and return how it ended."""
+def run_guest(
+    qemu: str, *, accelerator: str, seconds: float = SECONDS
+) -> process.CommandResult | None:
+    """Run the boot sector under an accelerator ('kvm', 'tcg'); None when it had to be killed."""
     with tempfile.TemporaryDirectory(prefix="labkit-kvm-") as scratch:
         disk = Path(scratch, "disk.raw")
         disk.write_bytes(boot_sector())
         try:
-            done = process.run(
-                guest_argv(qemu, disk, accelerator=accelerator), timeout=seconds, check=False
-            )
+            argv = guest_argv(qemu, disk, accelerator=accelerator)
+            return process.run(argv, timeout=seconds, check=False)
         except CommandError:
-            return GuestRun(exit_code=None, output=())
-    return GuestRun(exit_code=done.returncode, output=done.tail())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestRun:
-    """How the probe's guest ended.
-
-    Attributes:
-        exit_code: QEMU's exit code; None when it had to be killed.
-        output: The last lines QEMU printed.
-    """
-
-    exit_code: int | None
-    output: tuple[str, ...]
+            return None
 
 
 def guest_argv(qemu: str, disk: Path, *, accelerator: str) -> tuple[str, ...]:
@@ -154,14 +144,13 @@ def guest_argv(qemu: str, disk: Path, *, accelerator: str) -> tuple[str, ...]:
     )
 
 
-def verdict(run: GuestRun, *, cache: Path | None = None) -> KvmProbe:
+def verdict(run: process.CommandResult | None, *, cache: Path | None = None) -> KvmProbe:
     """Return what a run of the probe's guest under KVM says about KVM."""
-    if run.exit_code == GUEST_RAN:
-        return KvmProbe(usable=True, reason="A test guest ran under KVM.")
+    if run is not None and run.returncode == GUEST_RAN:
+        return KvmProbe(reason="A test guest ran under KVM.")
     again = f" Delete '{cache / CACHE_FILE}' to have it tested again." if cache else ""
-    if run.exit_code is None:
+    if run is None:
         return KvmProbe(
-            usable=False,
             reason=(
                 f"KVM opens but hangs guests: a test guest did not finish in {SECONDS:.0f} s what "
                 "software emulation does in 0.3 s."
@@ -171,10 +160,9 @@ def verdict(run: GuestRun, *, cache: Path | None = None) -> KvmProbe:
                 f"with nested virtualisation); labkit emulates guests meanwhile.{again}"
             ),
         )
-    last = run.output[-1] if run.output else "it printed nothing"
+    last = (run.tail() or ("it printed nothing",))[-1]
     return KvmProbe(
-        usable=False,
-        reason=f"A test guest under KVM ended QEMU with {run.exit_code}: {last}",
+        reason=f"A test guest under KVM ended QEMU with {run.returncode}: {last}",
         hint=f"Run 'virt-host-validate qemu', which names what is missing.{again}",
     )
 
@@ -185,13 +173,11 @@ def _closed(device: Path) -> KvmProbe | None:
     except PermissionError:
         user = getpass.getuser()
         return KvmProbe(
-            usable=False,
             reason=f"User '{user}' may not open '{device}'.",
             hint=f"Run 'sudo usermod -aG kvm {user}' and log in again.",
         )
     except FileNotFoundError:
         return KvmProbe(
-            usable=False,
             reason=f"This host has no '{device}'.",
             hint=(
                 "Turn on virtualisation (VT-x, AMD-V) in the firmware, or nested virtualisation "
@@ -200,7 +186,6 @@ def _closed(device: Path) -> KvmProbe | None:
         )
     except OSError as exc:
         return KvmProbe(
-            usable=False,
             reason=f"'{device}' does not open: {exc.strerror}.",
             hint="Run 'sudo dmesg | grep -i kvm', which says why the kernel refuses it.",
         )
@@ -218,10 +203,8 @@ def _key(qemu: Path, device: Path) -> str:
 def _read(path: Path, key: str) -> KvmProbe | None:
     try:
         kept = json.loads(path.read_bytes())
-        if kept["key"] == key and isinstance(kept["usable"], bool):
-            return KvmProbe(
-                usable=kept["usable"], reason=str(kept["reason"]), hint=str(kept["hint"])
-            )
+        if kept["key"] == key:
+            return KvmProbe(reason=str(kept["reason"]), hint=str(kept["hint"]))
     except (OSError, ValueError, KeyError, TypeError):
         # Only this module writes the file: whatever else stands there is no answer.
         return None

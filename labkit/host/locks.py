@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.errors import HostError, OperationError
-from labkit.waiting import Deadline, NotYet, Policy, WaitTimeout, wait_until
+from labkit.waiting import Deadline, NotYet, Policy, WaitCancelled, WaitTimeout, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,6 +74,9 @@ def held(
     what, deadline = f"another labkit that {doing}", Deadline.after(seconds)
     try:
         wait_until(attempt, what=what, deadline=deadline, policy=POLICY, cancelled=cancelled)
+    except WaitCancelled as exc:
+        msg = f"Waiting for another labkit{_who(descriptor)} that {doing} was cancelled."
+        raise WaitCancelled(msg) from exc
     except WaitTimeout as exc:
         waited = time.monotonic() - started
         still, after = ("still ", f" after {waited:.0f} s of waiting") if waited >= 1 else ("", "")

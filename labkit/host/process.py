@@ -98,16 +98,9 @@ def run(
     )
     log.debug("exit %d after %.2f s: %s", code, seconds, command[0])
     if check and done.returncode != 0:
-        raise command_failed(done)
+        msg = f"'{shlex.join(command)}' exited with {code}."
+        raise CommandError(msg, details=done.tail())
     return done
-
-
-def command_failed(result: CommandResult) -> CommandError:
-    """Return the error for a command that ended badly, output tail included."""
-    return CommandError(
-        f"'{shlex.join(result.argv)}' exited with {result.returncode}.",
-        details=result.tail(),
-    )
 
 
 def missing_tool(name: str) -> HostError:

@@ -11,7 +11,6 @@ import shutil
 import signal
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -48,17 +47,19 @@ def main(arguments: Sequence[str]) -> int:
         arguments: The `Setup` as JSON, then the command.
     """
     setup, command = sandbox.Setup(**json.loads(arguments[0])), tuple(arguments[1:])
-    terminal = _Terminal.open()
+    foreground = _has_foreground()
     alive_read, alive_write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(alive_write)
-        own_group = terminal is not None and interactive_shell(command)
+        own_group = foreground and interactive_shell(command)
         _as_process_one(alive_read, setup, command, own_group=own_group)
     _block(_forwarded())
     code = supervise(pid)
-    if terminal is not None:
-        terminal.take_back()
+    if foreground:
+        # An interactive shell inside cannot give it back: its parent's group has no number in its
+        # namespace. Without this, Ctrl-C would no longer reach the 'make' around the sandbox.
+        _take_foreground()
     return code
 
 
@@ -98,32 +99,25 @@ def report(error: LabkitError) -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Terminal:
-    """The terminal whose foreground this process had when it started."""
-
-    descriptor: int
-
-    @classmethod
-    def open(cls) -> _Terminal | None:
-        try:
-            descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return None
-        if os.tcgetpgrp(descriptor) == os.getpgrp():
-            return cls(descriptor=descriptor)
+def _has_foreground() -> bool:
+    try:
+        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    finally:
         os.close(descriptor)
-        return None
 
-    def take_back(self) -> None:
-        """Make this process group the foreground again.
 
-        An interactive shell inside cannot: its parent's group has no number in its namespace.
-        Without this, Ctrl-C would no longer reach the 'make' around the sandbox.
-        """
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-        with contextlib.suppress(OSError):  # the terminal was closed: nothing to take back
-            os.tcsetpgrp(self.descriptor, os.getpgrp())
+def _take_foreground() -> None:
+    """Make this process group the foreground of its terminal."""
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # the terminal was closed meanwhile
+        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        os.tcsetpgrp(descriptor, os.getpgrp())
+        os.close(descriptor)
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
 
 
 def _as_process_one(
@@ -180,7 +174,8 @@ def build(setup: sandbox.Setup) -> None:
         HostError: The host lacks a directory of libvirt.
         CommandError: A mount was refused.
     """
-    kept = {name: (Path("/dev") / name).stat() for name in _present(setup)}
+    paths = {name: Path("/dev") / name for name in sandbox.devices(with_kvm=setup.kvm)}
+    kept = {name: path.stat() for name, path in paths.items() if path.exists()}
     for path in sandbox.LIBVIRT_DIRECTORIES:
         if not path.is_dir():
             msg = f"The libvirt directory '{path}' does not exist on this host."
@@ -229,11 +224,6 @@ def _ask_libvirt(seconds: float) -> None:
     asked = process.run(["virsh", "--connect", URI, "hostname"], timeout=seconds, check=False)
     if asked.returncode != 0:
         raise NotYet(" ".join(asked.tail()))
-
-
-def _present(setup: sandbox.Setup) -> tuple[str, ...]:
-    names = sandbox.devices(with_kvm=setup.kvm)
-    return tuple(name for name in names if (Path("/dev") / name).exists())
 
 
 def _make_devices(staging: Path, kept: dict[str, os.stat_result]) -> None:
@@ -317,12 +307,7 @@ def _lead_terminal() -> None:
     Ctrl-Z stops it together with labkit.
     """
     os.setpgid(0, 0)
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    with contextlib.suppress(OSError):  # the terminal was closed meanwhile
-        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-        os.tcsetpgrp(descriptor, os.getpgrp())
-        os.close(descriptor)
-    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    _take_foreground()
 
 
 def _become(command: Sequence[str], mask: set[int]) -> NoReturn:

@@ -69,20 +69,6 @@ class TakePlan:
     free_bytes: int | None
 
 
-def check_name(name: str) -> None:
-    """Require a name that is a plain directory and snapshot name everywhere.
-
-    Raises:
-        UsageError: It is not.
-    """
-    if NAME.fullmatch(name) is None:
-        message = (
-            f"'{name}' is no name for a snapshot; expected 1 to 40 of the characters A-Z, a-z, "
-            "0-9, '.', '_', '-', the first a letter or digit."
-        )
-        raise UsageError(message)
-
-
 def check_note(note: str) -> None:
     """Require one printable line of moderate length.
 
@@ -103,7 +89,13 @@ def to_replace(
         UsageError: The name is none.
         OperationError: It is taken, and nothing is to be replaced.
     """
-    check_name(name)
+    # A plain name of a directory, and of a snapshot in libvirt and QEMU.
+    if NAME.fullmatch(name) is None:
+        message = (
+            f"'{name}' is no name for a snapshot; expected 1 to 40 of the characters A-Z, a-z, "
+            "0-9, '.', '_', '-', the first a letter or digit."
+        )
+        raise UsageError(message)
     known = next((record for record in records if record.name == name), None)
     if known is not None and not replace:
         message = f"A snapshot '{name}' exists already, taken {known.created:%Y-%m-%d %H:%M} UTC."
@@ -167,31 +159,19 @@ def _unfit(node: NodeSeen) -> tuple[str, ...]:
     return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Branch:
-    """A snapshot in the tree.
+def tree(records: Sequence[SnapshotRecord]) -> tuple[tuple[SnapshotRecord, int], ...]:
+    """Return the snapshots, each with the number of those above it.
 
-    Attributes:
-        record: The snapshot.
-        depth: Number of snapshots above it.
+    Parents come first and their children below them, each group by age.
     """
-
-    record: SnapshotRecord
-    depth: int
-
-
-def tree(records: Sequence[SnapshotRecord]) -> tuple[Branch, ...]:
-    """Return the snapshots parents first, children below them, each group by age."""
     known = {record.key for record in records}
-    found: list[Branch] = []
-    waiting = [Branch(record=record, depth=0) for record in records if record.parent not in known][
-        ::-1
-    ]
+    found: list[tuple[SnapshotRecord, int]] = []
+    waiting = [(record, 0) for record in records if record.parent not in known][::-1]
     while waiting:
-        branch = waiting.pop()
-        found.append(branch)
-        children = [record for record in records if record.parent == branch.record.key]
-        waiting += [Branch(record=child, depth=branch.depth + 1) for child in children][::-1]
+        record, depth = waiting.pop()
+        found.append((record, depth))
+        children = [child for child in records if child.parent == record.key]
+        waiting += [(child, depth + 1) for child in children][::-1]
     return tuple(found)
 
 

@@ -50,16 +50,15 @@ class Networks:
                 network = self._connection.networkLookupByUUIDString(str(wanted.uuid))
             else:
                 network = self._connection.networkDefineXML(xml)
-        started = False
         try:
             with translated(f"start the network '{wanted.name}' on bridge '{wanted.bridge}'"):
                 if not network.isActive():
                     network.create()
                 network.setAutostart(1)
-            started = True
-        finally:
-            if not started and present is None:
+        except BaseException:
+            if present is None:
                 self.remove(wanted.uuid)
+            raise
         return _record(network) or wanted
 
     def remove(self, uuid: UUID) -> bool:

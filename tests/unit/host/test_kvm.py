@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.host.kvm import CACHE_FILE, GuestRun, KvmProbe, boot_sector, guest_argv, probe, verdict
+from labkit.host.kvm import CACHE_FILE, KvmProbe, boot_sector, guest_argv, probe, verdict
+from labkit.host.process import CommandResult
 
 # A character device that opens for everybody: what the probe needs before it runs a guest.
 OPENABLE = Path("/dev/null")
@@ -50,13 +51,17 @@ def test_guest_argv_names_accelerator_and_disk() -> None:
     assert argv[argv.index("-machine") + 1] == "q35"
 
 
+def ended(code: int, said: str = "") -> CommandResult:
+    return CommandResult(argv=("qemu",), returncode=code, stdout="", stderr=said, seconds=0.1)
+
+
 def test_verdict_guest_ran_is_usable() -> None:
-    found = verdict(GuestRun(exit_code=33, output=()))
-    assert found == KvmProbe(usable=True, reason="A test guest ran under KVM.")
+    found = verdict(ended(33))
+    assert found == KvmProbe(reason="A test guest ran under KVM.")
 
 
 def test_verdict_guest_killed_says_it_hangs() -> None:
-    found = verdict(GuestRun(exit_code=None, output=()))
+    found = verdict(None)
     assert not found.usable
     assert found.reason.startswith(
         "KVM opens but hangs guests: a test guest did not finish in 4 s"
@@ -66,7 +71,7 @@ def test_verdict_guest_killed_says_it_hangs() -> None:
 
 @pytest.mark.parametrize("exit_code", [0, 1, -6, 35])
 def test_verdict_other_exit_code_is_unusable_and_quotes_qemu(exit_code: int) -> None:
-    found = verdict(GuestRun(exit_code=exit_code, output=("first", "failed to initialize kvm")))
+    found = verdict(ended(exit_code, "first\nfailed to initialize kvm\n"))
     assert not found.usable
     assert found.reason == (
         f"A test guest under KVM ended QEMU with {exit_code}: failed to initialize kvm"
@@ -74,7 +79,7 @@ def test_verdict_other_exit_code_is_unusable_and_quotes_qemu(exit_code: int) -> 
 
 
 def test_verdict_with_cache_says_how_to_test_again() -> None:
-    found = verdict(GuestRun(exit_code=None, output=()), cache=Path("/c"))
+    found = verdict(None, cache=Path("/c"))
     assert found.hint.endswith(f"Delete '/c/{CACHE_FILE}' to have it tested again.")
 
 

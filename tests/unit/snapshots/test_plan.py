@@ -11,10 +11,10 @@ from labkit.host.libvirt.xml import DomainState
 from labkit.snapshots.plan import (
     TABLE_BYTES,
     NodeSeen,
-    check_name,
     check_note,
     plan_take,
     reparented,
+    to_replace,
     tree,
 )
 from labkit.snapshots.record import Kept
@@ -100,13 +100,13 @@ def test_plan_with_nodes_that_cannot_be_kept_names_each() -> None:
 
 @pytest.mark.parametrize("name", ["pre-packstack", "a", "2026.01_b", "X" * 40])
 def test_name_of_plain_characters_is_taken(name: str) -> None:
-    check_name(name)
+    to_replace(name, (), replace=False)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-a", "a/b", "a b", "ä", "a\n", "x" * 41, "$(x)"])
 def test_name_with_anything_else_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="is no name for a snapshot"):
-        check_name(name)
+        to_replace(name, (), replace=False)
 
 
 @pytest.mark.parametrize("note", ["two\nlines", "\x1b[31mred", "x" * 201])
@@ -124,7 +124,7 @@ def test_tree_puts_children_below_their_parents() -> None:
 
     branches = tree((base, child, grandchild, second, stray))
 
-    assert [(item.record.name, item.depth) for item in branches] == [
+    assert [(item.name, depth) for item, depth in branches] == [
         ("base", 0),
         ("child", 1),
         ("grandchild", 2),
@@ -140,9 +140,7 @@ def test_tree_shows_every_snapshot_once_whatever_its_parent(parents: list[int]) 
         for number, parent in enumerate(parents)
     )
 
-    assert sorted(item.record.key for item in tree(records)) == sorted(
-        item.key for item in records
-    )
+    assert sorted(item.key for item, _ in tree(records)) == sorted(item.key for item in records)
 
 
 def test_reparented_gives_children_alone_to_the_heir() -> None:
