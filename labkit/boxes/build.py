@@ -227,7 +227,9 @@ def _build_locked(
     final = cache_directory(definition, cache)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        _mark_cache(cache)
+        mark = cache / "CACHEDIR.TAG"
+        if not mark.exists():
+            mark.write_text(CACHE_MARK, encoding="ascii")
         remove_leftovers(final.parent)
         check_space(final.parent, definition.name)
         work = final.parent / f".building-{os.getpid()}"
@@ -321,12 +323,6 @@ def _publish(parts: Path, final: Path) -> None:
         remove_tree(final)
     parts.rename(final)
     flush(final.parent)
-
-
-def _mark_cache(cache: Path) -> None:
-    mark = cache / "CACHEDIR.TAG"
-    if not mark.exists():
-        mark.write_text(CACHE_MARK, encoding="ascii")
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -142,18 +142,14 @@ def _load(root: Path, name: str) -> BoxDefinition:
     if isinstance(file, KickstartBoxFile):
         firstboot = {part: sources[f"firstboot/{part}"] for part in FIRSTBOOT_FILES}
         sources[KICKSTART] = render_kickstart(file, firstboot=firstboot).encode()
-    used = _used(file, sources)
-    return BoxDefinition(name=name, file=file, sources=used, key=content_key(file, used))
-
-
-def _used(file: BoxFile, sources: Mapping[str, bytes]) -> dict[str, bytes]:
     # A trim this box does not apply is no part of it.
     trims = file.trims if isinstance(file, DebianBoxFile) else {}
-    return {
+    used = {
         path: content
         for path, content in sources.items()
         if not path.startswith("trims/") or path.removeprefix("trims/") in trims
     }
+    return BoxDefinition(name=name, file=file, sources=used, key=content_key(file, used))
 
 
 def _read_yaml(path: Path) -> dict[str, object]:

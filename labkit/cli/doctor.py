@@ -13,11 +13,7 @@ from labkit.cli.session import looking
 from labkit.errors import HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-    from labkit.lifecycle.doctor import Finding
-    from labkit.lifecycle.repositories import RepositoryAnswer
 
 
 def doctor(
@@ -44,23 +40,15 @@ def _host(lab: Path, box: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
-        _print_findings(findings)
+        rows = [
+            (each.level.value, each.check.replace("_", " "), f"{each.found}\n{each.fix}".rstrip())
+            for each in findings
+        ]
+        print_table(("", "check", "found, and what mends it"), rows)
     bad = [finding.check for finding in findings if finding.level is Level.PROBLEM]
     if bad:
         message = f"This host cannot run the lab yet: {', '.join(bad)}."
         raise HostError(message, hint="Each problem above says what mends it.")
-
-
-def _print_findings(findings: Sequence[Finding]) -> None:
-    rows = [
-        (
-            finding.level.value,
-            finding.check.replace("_", " "),
-            f"{finding.found}\n{finding.fix}".rstrip(),
-        )
-        for finding in findings
-    ]
-    print_table(("", "check", "found, and what mends it"), rows)
 
 
 def _repos(lab: Path, box: str | None, *, as_json: bool) -> None:
@@ -71,7 +59,12 @@ def _repos(lab: Path, box: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"chosen": place, "repositories": [asdict(answer) for answer in answers]})
     else:
-        _print_answers(answers, place)
+        rows = [
+            (each.place, each.repository, each.said, f"{each.seconds:.1f}") for each in answers
+        ]
+        print_table(("place", "repository", "answer", "seconds"), rows)
+        if place is not None:
+            notice(f"nodes take their packages from {place}")
     if place is not None:
         return
     if nothing_answers(answers):
@@ -81,13 +74,3 @@ def _repos(lab: Path, box: str | None, *, as_json: bool) -> None:
         message = "No place has every repository that the nodes need."
         hint = "Set 'repos.base' in lab.yaml to a mirror that has them, or another 'release'."
     raise HostError(message, hint=hint)
-
-
-def _print_answers(answers: Sequence[RepositoryAnswer], place: str | None) -> None:
-    rows = [
-        (answer.place, answer.repository, answer.said, f"{answer.seconds:.1f}")
-        for answer in answers
-    ]
-    print_table(("place", "repository", "answer", "seconds"), rows)
-    if place is not None:
-        notice(f"nodes take their packages from {place}")

@@ -23,7 +23,6 @@ from labkit.cli.session import looking, working
 
 if TYPE_CHECKING:
     from labkit.lifecycle.plan import Possessions
-    from labkit.lifecycle.status import LabStatus
     from labkit.lifecycle.up import UpReport
 
 
@@ -94,14 +93,10 @@ def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
     """Show every node: state, hardware, addresses, how to reach it."""
     from labkit.lifecycle.status import status as ask
 
-    session = looking(lab)
+    found = ask(looking(lab))
     if as_json:
-        print_json(ask(session).as_json())
+        print_json(found.as_json())
         return
-    _print_status(ask(session))
-
-
-def _print_status(found: LabStatus) -> None:
     rows = [
         (
             node.name,

@@ -150,6 +150,7 @@ def run(
     """Do the whole job for CI: up, snapshot, deploy, verify, report, and teardown when told."""
     from labkit.lifecycle.run import run as go
     from labkit.lifecycle.stages import told
+    from labkit.verify.report import table
 
     require_writable(junit, report)
     if timeout:
@@ -165,7 +166,9 @@ def run(
             raise
         # What ended the run comes first, and it is raised below.
         notice(f"there is no report: {told(exc)}")
-    _print_run(result)
+    if result.verification is not None and not result.verification.passed:
+        sys.stdout.write(table(result.verification))
+    print_table(("stage", "seconds", "result"), result.stages.rows())
     if result.error is not None:
         raise result.error
     if result.stages.failed:
@@ -179,14 +182,6 @@ def _write_run(result: LabRun, junit: Path | None, report: Path | None) -> None:
         junit.write_text(result.junit(), encoding="utf-8")
     if report is not None:
         report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
-
-
-def _print_run(result: LabRun) -> None:
-    from labkit.verify.report import table
-
-    if result.verification is not None and not result.verification.passed:
-        sys.stdout.write(table(result.verification))
-    print_table(("stage", "seconds", "result"), result.stages.rows())
 
 
 def _seconds(text: str) -> int:

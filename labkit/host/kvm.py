@@ -40,14 +40,17 @@ class KvmProbe:
     """What the probe found.
 
     Attributes:
-        usable: Guests run under KVM.
         reason: One sentence saying what was seen.
         hint: What makes KVM usable; empty when it is.
     """
 
-    usable: bool
     reason: str
     hint: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Return whether guests run under KVM."""
+        return not self.hint
 
 
 def probe(
@@ -66,7 +69,7 @@ def probe(
     binary = shutil.which(qemu or QEMU)
     if binary is None:
         missing = process.missing_tool(qemu or QEMU)
-        return KvmProbe(usable=False, reason=missing.message, hint=missing.hint)
+        return KvmProbe(reason=missing.message, hint=missing.hint)
     denied = _closed(device)
     if denied is not None:
         return denied
@@ -144,11 +147,10 @@ def guest_argv(qemu: str, disk: Path, *, accelerator: str) -> tuple[str, ...]:
 def verdict(run: process.CommandResult | None, *, cache: Path | None = None) -> KvmProbe:
     """Return what a run of the probe's guest under KVM says about KVM."""
     if run is not None and run.returncode == GUEST_RAN:
-        return KvmProbe(usable=True, reason="A test guest ran under KVM.")
+        return KvmProbe(reason="A test guest ran under KVM.")
     again = f" Delete '{cache / CACHE_FILE}' to have it tested again." if cache else ""
     if run is None:
         return KvmProbe(
-            usable=False,
             reason=(
                 f"KVM opens but hangs guests: a test guest did not finish in {SECONDS:.0f} s what "
                 "software emulation does in 0.3 s."
@@ -160,7 +162,6 @@ def verdict(run: process.CommandResult | None, *, cache: Path | None = None) -> 
         )
     last = (run.tail() or ("it printed nothing",))[-1]
     return KvmProbe(
-        usable=False,
         reason=f"A test guest under KVM ended QEMU with {run.returncode}: {last}",
         hint=f"Run 'virt-host-validate qemu', which names what is missing.{again}",
     )
@@ -172,13 +173,11 @@ def _closed(device: Path) -> KvmProbe | None:
     except PermissionError:
         user = getpass.getuser()
         return KvmProbe(
-            usable=False,
             reason=f"User '{user}' may not open '{device}'.",
             hint=f"Run 'sudo usermod -aG kvm {user}' and log in again.",
         )
     except FileNotFoundError:
         return KvmProbe(
-            usable=False,
             reason=f"This host has no '{device}'.",
             hint=(
                 "Turn on virtualisation (VT-x, AMD-V) in the firmware, or nested virtualisation "
@@ -187,7 +186,6 @@ def _closed(device: Path) -> KvmProbe | None:
         )
     except OSError as exc:
         return KvmProbe(
-            usable=False,
             reason=f"'{device}' does not open: {exc.strerror}.",
             hint="Run 'sudo dmesg | grep -i kvm', which says why the kernel refuses it.",
         )
@@ -205,10 +203,8 @@ def _key(qemu: Path, device: Path) -> str:
 def _read(path: Path, key: str) -> KvmProbe | None:
     try:
         kept = json.loads(path.read_bytes())
-        if kept["key"] == key and isinstance(kept["usable"], bool):
-            return KvmProbe(
-                usable=kept["usable"], reason=str(kept["reason"]), hint=str(kept["hint"])
-            )
+        if kept["key"] == key:
+            return KvmProbe(reason=str(kept["reason"]), hint=str(kept["hint"]))
     except (OSError, ValueError, KeyError, TypeError):
         # Only this module writes the file: whatever else stands there is no answer.
         return None
@@ -219,4 +215,5 @@ def _keep(cache: Path, key: str, found: KvmProbe) -> None:
     # Without the kept answer the next probe takes its time, which is no reason to fail here.
     with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        write_atomically(cache / CACHE_FILE, json.dumps({"key": key, **asdict(found)}))
+        kept = {"key": key, "usable": found.usable, **asdict(found)}
+        write_atomically(cache / CACHE_FILE, json.dumps(kept))

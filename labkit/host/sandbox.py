@@ -130,7 +130,8 @@ def enter(command: Sequence[str], *, cache: Path | None = None) -> NoReturn:
     _require_namespaces()
     probe = kvm.probe(cache=cache)
     setup = Setup(kvm=probe.usable, vagrant_home=vagrant_home(os.environ, Path.home()))
-    argv = unshare_argv(wanted, setup=setup, python=sys.executable, package=_package_parent())
+    package = Path(labkit.__file__).resolve().parent.parent
+    argv = unshare_argv(wanted, setup=setup, python=sys.executable, package=package)
     _replace(argv, environment)
 
 
@@ -289,7 +290,3 @@ def _require_namespaces() -> None:
         msg = "The kernel does not let root make network, mount and process namespaces here."
         hint = "In a container: start it with '--privileged', or with the capability SYS_ADMIN."
         raise HostError(msg, details=tried.tail(), hint=hint)
-
-
-def _package_parent() -> Path:
-    return Path(labkit.__file__).resolve().parent.parent

@@ -174,7 +174,8 @@ def build(setup: sandbox.Setup) -> None:
         HostError: The host lacks a directory of libvirt.
         CommandError: A mount was refused.
     """
-    kept = {name: (Path("/dev") / name).stat() for name in _present(setup)}
+    paths = {name: Path("/dev") / name for name in sandbox.devices(with_kvm=setup.kvm)}
+    kept = {name: path.stat() for name, path in paths.items() if path.exists()}
     for path in sandbox.LIBVIRT_DIRECTORIES:
         if not path.is_dir():
             msg = f"The libvirt directory '{path}' does not exist on this host."
@@ -223,11 +224,6 @@ def _ask_libvirt(seconds: float) -> None:
     asked = process.run(["virsh", "--connect", URI, "hostname"], timeout=seconds, check=False)
     if asked.returncode != 0:
         raise NotYet(" ".join(asked.tail()))
-
-
-def _present(setup: sandbox.Setup) -> tuple[str, ...]:
-    names = sandbox.devices(with_kvm=setup.kvm)
-    return tuple(name for name in names if (Path("/dev") / name).exists())
 
 
 def _make_devices(staging: Path, kept: dict[str, os.stat_result]) -> None:

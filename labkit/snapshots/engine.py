@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.host.libvirt.xml import DomainInfo, VolumeInfo
     from labkit.snapshots.members import Member
+    from labkit.snapshots.record import NodeRecord
 
 IMAGE_SECONDS = 600.0
 # qemu-img-check(1): 0 sound, 3 sound with clusters that nothing uses.
@@ -96,6 +97,15 @@ def keep(member: Member, key: str, volume: VolumeInfo, *, live: bool) -> Saved:
     return Saved(
         description=description, memory_bytes=kept.memory_bytes, grown_bytes=max(0, grown)
     )
+
+
+def put_back(member: Member, key: str, record: NodeRecord) -> None:
+    """Put a node back; with memory it then stands still, without it is off.
+
+    Raises:
+        LabkitError: libvirt or QEMU refuses.
+    """
+    member.hypervisor.snapshots.revert(member.node.uuid, key, live=record.live)
 
 
 def drop(member: Member, key: str, disk: str) -> None:

@@ -39,37 +39,27 @@ def examined(members: Members, record: SnapshotRecord) -> dict[str, NodeFound]:
         # A pool that is not there is a reason to refuse, not something to make.
         volumes = ()
     nodes = tuple(node for node in members.session.lab.nodes if node.name in record.nodes)
+    present = {volume.name for volume in volumes}
 
     def examine(member: Member) -> NodeFound:
-        kept = record.nodes[member.node.name]
-        return _found(member, kept, domains, volumes)
+        node, kept = member.node, record.nodes[member.node.name]
+        domain = next((item for item in domains if item.uuid == node.uuid), None)
+        same_name = [item for item in domains if item.name == node.domain]
+        found = NodeFound(
+            domain=None if domain is None else _as_defined(member.hypervisor, domain),
+            impostor=next((str(item.uuid) for item in same_name if item.uuid != node.uuid), ""),
+            disk_present=kept.disk in present,
+            base_present=not kept.base or kept.base in present,
+            missing_files=_missing(kept, volumes),
+        )
+        try:
+            return replace(found, image=engine.image(member.hypervisor, kept.disk))
+        except DamagedImageError as exc:
+            return replace(found, damage=str(exc))
+        except LabkitError as exc:
+            return replace(found, damage=" ".join((exc.message, *exc.details)))
 
     return members.side_by_side(nodes, examine, doing="examine every node")
-
-
-def _found(
-    member: Member,
-    kept: NodeRecord,
-    domains: Sequence[DomainInfo],
-    volumes: Sequence[VolumeInfo],
-) -> NodeFound:
-    node = member.node
-    present = {volume.name for volume in volumes}
-    domain = next((item for item in domains if item.uuid == node.uuid), None)
-    same_name = [item for item in domains if item.name == node.domain]
-    found = NodeFound(
-        domain=None if domain is None else _as_defined(member.hypervisor, domain),
-        impostor=next((str(item.uuid) for item in same_name if item.uuid != node.uuid), ""),
-        disk_present=kept.disk in present,
-        base_present=not kept.base or kept.base in present,
-        missing_files=_missing(kept, volumes),
-    )
-    try:
-        return replace(found, image=engine.image(member.hypervisor, kept.disk))
-    except DamagedImageError as exc:
-        return replace(found, damage=str(exc))
-    except LabkitError as exc:
-        return replace(found, damage=" ".join((exc.message, *exc.details)))
 
 
 def _as_defined(hypervisor: Hypervisor, domain: DomainInfo) -> DomainInfo:

@@ -69,20 +69,6 @@ class TakePlan:
     free_bytes: int | None
 
 
-def check_name(name: str) -> None:
-    """Require a name that is a plain directory and snapshot name everywhere.
-
-    Raises:
-        UsageError: It is not.
-    """
-    if NAME.fullmatch(name) is None:
-        message = (
-            f"'{name}' is no name for a snapshot; expected 1 to 40 of the characters A-Z, a-z, "
-            "0-9, '.', '_', '-', the first a letter or digit."
-        )
-        raise UsageError(message)
-
-
 def check_note(note: str) -> None:
     """Require one printable line of moderate length.
 
@@ -103,7 +89,13 @@ def to_replace(
         UsageError: The name is none.
         OperationError: It is taken, and nothing is to be replaced.
     """
-    check_name(name)
+    # A plain name of a directory, and of a snapshot in libvirt and QEMU.
+    if NAME.fullmatch(name) is None:
+        message = (
+            f"'{name}' is no name for a snapshot; expected 1 to 40 of the characters A-Z, a-z, "
+            "0-9, '.', '_', '-', the first a letter or digit."
+        )
+        raise UsageError(message)
     known = next((record for record in records if record.name == name), None)
     if known is not None and not replace:
         message = f"A snapshot '{name}' exists already, taken {known.created:%Y-%m-%d %H:%M} UTC."

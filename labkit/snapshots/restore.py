@@ -279,8 +279,7 @@ class _Restoring:
                 hypervisor.snapshots.describe_again(node.uuid, kept.snapshot_xml)
 
     def _put_back(self, member: Member) -> None:
-        uuid, live = member.node.uuid, self.record.nodes[member.node.name].live
-        member.hypervisor.snapshots.revert(uuid, self.record.key, live=live)
+        engine.put_back(member, self.record.key, self.record.nodes[member.node.name])
         self.fault("put one back")
 
     def _resume_and_prove(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 from xml.etree import ElementTree as ET
 
@@ -183,17 +184,16 @@ class DomainSnapshots:
             uuid: The domain, running.
             timeout: Whole seconds to wait for each of the agent's answers.
         """
-        try:
+        # No agent, not awake yet, or without hwclock (util-linux): SSH does it then.
+        with suppress(libvirt.libvirtError, NotFoundError):
             domain = self._domain(uuid)
             domain.agentSetResponseTimeout(timeout, 0)
             if not _shift_clock(domain, timeout):
                 seconds, rest = divmod(time.time_ns(), _NANOSECONDS)
                 # libvirt-python annotates int and takes a dictionary.
                 domain.setTime(cast("int", {"seconds": seconds, "nseconds": rest}), 0)
-        except (libvirt.libvirtError, NotFoundError):
-            # No agent, not awake yet, or without hwclock (util-linux): SSH does it then.
-            return False
-        return True
+            return True
+        return False
 
     def agent_write(self, uuid: UUID, path: str, text: str, *, timeout: int) -> bool:
         """Have the guest agent write a small file; return whether it did.
@@ -207,20 +207,19 @@ class DomainSnapshots:
             timeout: Whole seconds to wait for each answer.
         """
         content = base64.b64encode(text.encode()).decode()
-        try:
+        with suppress(libvirt.libvirtError, NotFoundError):
             domain = self._domain(uuid)
             if not self._agent_listens(domain):
                 return False
             opened = _agent(domain, "guest-file-open", {"path": path, "mode": "w"}, timeout)
             _agent(domain, "guest-file-write", {"handle": opened, "buf-b64": content}, timeout)
             _agent(domain, "guest-file-close", {"handle": opened}, timeout)
-        except (libvirt.libvirtError, NotFoundError):
-            return False
-        return True
+            return True
+        return False
 
     def agent_flush(self, uuid: UUID, *, timeout: int) -> bool:
         """Have the guest agent flush every file system by a short freeze; whether it did."""
-        try:
+        with suppress(libvirt.libvirtError, NotFoundError):
             domain = self._domain(uuid)
             domain.agentSetResponseTimeout(timeout, 0)
             try:
@@ -228,19 +227,16 @@ class DomainSnapshots:
             finally:
                 # Also after a freeze that failed half-way or was not answered in time.
                 domain.fsThaw()
-        except (libvirt.libvirtError, NotFoundError):
-            return False
-        return True
+            return True
+        return False
 
     def thaw(self, uuid: UUID, *, timeout: int) -> None:
         """Undo a freeze that a killed labkit left; where there is none, or no agent, no-op."""
-        try:
+        with suppress(libvirt.libvirtError, NotFoundError):
             domain = self._domain(uuid)
             if self._agent_listens(domain):
                 domain.agentSetResponseTimeout(timeout, 0)
                 domain.fsThaw()
-        except (libvirt.libvirtError, NotFoundError):
-            return
 
     @staticmethod
     def _agent_listens(domain: libvirt.virDomain) -> bool:

@@ -57,7 +57,7 @@ def ended(code: int, said: str = "") -> CommandResult:
 
 def test_verdict_guest_ran_is_usable() -> None:
     found = verdict(ended(33))
-    assert found == KvmProbe(usable=True, reason="A test guest ran under KVM.")
+    assert found == KvmProbe(reason="A test guest ran under KVM.")
 
 
 def test_verdict_guest_killed_says_it_hangs() -> None:

@@ -49,7 +49,7 @@ def host(tmp_path: Path) -> Host:
         tools=tools(),
         cancelled=threading.Event(),
     )
-    probe = KvmProbe(usable=False, reason="This host has no '/dev/kvm'.", hint="Turn it on.")
+    probe = KvmProbe(reason="This host has no '/dev/kvm'.", hint="Turn it on.")
     return Host(
         session=session, cache=tmp_path / "cache", kvm=probe, seen=NOTHING, pool_free=500 * 2**30
     )
@@ -132,7 +132,7 @@ def kvm_used(host: Host, tmp_path: Path, *, conf: str, mode: int) -> Host:
     device.touch()
     device.chmod(mode)
     qemu_conf.write_text(conf, encoding="utf-8")
-    usable = KvmProbe(usable=True, reason="A test guest ran.")
+    usable = KvmProbe(reason="A test guest ran.")
     return replace(host, kvm=usable, device=device, qemu_conf=qemu_conf)
 
 

@@ -11,10 +11,10 @@ from labkit.host.libvirt.xml import DomainState
 from labkit.snapshots.plan import (
     TABLE_BYTES,
     NodeSeen,
-    check_name,
     check_note,
     plan_take,
     reparented,
+    to_replace,
     tree,
 )
 from labkit.snapshots.record import Kept
@@ -100,13 +100,13 @@ def test_plan_with_nodes_that_cannot_be_kept_names_each() -> None:
 
 @pytest.mark.parametrize("name", ["pre-packstack", "a", "2026.01_b", "X" * 40])
 def test_name_of_plain_characters_is_taken(name: str) -> None:
-    check_name(name)
+    to_replace(name, (), replace=False)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-a", "a/b", "a b", "ä", "a\n", "x" * 41, "$(x)"])
 def test_name_with_anything_else_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="is no name for a snapshot"):
-        check_name(name)
+        to_replace(name, (), replace=False)
 
 
 @pytest.mark.parametrize("note", ["two\nlines", "\x1b[31mred", "x" * 201])
