@@ -215,4 +215,5 @@ def _keep(cache: Path, key: str, found: KvmProbe) -> None:
     # Without the kept answer the next probe takes its time, which is no reason to fail here.
     with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        write_atomically(cache / CACHE_FILE, json.dumps({"key": key, **asdict(found)}))
+        kept = {"key": key, "usable": found.usable, **asdict(found)}
+        write_atomically(cache / CACHE_FILE, json.dumps(kept))
