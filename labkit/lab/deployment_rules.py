@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labkit.lab import answers, options, scenario, scenarios
+from labkit.lab import answers, masking, options, scenario, scenarios
 from labkit.lab.deployment import SINGLE_NODE
 from labkit.lab.model import UnreadError
 from labkit.lab.outline import Outline
@@ -122,7 +122,7 @@ def _answer(outline: Outline, key: str, value: str) -> Iterator[Breach]:
         return
     lacks = options.problem(key, value) or _needed(outline, key, value)
     if lacks is not None:
-        shown = "a secret that does not fit" if option.masked or option.random else f"'{value}'"
+        shown = "a secret that does not fit" if option.secret else f"'{value}'"
         yield Breach(place=place, expected=lacks, found=shown)
     elif outline.form is Form.COMMAND:
         yield from _by_command(option, value)
@@ -159,7 +159,7 @@ def _by_command(option: options.Option, value: str) -> Iterator[Breach]:
     place = ("deployment", "answers", option.key)
     if not option.cli:
         why = f"the key '{option.key}', which no option of the command sets"
-    elif option.masked or option.random:
+    elif option.secret or masking.url(value) != value:
         why = f"the secret '{option.key}', which must not stand on a command line"
     elif not value:
         why = f"an empty '{option.key}', which the command takes for not given"

@@ -26,6 +26,7 @@ MAX_PORT = 65534  # validate_port refuses 65535
 SWITCH_WORDS = frozenset({"y", "yes", "true", "n", "no", "false"})
 # Passwords reach URLs (rabbit://, mysql+pymysql://) and shell files unescaped.
 URL_SAFE = r"[A-Za-z0-9._-]{1,64}"
+UNMARKED_SECRETS = frozenset({"CONFIG_MANILA_SERVICE_INSTANCE_PASSWORD", "CONFIG_RH_SAT6_KEY"})
 URL_SAFE_TEXT = "1 to 64 letters, digits, '.', '_' or '-', as Packstack escapes nothing"
 
 
@@ -66,6 +67,11 @@ class Option:
     masked: bool
     random: Random | None
     replaces: tuple[str, ...]
+
+    @property
+    def secret(self) -> bool:
+        """Return whether its value is never shown; Packstack's own marks lack two."""
+        return self.masked or self.random is not None or self.key in UNMARKED_SECRETS
 
 
 @cache
@@ -129,8 +135,8 @@ def close_keys(key: str) -> tuple[str, ...]:
 
 
 def secret_keys() -> tuple[str, ...]:
-    """Return the keys whose values are never shown: masked ones and those made at random."""
-    return tuple(option.key for option in options() if option.masked or option.random)
+    """Return the keys whose values are never shown."""
+    return tuple(option.key for option in options() if option.secret)
 
 
 def problem(key: str, value: str) -> str | None:

@@ -25,6 +25,7 @@ from labkit.packstack.output.steps import expected_steps
 from labkit.packstack.output.view import RunView
 from labkit.packstack.prepare import prepare
 from labkit.packstack.report import DeployReport
+from labkit.packstack.repositories import without_password
 from labkit.packstack.run import PACKSTACK, RunOutcome, Watcher
 from labkit.packstack.run_failed import run_failed
 from labkit.state.lock import lab_lock
@@ -57,7 +58,8 @@ def plan(session: Session, *, snapshot: bool) -> tuple[str, ...]:
     names = ", ".join(node.name for node in deployment.deployed_nodes(lab))
     taken = any(record.name == SNAPSHOT for record in snapshots.listed(session))
     call = scenarios.call(lab, {}).masked()
-    lines = [f"would prepare {names}, with packages from {' or '.join(lab.repositories.bases)}"]
+    places = " or ".join(without_password(base) for base in lab.repositories.bases)
+    lines = [f"would prepare {names}, with packages from {places}"]
     if snapshot and not taken and not session.state().deployment.deployed:
         lines.append(f"would take the snapshot '{SNAPSHOT}'")
     lines.append(f"would run on {deployment.controller(lab).name}: {call.command_line()}")
