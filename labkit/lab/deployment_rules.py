@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from labkit.lab import answers, masking, options, scenario, scenarios
+from labkit.lab.answer_rules import answer_breaches
 from labkit.lab.deployment import SINGLE_NODE
 from labkit.lab.model import UnreadError
 from labkit.lab.outline import Outline
@@ -63,8 +64,13 @@ def deployment_breaches(lab: Lab) -> Iterator[Breach]:
         for rule in (*outline.scenario.rules, _unused_tunnel_card):
             for breach in judge(rule, outline):
                 yield _where_it_is_written(breach, asked)
+    faults: set[Place] = set()
     for key, value in asked.answers.items():
-        yield from judge(_answer, outline, key, value)
+        for breach in judge(_answer, outline, key, value):
+            faults.add(breach.place)
+            yield breach
+    with suppress(UnreadError):
+        yield from (each for each in answer_breaches(outline) if each.place not in faults)
 
 
 def _known_scenario(outline: Outline) -> Iterator[Breach]:

@@ -16,6 +16,8 @@ from importlib.resources import files
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from labkit.lab.option_steps import step_problem
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -164,7 +166,9 @@ def problem(key: str, value: str) -> str | None:
         expected = judge(value, option.allowed) if judge else None
         if expected is not None:
             return expected
-    return expected or _outside(option, value)
+    return (
+        expected or _outside(option, value) or step_problem(option.key, value, option.validators)
+    )
 
 
 def _outside(option: Option, value: str) -> str | None:
