@@ -35,7 +35,7 @@ TOGETHER: Mapping[str, tuple[str, ...]] = {
     "CONFIG_HORIZON_SSL_CERT": ("CONFIG_HORIZON_SSL_KEY", "CONFIG_HORIZON_SSL_CACERT"),
     "CONFIG_VNC_SSL_CERT": ("CONFIG_VNC_SSL_KEY",),
 }
-# A value that does not go with one of another key, and what that has to be.
+# A value that does not go with one of another key, and what that has to be; none is n.
 EXCLUDED: tuple[tuple[str, str, str, str, str], ...] = (
     (
         "CONFIG_GLANCE_INSTALL",
@@ -168,8 +168,8 @@ def _needed_beside(found: Answers, option: options.Option) -> Iterator[Breach]:
 def _excluded(found: Answers) -> Iterator[Breach]:
     for key, value, other, beside, expected in EXCLUDED:
         place = _first_asked(found, key, other)
-        if place and found[key] == value and found[other] == beside:
-            shown = f"'{value}'" if place == _at(key) else f"'{beside}' with '{key}' at '{value}'"
+        if place and (found[key] or "n") == value and (found[other] or "n") == beside:
+            shown = f"'{found[key]}'" if place == _at(key) else f"'{beside}' with '{key}' at '{value}'"
             wanted = expected if place == _at(key) else f"'{key}' beside it with {expected}"
             yield Breach(place=place, expected=wanted, found=shown)
 

@@ -234,6 +234,10 @@ def test_value_that_the_steps_of_packstack_read_has_no_problem(key: str, value: 
             f"{FIRST}:28: deployment.answers.CONFIG_GLANCE_INSTALL: expected 'y', as Packstack installs no Nova without Glance, found 'n'",
         ),
         (
+            ("CONFIG_GLANCE_INSTALL: ''",),
+            f"{FIRST}:28: deployment.answers.CONFIG_GLANCE_INSTALL: expected 'y', as Packstack installs no Nova without Glance, found ''",
+        ),
+        (
             ("CONFIG_SWIFT_INSTALL: n", "CONFIG_GLANCE_BACKEND: swift"),
             f"{FIRST + 1}:28: deployment.answers.CONFIG_GLANCE_BACKEND: expected 'file' while Swift is not installed, as Packstack would take it without a word, found 'swift'",
         ),
