@@ -169,7 +169,9 @@ def _excluded(found: Answers) -> Iterator[Breach]:
     for key, value, other, beside, expected in EXCLUDED:
         place = _first_asked(found, key, other)
         if place and (found[key] or "n") == value and (found[other] or "n") == beside:
-            shown = f"'{found[key]}'" if place == _at(key) else f"'{beside}' with '{key}' at '{value}'"
+            shown = (
+                f"'{found[key]}'" if place == _at(key) else f"'{beside}' with '{key}' at '{value}'"
+            )
             wanted = expected if place == _at(key) else f"'{key}' beside it with {expected}"
             yield Breach(place=place, expected=wanted, found=shown)
 

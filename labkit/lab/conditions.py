@@ -1,4 +1,8 @@
-"""When Packstack reads a group of answers at all: the conditions of the table of options, judged."""
+"""The conditions of the tables about Packstack: when it reads a key, when it prints a step.
+
+All terms of a condition must hold, and of the alternatives in a term, with '|' between them, one:
+KEY=value, KEY~value (a member of the list), KEY! (not empty). '-' is always.
+"""
 
 from __future__ import annotations
 
@@ -8,50 +12,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# How the table shortens the conditions of the NetApp groups.
-SHORT = {
-    "cinder netapp": "CONFIG_CINDER_INSTALL=y AND 'netapp' in CONFIG_CINDER_BACKEND",
-    "manila netapp": "CONFIG_MANILA_INSTALL=y AND 'netapp' in CONFIG_MANILA_BACKEND",
-    "family": "CONFIG_CINDER_NETAPP_STORAGE_FAMILY",
-    "protocol": "CONFIG_CINDER_NETAPP_STORAGE_PROTOCOL",
-}
-KEY = r"[A-Z][A-Z0-9_]+"
+SEPARATORS = re.compile(r"[,\s]+")
 
 
 def keys(condition: str) -> tuple[str, ...]:
     """Return the keys a condition rests on, in its order."""
-    return tuple(dict.fromkeys(re.findall(KEY + r"_[A-Z0-9_]+", _long(condition))))
+    return tuple(dict.fromkeys(re.findall(r"[A-Z][A-Z0-9_]+(?=[=~!])", condition)))
 
 
 def holds(condition: str, value: Callable[[str], str]) -> bool:
-    """Return whether Packstack reads the keys that have a condition.
+    """Return whether a condition holds.
 
     Args:
-        condition: As the table has it.
-        value: What an answer-file key has.
-
-    Raises:
-        ValueError: The table has a condition of another form.
+        condition: As a table has it.
+        value: What an answer-file key has; empty for nothing.
     """
-    return all(_holds(part, value) for part in _long(condition).split(" AND "))
+    return condition == "-" or all(
+        any(_holds(each, value) for each in term.split("|")) for term in condition.split(" ")
+    )
 
 
-def _long(condition: str) -> str:
-    for short, long in SHORT.items():
-        condition = re.sub(rf"\b{short}\b", long, condition)
-    return condition
-
-
-def _holds(part: str, value: Callable[[str], str]) -> bool:
-    if part == "always":
-        return True
-    if found := re.fullmatch(rf"({KEY})=(\S+)", part):
-        return value(found[1]) == found[2]
-    if found := re.fullmatch(rf"'(\S+)' in ({KEY})", part):
-        return found[1] in value(found[2])
-    if found := re.fullmatch(rf"({KEY}) in \{{(\S+)\}}", part):
-        return value(found[1]) in found[2].split(",")
-    if found := re.fullmatch(rf"({KEY})(?: or ({KEY}))? non-empty", part):
-        return any(value(key) for key in found.groups() if key)
-    msg = f"'{part}' is no condition"
-    raise ValueError(msg)
+def _holds(term: str, value: Callable[[str], str]) -> bool:
+    if term.endswith("!"):
+        return bool(value(term[:-1]).strip())
+    key, sign, wanted = re.split(r"([=~])", term, maxsplit=1)
+    given = value(key).strip()
+    return wanted in SEPARATORS.split(given) if sign == "~" else given == wanted

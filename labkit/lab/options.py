@@ -50,7 +50,7 @@ class Option:
         group: The plugin's group it belongs to.
         default: What Packstack takes when it is left out; `<…>` stands for what it finds out.
         validators: Packstack's validators, without their prefix `validate_`.
-        condition: When Packstack reads the group at all, in words.
+        condition: When Packstack reads the group at all (`labkit.lab.conditions`).
         allowed: The values it may have; for the regexp validators one expression.
         processors: What Packstack rewrites it with, without the prefix `process_`.
         masked: Its value is a secret.

@@ -306,11 +306,28 @@ def test_every_condition_of_the_table_can_be_judged() -> None:
     table = {option.key: option for option in options.options()}
     for option in options.options():
         named = conditions.keys(option.condition)
-        assert (named == ()) == (option.condition == "always")
+        assert (named == ()) == (option.condition == "-")
         assert set(named) <= set(table)
         assert conditions.holds(option.condition, lambda key: table[key].default) in {True, False}
-    with pytest.raises(ValueError, match="'whenever' is no condition"):
-        conditions.holds("whenever", str)
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("-", True),
+        ("A_B=y", True),
+        ("A_B=n", False),
+        ("LIST~b", True),
+        ("LIST~a,", False),
+        ("EMPTY!", False),
+        ("EMPTY!|A_B!", True),
+        ("A_B=y LIST~c", False),
+        ("A_B=n|A_B=y LIST~a", True),
+    ],
+)
+def test_condition_holds_when_all_its_terms_do(condition: str, *, found: bool) -> None:
+    values = {"A_B": "y", "LIST": "a, b", "EMPTY": ""}
+    assert conditions.holds(condition, values.__getitem__) is found
 
 
 def test_every_vmware_cluster_needs_a_compute_node() -> None:
