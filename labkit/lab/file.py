@@ -175,9 +175,12 @@ def _secret_at(place: Place) -> Place | None:
 def _discreet(problem: Problem) -> Problem:
     """Return a problem inside of what may be a secret as one of the whole."""
     secret = _secret_at(problem.place)
-    if secret in {None, problem.place}:
+    # In {CONFIG_A: ,text} the text is a key, for YAML.
+    known = len(problem.place) < 3 or options.find(str(problem.place[2])) is not None  # noqa: PLR2004 -- a key of it
+    if secret is None or (secret == problem.place and known):
         return problem
-    return replace(problem, place=problem.place[:3], found="what may be a secret")
+    place = problem.place[: 3 if known else 2]
+    return replace(problem, place=place, found="what may be a secret")
 
 
 def _guess(place: Place) -> str | None:

@@ -85,6 +85,7 @@ def test_case_21_secret_answer_is_in_nothing_that_is_said(
         f"{{{key}_: '{secret}\\n'}}",
         f"\n    {key}={before}{secret}{after}",
         f"[{key}={before}{secret}{after}]",
+        f"{{{key}: ,{secret}}}",
     ):
         assert secret not in said(answers=written, form=form)
 
