@@ -78,3 +78,11 @@ def _bash(value: str | int | tuple[str, ...]) -> str:
     if len(value) < 2:  # noqa: PLR2004 -- one or none fits on the line
         return f"({''.join(shlex.quote(item) for item in value)})"
     return "(\n" + "".join(f"  {shlex.quote(item)}\n" for item in value) + ")"
+
+
+def box_names() -> tuple[str, ...]:
+    """Return the names of the shipped boxes, sorted: directories that hold a box.yaml."""
+    boxes = root() / "boxes"
+    if not boxes.is_dir():
+        return ()
+    return tuple(sorted(entry.name for entry in boxes.iterdir() if (entry / "box.yaml").is_file()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from labkit.lab import options
+from labkit.lab import masking, options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,13 +84,13 @@ def parse(text: str) -> dict[str, str]:
 
 
 def masked(text: str) -> str:
-    """Return an answer file's text with every secret's value blacked out."""
+    """Return an answer file's text with every secret blacked out."""
     secrets = frozenset(options.secret_keys())
 
     def black(line: str) -> str:
         key, equals, value = line.partition("=")
         hidden = value and key.strip().upper() in secrets
-        return f"{key}{equals}{MASK}" if hidden else line
+        return f"{key}{equals}{MASK if hidden else masking.url(value)}"
 
     return "\n".join(black(line) for line in text.split("\n"))
 

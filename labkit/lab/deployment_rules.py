@@ -6,7 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labkit.lab import answers, options, scenario, scenarios
+from labkit.lab import answers, masking, options, scenario, scenarios
+from labkit.lab.answer_rules import answer_breaches
 from labkit.lab.deployment import SINGLE_NODE
 from labkit.lab.model import UnreadError
 from labkit.lab.outline import Outline
@@ -63,8 +64,13 @@ def deployment_breaches(lab: Lab) -> Iterator[Breach]:
         for rule in (*outline.scenario.rules, _unused_tunnel_card):
             for breach in judge(rule, outline):
                 yield _where_it_is_written(breach, asked)
+    faults: set[Place] = set()
     for key, value in asked.answers.items():
-        yield from judge(_answer, outline, key, value)
+        for breach in judge(_answer, outline, key, value):
+            faults.add(breach.place)
+            yield breach
+    with suppress(UnreadError):
+        yield from (each for each in answer_breaches(outline) if each.place not in faults)
 
 
 def _known_scenario(outline: Outline) -> Iterator[Breach]:
@@ -122,7 +128,7 @@ def _answer(outline: Outline, key: str, value: str) -> Iterator[Breach]:
         return
     lacks = options.problem(key, value) or _needed(outline, key, value)
     if lacks is not None:
-        shown = "a secret that does not fit" if option.masked or option.random else f"'{value}'"
+        shown = "a secret that does not fit" if option.secret else f"'{value}'"
         yield Breach(place=place, expected=lacks, found=shown)
     elif outline.form is Form.COMMAND:
         yield from _by_command(option, value)
@@ -159,7 +165,7 @@ def _by_command(option: options.Option, value: str) -> Iterator[Breach]:
     place = ("deployment", "answers", option.key)
     if not option.cli:
         why = f"the key '{option.key}', which no option of the command sets"
-    elif option.masked or option.random:
+    elif option.secret or masking.url(value) != value:
         why = f"the secret '{option.key}', which must not stand on a command line"
     elif not value:
         why = f"an empty '{option.key}', which the command takes for not given"

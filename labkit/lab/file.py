@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from labkit.lab import yaml
+from labkit.lab import masking, options, yaml
 from labkit.lab.deployment_rules import deployment_breaches
 from labkit.lab.model import Lab
 from labkit.lab.partial import keys_at, readable
@@ -49,7 +50,7 @@ def check(document: Document) -> tuple[Lab | None, list[Problem]]:
     misspelt nor a rule broken by a value that is wrong by itself.
     """
     lab: Lab | None = None
-    problems = list(document.problems)
+    problems = [_discreet(problem) for problem in document.problems]
     causes = {problem.place for problem in problems}
     try:
         lab = Lab.model_validate(document.data)
@@ -71,7 +72,7 @@ def check(document: Document) -> tuple[Lab | None, list[Problem]]:
             ),
             place=breach.place,
             expected=breach.expected,
-            found=breach.found,
+            found=masking.anything(breach.found),
         )
         for breach in (*breaches(judged), *judge(deployment_breaches, judged))
         if causes.isdisjoint({breach.place, *breach.rests_on})
@@ -95,9 +96,9 @@ def _tidied(part: Any) -> Any:  # noqa: ANN401 -- JSON has no narrower type
         return part
     if "patternProperties" in part:
         part = {**part, "additionalProperties": False}
-    options = [item for item in part.get("anyOf", []) if item != {"type": "null"}]
-    if len(options) == 1:
-        part = {**options[0], **{key: item for key, item in part.items() if key != "anyOf"}}
+    choices = [item for item in part.get("anyOf", []) if item != {"type": "null"}]
+    if len(choices) == 1:
+        part = {**choices[0], **{key: item for key, item in part.items() if key != "anyOf"}}
     return {
         key: (
             {name: _tidied(value) for name, value in item.items()}
@@ -131,6 +132,8 @@ def _problem(error: ErrorDetails, document: Document) -> Problem:
 def _phrases(error: ErrorDetails, place: Place, document: Document) -> tuple[str, str]:
     context = error.get("ctx", {})
     written = document.written.get(place, "nothing")
+    if _secret_at(place) and written not in {"a mapping", "a list"}:
+        written = "what may be a secret"
     phrases: tuple[str, str]
     match error["type"]:
         case "unexpected":
@@ -140,7 +143,7 @@ def _phrases(error: ErrorDetails, place: Place, document: Document) -> tuple[str
             phrases = f"the key '{place[-1]}'", "no such key"
         case "extra_forbidden":
             phrases = _unknown_key(place)
-        case "model_type" | "mapping_type":
+        case "model_type" | "mapping_type" | "dict_type":
             phrases = "a mapping ('key: value')", written
         case "tuple_type":
             phrases = "a list ('[a, b]')", written
@@ -161,6 +164,25 @@ def _unknown_key(place: Place) -> tuple[str, str]:
     return f"one of {names}", f"the unknown key '{place[-1]}'{meant}"
 
 
+def _secret_at(place: Place) -> Place | None:
+    """Return the place of the value that a place is in, when nobody may see it; else None."""
+    if place[:2] != ("deployment", "answers"):
+        return None
+    option = options.find(str(place[2])) if len(place) > 2 else None  # noqa: PLR2004 -- a key of it
+    return place[:3] if option is None or option.secret else None
+
+
+def _discreet(problem: Problem) -> Problem:
+    """Return a problem inside of what may be a secret as one of the whole."""
+    secret = _secret_at(problem.place)
+    # In {CONFIG_A: ,text} the text is a key, for YAML.
+    known = len(problem.place) < 3 or options.find(str(problem.place[2])) is not None  # noqa: PLR2004 -- a key of it
+    if secret is None or (secret == problem.place and known):
+        return problem
+    place = problem.place[: 3 if known else 2]
+    return replace(problem, place=place, found="what may be a secret")
+
+
 def _guess(place: Place) -> str | None:
     keys = keys_at(place[:-1])
     return next(iter(get_close_matches(str(place[-1]).lower(), keys, n=1)), None)
@@ -178,7 +200,7 @@ def _follows(error: ErrorDetails, causes: Container[Place], wrong: Iterable[Plac
     """Return whether an error is there because of another one."""
     place = _place(error)
     if error["type"] == "too_short":  # entries that are wrong are not counted
-        return any(each[: len(place)] == place != each for each in wrong)
+        return place in causes or any(each[: len(place)] == place != each for each in wrong)
     return place in causes
 
 

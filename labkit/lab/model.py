@@ -13,6 +13,7 @@ from labkit.lab.types import (
     Address,
     AnswerKey,
     AnswerValue,
+    BoxName,
     BridgeName,
     Cidr,
     Cpus,
@@ -21,6 +22,7 @@ from labkit.lab.types import (
     Edge,
     Flag,
     FormName,
+    HostName,
     IfcfgKey,
     IfcfgValue,
     Lifetime,
@@ -28,9 +30,11 @@ from labkit.lab.types import (
     MemoryMib,
     Minutes,
     ModeName,
+    Mtu,
     Name,
     NicName,
     PhysicalNetwork,
+    PoolName,
     Release,
     RoleName,
     ScenarioName,
@@ -88,6 +92,13 @@ class Network(Part):
     )
     bridge: BridgeName | None = Field(
         default=None, description="The host's bridge; for mode bridge only, and needed there."
+    )
+    mtu: Mtu | None = Field(
+        default=None,
+        description=(
+            "Largest packet in bytes, for the network and every card in it; not more than the "
+            "bridge's own in mode bridge. Left as it is, mostly 1500, when left out."
+        ),
     )
 
 
@@ -166,6 +177,7 @@ class Deployment(Part):
     )
     answers: Mapping[AnswerKey, AnswerValue] = Field(
         default={},
+        repr=False,
         description="Further answer-file keys, or other values for keys that labkit sets.",
     )
     hung_minutes: Minutes = Field(
@@ -181,26 +193,35 @@ class Repos(Part):
         default="7.9.2009", description="CentOS 7 release tree; one tree for all packages."
     )
     base: Url = Field(
-        default=VAULTS[0], description="Where the release trees are: a vault or your own mirror."
+        default=VAULTS[0],
+        repr=False,
+        description="Where the release trees are: a vault or your own mirror.",
     )
     fallbacks: tuple[Url, ...] = Field(
         default=VAULTS[1:],
         max_length=5,
+        repr=False,
         description="Tried in order when the base does not answer.",
     )
-    proxy: Url | None = Field(default=None, description="HTTP proxy for the nodes' yum.")
+    proxy: Url | None = Field(
+        default=None, repr=False, description="HTTP proxy for the nodes' yum."
+    )
 
 
 class Lab(Part):
     """A lab: networks and the nodes on them."""
 
     name: Name = Field(description="Name of the lab, part of every name on the host.")
-    box: Name = Field(description="The box the nodes start from, such as centos7 or rehearsal.")
+    box: BoxName = Field(description="The box the nodes start from, such as centos7 or rehearsal.")
+    pool: PoolName = Field(
+        default="default",
+        description="libvirt's storage pool for the nodes' disks.",
+    )
     dns: Dns = Field(description="Name servers and domain of the guests.")
     networks: Mapping[Name, Network] = Field(
         min_length=1, description="The lab's networks by name."
     )
-    nodes: Mapping[Name, Node] = Field(
+    nodes: Mapping[HostName, Node] = Field(
         min_length=1, description="The lab's nodes by name; the name is the short host name too."
     )
     deployment: Deployment | None = Field(

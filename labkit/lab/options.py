@@ -16,6 +16,8 @@ from importlib.resources import files
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from labkit.lab.option_steps import step_problem
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -26,6 +28,7 @@ MAX_PORT = 65534  # validate_port refuses 65535
 SWITCH_WORDS = frozenset({"y", "yes", "true", "n", "no", "false"})
 # Passwords reach URLs (rabbit://, mysql+pymysql://) and shell files unescaped.
 URL_SAFE = r"[A-Za-z0-9._-]{1,64}"
+UNMARKED_SECRETS = frozenset({"CONFIG_MANILA_SERVICE_INSTANCE_PASSWORD", "CONFIG_RH_SAT6_KEY"})
 URL_SAFE_TEXT = "1 to 64 letters, digits, '.', '_' or '-', as Packstack escapes nothing"
 
 
@@ -47,7 +50,7 @@ class Option:
         group: The plugin's group it belongs to.
         default: What Packstack takes when it is left out; `<…>` stands for what it finds out.
         validators: Packstack's validators, without their prefix `validate_`.
-        condition: When Packstack reads the group at all, in words.
+        condition: When Packstack reads the group at all (`labkit.lab.conditions`).
         allowed: The values it may have; for the regexp validators one expression.
         processors: What Packstack rewrites it with, without the prefix `process_`.
         masked: Its value is a secret.
@@ -66,6 +69,11 @@ class Option:
     masked: bool
     random: Random | None
     replaces: tuple[str, ...]
+
+    @property
+    def secret(self) -> bool:
+        """Return whether its value is never shown; Packstack's own marks lack two."""
+        return self.masked or self.random is not None or self.key in UNMARKED_SECRETS
 
 
 @cache
@@ -129,8 +137,8 @@ def close_keys(key: str) -> tuple[str, ...]:
 
 
 def secret_keys() -> tuple[str, ...]:
-    """Return the keys whose values are never shown: masked ones and those made at random."""
-    return tuple(option.key for option in options() if option.masked or option.random)
+    """Return the keys whose values are never shown."""
+    return tuple(option.key for option in options() if option.secret)
 
 
 def problem(key: str, value: str) -> str | None:
@@ -158,7 +166,9 @@ def problem(key: str, value: str) -> str | None:
         expected = judge(value, option.allowed) if judge else None
         if expected is not None:
             return expected
-    return expected or _outside(option, value)
+    return (
+        expected or _outside(option, value) or step_problem(option.key, value, option.validators)
+    )
 
 
 def _outside(option: Option, value: str) -> str | None:

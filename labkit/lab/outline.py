@@ -73,9 +73,19 @@ class Outline:
         return self._with_role(Role.NETWORK)
 
     @property
+    def compute_nodes(self) -> Mapping[str, Node]:
+        """Return the nodes that run instances: the controller when none has the role."""
+        return self._with_role(Role.COMPUTE)
+
+    @property
+    def controllers(self) -> Mapping[str, Node]:
+        """Return the node Packstack runs on, by its name."""
+        return {self.controller: self.lab.nodes[self.controller]}
+
+    @property
     def tunnel_nodes(self) -> Mapping[str, Node]:
         """Return the nodes that end a tunnel."""
-        ends = {**self.network_nodes, **self._with_role(Role.COMPUTE)}
+        ends = {**self.network_nodes, **self.compute_nodes}
         return {name: node for name, node in self.lab.nodes.items() if name in ends}
 
     def gateway(self, nic: Nic) -> IPv4Address | None:
@@ -94,6 +104,6 @@ class Outline:
         return tuple(self.lab.nodes[self.controller].nics)
 
     def _with_role(self, role: Role) -> Mapping[str, Node]:
-        head = {self.controller: self.lab.nodes[self.controller]}
+        head = self.controllers
         nodes = head if self.scenario.name in SINGLE_NODE else self.lab.nodes
         return {name: node for name, node in nodes.items() if role in node.roles} or head

@@ -148,6 +148,8 @@ def network_xml(lab: ResolvedLab, network: ResolvedNetwork) -> str:
     if network.mode is NetworkMode.NAT:
         ET.SubElement(root, "forward", mode="nat")
     ET.SubElement(root, "bridge", name=network.bridge, stp="off", delay="0")
+    if network.mtu is not None:
+        ET.SubElement(root, "mtu", size=str(network.mtu))
     ET.SubElement(root, "dns", enable="no")
     if network.gateway is not None:
         prefix = str(network.cidr.prefixlen)

@@ -57,6 +57,7 @@ def resolve(lab: Lab, *, lab_id: UUID) -> ResolvedLab:
         name=lab.name,
         lab_id=lab_id,
         box=lab.box,
+        pool=lab.pool,
         networks=tuple(networks.values()),
         nodes=nodes,
         dns_servers=lab.dns.servers,
@@ -107,6 +108,7 @@ def _network(lab: Lab, name: str, network: Network, *, lab_id: UUID) -> Resolved
         uuid=network_uuid(lab_id, name),
         cidr=network.cidr,
         gateway=network.gateway,
+        mtu=network.mtu,
     )
 
 
@@ -178,12 +180,17 @@ def _nic(
         mac=mac,
         network=network,
         address=address,
-        ifcfg=_ifcfg(name, nic, address=address, gateway=outline.gateway(nic)),
+        ifcfg=_ifcfg(name, nic, address=address, gateway=outline.gateway(nic), mtu=network.mtu),
     )
 
 
 def _ifcfg(
-    name: str, nic: Nic, *, address: IPv4Interface, gateway: IPv4Address | None
+    name: str,
+    nic: Nic,
+    *,
+    address: IPv4Interface,
+    gateway: IPv4Address | None,
+    mtu: int | None,
 ) -> tuple[tuple[str, str], ...]:
     """Return the file's keys in the order of the Packstack walk-through this lab follows.
 
@@ -210,10 +217,13 @@ def _ifcfg(
         "UUID": nic.ifcfg.get("UUID", ""),
         "DEVICE": name,
         "ONBOOT": "yes",
+        "MTU": str(mtu or ""),
     }
     extras = {key: value for key, value in nic.ifcfg.items() if key != "UUID"}
     if not gateway:
         del keys["GATEWAY"]
+    if not mtu:
+        del keys["MTU"]
     if "UUID" not in nic.ifcfg:
         del keys["UUID"]
     return tuple((keys | extras).items())

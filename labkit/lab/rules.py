@@ -41,6 +41,8 @@ TAKEN_SLOTS = {
     0x1F: "SATA and SMBus",
 }
 MAX_SLOT = 0x1F
+# Of a bridge that nobody says anything about; libvirt and the kernel agree.
+USUAL_MTU = 1500
 # What the ifcfg file says is also what MAC, PCI address, host keys and /etc/hosts were made for;
 # IPADDR0, NETMASK0, … would add addresses that no rule has seen; HWADDR is lost when Packstack
 # turns the file into an Open vSwitch port and takes the uplink with it at the next boot.
@@ -120,7 +122,7 @@ def breaches(lab: Lab) -> Iterator[Breach]:
         for of_node in (_each_role_once, _name_of_its_own, _name_length, _first_card):
             yield from judge(of_node, lab, name, node)
     for card in cards:
-        for of_card in (_slot, _network_exists, _address_inside, _ifcfg):
+        for of_card in (_slot, _network_exists, _address_inside, _ifcfg, _mtu):
             yield from judge(of_card, lab, card)
     yield from _repeats(
         cards,
@@ -315,6 +317,25 @@ def _ifcfg(_lab: Lab, card: _Card) -> Iterator[Breach]:
                 found=f"'{key}'",
                 about_key=True,
             )
+
+
+def _mtu(lab: Lab, card: _Card) -> Iterator[Breach]:
+    """Judge a card's MTU: one that differs from its network's loses packets, and nothing tells."""
+    written = card.nic.ifcfg.get("MTU")
+    if written is None:
+        return
+    name, network = card.nic.network, lab.network_of(card.nic)
+    usual = None if network.mode is NetworkMode.BRIDGE else USUAL_MTU
+    if written != str(network.mtu or usual):
+        has = network.mtu or usual or "no 'mtu'"
+        yield Breach(
+            place=(*card.place, "ifcfg", "MTU"),
+            expected=(
+                f"the key 'mtu' of network '{name}' instead (it has {has}; where bridge and cards "
+                "differ, large packets are lost without a word)"
+            ),
+            found=f"'{written}'",
+        )
 
 
 def _repeats(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
@@ -37,6 +37,7 @@ class ResolvedNetwork:
         uuid: The libvirt network's UUID, derived from lab id and name: the mark of ownership.
         cidr: The address range.
         gateway: The gateway inside `cidr`; None when there is none.
+        mtu: Largest packet in bytes; None where the lab file does not say.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ResolvedNetwork:
     uuid: UUID
     cidr: IPv4Network
     gateway: IPv4Address | None
+    mtu: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,7 @@ class Deployment:
     external_bridge: str
     physical_network: str
     tunnel_nic: str
-    answers: tuple[tuple[str, str], ...]
+    answers: tuple[tuple[str, str], ...] = field(repr=False)
     hung_minutes: int
 
 
@@ -151,8 +153,8 @@ class Repositories:
     """
 
     release: str
-    bases: tuple[str, ...]
-    proxy: str | None
+    bases: tuple[str, ...] = field(repr=False)
+    proxy: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,7 @@ class ResolvedLab:
         name: The lab's name, part of every name on the host.
         lab_id: Identifies this very lab on this host; all UUIDs are derived from it.
         box: Name of the box its nodes start from.
+        pool: libvirt's storage pool for the nodes' disks.
         networks: All networks in file order.
         nodes: All nodes in file order.
         dns_servers: Name servers for the guests' resolv.conf.
@@ -177,6 +180,7 @@ class ResolvedLab:
     name: str
     lab_id: UUID
     box: str
+    pool: str
     networks: tuple[ResolvedNetwork, ...]
     nodes: tuple[ResolvedNode, ...]
     dns_servers: tuple[IPv4Address, ...]

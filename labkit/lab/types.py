@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
+from math import ceil
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from labkit.lab.topology import Form, NetworkMode
+from labkit.resources import box_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +26,13 @@ IFCFG_KEY_PATTERN = r"^[A-Z][A-Z0-9_]*$"
 NIC_PATTERN = r"^enp0s[0-9]{1,3}$"
 # IFNAMSIZ of the Linux kernel is 16 with the closing NUL.
 BRIDGE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$"
+# libvirt itself refuses only a slash and a line end; the name stands on command lines and in paths.
+POOL_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,62}$"
 MAC_PATTERN = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
 SIZE_PATTERN = r"^[1-9][0-9]* ?(MiB|GiB)$"
 MIB_PER_UNIT = {"MiB": 1, "GiB": 1024}
+# What others write, and what they are taken to mean.
+OTHER_UNITS = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
 MAX_CPUS = 64
 MIN_MEMORY_MIB, MAX_MEMORY_MIB = 256, 1024 * 1024
 MIN_DISK_GIB, MAX_DISK_GIB = 4, 16 * 1024
@@ -35,12 +41,26 @@ SCENARIO_PATTERN = r"^[a-z][a-z0-9-]{0,40}$"
 ANSWER_KEY_PATTERN = r"^[A-Z][A-Z0-9_]*$"
 PHYSICAL_NETWORK_PATTERN = r"^[a-z][a-z0-9_-]{0,30}$"
 RELEASE_PATTERN = r"^7\.[0-9]\.[0-9]{4}$"
-URL_PATTERN = r"^https?://[A-Za-z0-9._~:@\[\]-]+(/[A-Za-z0-9._~%/+-]*)?$"
+_USER = r"([A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})+@"
+_SERVER = r"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+URL_PATTERN = rf"^https?://({_USER})?{_SERVER}(/[A-Za-z0-9._~%/+-]*)?$"
 MAX_HUNG_MINUTES = 24 * 60
+# The least that IPv4 asks of a link, and the most that a virtio card and a bridge can have.
+MIN_MTU, MAX_MTU = 68, 65535
+SWITCHES = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 LIFETIME_PATTERN = r"^[1-9][0-9]{0,3}(m|h|d)$"
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 # Both kept after CentOS 7's end of life on 2024-06-30; see docs/how-to/repositories.md.
 VAULTS = ("https://vault.centos.org", "https://archive.kernel.org/centos-vault")
+
+
+class Unquoted(str):
+    """A scalar without quotes: a text as it is written, unless its place wants a number or a switch."""
+
+    __slots__ = ()
 
 
 class Edge(BaseModel):
@@ -62,40 +82,72 @@ def _text(pattern: str, expected: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
             raise unexpected(expected=expected)
+        return str(value)
+
+    return parse
+
+
+def _whole(least: int, most: int, what: str = "a whole number") -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        # Neither 010 nor 0x10: YAML's versions read the first as 8 or as 10.
+        if isinstance(value, Unquoted) and re.fullmatch(r"[1-9][0-9]{0,8}", value):
+            value = int(value)
+        if type(value) is not int or not least <= value <= most:
+            raise unexpected(expected=f"{what} from {least} to {most}")
         return value
 
     return parse
 
 
-def _cpus(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_CPUS:
-        raise unexpected(expected=f"a whole number from 1 to {MAX_CPUS}")
-    return value
+def _mebibytes(value: object, *, least: int, step: int) -> int:
+    """Return a size in MiB.
 
-
-def _mebibytes(value: object, example: str) -> int:
-    written = re.fullmatch(r"([1-9][0-9]{0,9}) ?([A-Za-z]*)", str(value).strip())
-    if isinstance(value, bool | float) or written is None:
+    Args:
+        value: What the file has.
+        least: The smallest that fits, in MiB; a number without a unit below it is taken for GiB.
+        step: What it comes in, in MiB.
+    """
+    unit = "GiB" if step == MIB_PER_UNIT["GiB"] else "MiB or GiB"
+    found = re.fullmatch(r"([1-9][0-9]{0,9})(\.[0-9]+)? ?([A-Za-z]*)", str(value))
+    if found is None:
+        example = "60 GiB" if unit == "GiB" else "8 GiB"
         raise unexpected(expected=f"a size with its unit, such as '{example}'")
-    amount, unit = written.groups()
-    if unit not in MIB_PER_UNIT:
-        found = f"'{unit}' is not one" if unit else "a bare number does not say which"
-        raise unexpected(expected=f"a size in MiB or GiB ({found}), such as '{amount} GiB'")
-    return int(amount) * MIB_PER_UNIT[unit]
+    amount, fraction, written = found.groups(default="")
+    if written in MIB_PER_UNIT and not fraction:
+        return int(amount) * MIB_PER_UNIT[written]
+    if written in MIB_PER_UNIT:
+        expected = f"a size in whole {unit}"
+    else:
+        why = f"'{written}' is not one" if written else "a bare number does not say which"
+        expected = f"a size in MiB or GiB ({why})"
+    factor = OTHER_UNITS.get(re.sub("i?b$", "", written.lower()))
+    if factor is None:
+        factor = 1 if float(amount + fraction) >= least else 1024
+    meant = ceil(float(amount + fraction) * factor / step) * step
+    in_gib = meant % 1024 == 0 and (step > 1 or factor >= MIB_PER_UNIT["GiB"])
+    example = f"{meant // 1024} GiB" if in_gib else f"{meant} MiB"
+    raise unexpected(expected=f"{expected}, such as '{example}'")
 
 
 def _memory(value: object) -> int:
-    mib = _mebibytes(value, "8 GiB")
+    mib = _mebibytes(value, least=MIN_MEMORY_MIB, step=1)
     if not MIN_MEMORY_MIB <= mib <= MAX_MEMORY_MIB:
         raise unexpected(expected=f"{MIN_MEMORY_MIB} MiB to {MAX_MEMORY_MIB // 1024} GiB")
     return mib
 
 
 def _disk(value: object) -> int:
-    gib, rest = divmod(_mebibytes(value, "60 GiB"), 1024)
+    gib, rest = divmod(_mebibytes(value, least=MIN_DISK_GIB * 1024, step=1024), 1024)
     if rest or not MIN_DISK_GIB <= gib <= MAX_DISK_GIB:
         raise unexpected(expected=f"whole GiB, from {MIN_DISK_GIB} GiB to {MAX_DISK_GIB} GiB")
     return gib
+
+
+def _box(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
+        known = ", ".join(f"'{name}'" for name in box_names())
+        raise unexpected(expected=f"the name of a box labkit knows ({known})")
+    return str(value)
 
 
 def _address(value: object) -> IPv4Address:
@@ -146,33 +198,28 @@ def _mac(value: object) -> str:
 
 
 def _flag(value: object) -> bool:
+    if isinstance(value, Unquoted) and value in SWITCHES:
+        return SWITCHES[value]
     if not isinstance(value, bool):
         raise unexpected(expected="true or false")
     return value
 
 
-def _ifcfg_value(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise unexpected(expected="text; for a switch write yes or no")
-    text = str(value)
-    if not text.isprintable():
-        raise unexpected(expected="one line of printable text")
-    return text
+def _line(yes: str, no: str) -> Callable[[object], str]:
+    """Return what reads a text as it is written, but for YAML's own words for a switch."""
 
+    def parse(value: object) -> str:
+        if isinstance(value, Unquoted) and value in SWITCHES:
+            raise unexpected(
+                expected=f"text; for a switch write {yes} or {no}, for the word itself put quotes around it"
+            )
+        if not isinstance(value, str):
+            raise unexpected(expected="text")
+        if not value.isprintable():
+            raise unexpected(expected="one line of printable text")
+        return str(value)
 
-def _answer(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise unexpected(expected="text or a whole number; for a switch write y or n in quotes")
-    text = str(value)
-    if text != "" and not text.isprintable():
-        raise unexpected(expected="one line of printable text")
-    return text
-
-
-def _minutes(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_HUNG_MINUTES:
-        raise unexpected(expected=f"a whole number of minutes from 1 to {MAX_HUNG_MINUTES}")
-    return value
+    return parse
 
 
 def _lifetime(value: object) -> int:
@@ -201,10 +248,16 @@ class Role(StrEnum):
     COMPUTE = "compute"
 
 
-_NAME = f"a host name: lower-case letters, digits and '-', a letter first, at most {NAME_LENGTH} characters"
+_NAME = f"lower-case letters, digits and '-', a letter first, at most {NAME_LENGTH} characters"
 _SIZE_SCHEMA = {"type": "string", "pattern": SIZE_PATTERN, "examples": ["8 GiB", "8192 MiB"]}
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN), BeforeValidator(_text(NAME_PATTERN, _NAME))]
+Name = Annotated[
+    str, Field(pattern=NAME_PATTERN), BeforeValidator(_text(NAME_PATTERN, f"a name: {_NAME}"))
+]
+HostName = Annotated[
+    str, Field(pattern=NAME_PATTERN), BeforeValidator(_text(NAME_PATTERN, f"a host name: {_NAME}"))
+]
+BoxName = Annotated[str, Field(pattern=NAME_PATTERN), BeforeValidator(_box)]
 NicName = Annotated[
     str,
     Field(pattern=NIC_PATTERN),
@@ -222,6 +275,13 @@ BridgeName = Annotated[
         _text(BRIDGE_PATTERN, "a bridge's name of at most 15 characters, such as 'br0'")
     ),
 ]
+PoolName = Annotated[
+    str,
+    Field(pattern=POOL_PATTERN),
+    BeforeValidator(
+        _text(POOL_PATTERN, "a storage pool's name as 'virsh pool-list --all' has it")
+    ),
+]
 DomainName = Annotated[
     str,
     Field(pattern=DOMAIN_PATTERN),
@@ -237,7 +297,8 @@ Cidr = Annotated[
 ]
 Mac = Annotated[str, Field(pattern=MAC_PATTERN), BeforeValidator(_mac)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Cpus = Annotated[int, Field(ge=1, le=MAX_CPUS), BeforeValidator(_cpus)]
+Cpus = Annotated[int, Field(ge=1, le=MAX_CPUS), BeforeValidator(_whole(1, MAX_CPUS))]
+Mtu = Annotated[int, Field(ge=MIN_MTU, le=MAX_MTU), BeforeValidator(_whole(MIN_MTU, MAX_MTU))]
 MemoryMib = Annotated[int, PlainValidator(_memory), WithJsonSchema(_SIZE_SCHEMA)]
 DiskGib = Annotated[int, PlainValidator(_disk), WithJsonSchema(_SIZE_SCHEMA)]
 Lifetime = Annotated[
@@ -248,7 +309,7 @@ Lifetime = Annotated[
     ),
 ]
 IfcfgValue = Annotated[
-    str, BeforeValidator(_ifcfg_value), WithJsonSchema({"type": ["string", "integer"]})
+    str, BeforeValidator(_line("yes", "no")), WithJsonSchema({"type": ["string", "number"]})
 ]
 ScenarioName = Annotated[
     str,
@@ -263,7 +324,7 @@ AnswerKey = Annotated[
     ),
 ]
 AnswerValue = Annotated[
-    str, BeforeValidator(_answer), WithJsonSchema({"type": ["string", "integer"]})
+    str, BeforeValidator(_line("y", "n")), WithJsonSchema({"type": ["string", "number"]})
 ]
 PhysicalNetwork = Annotated[
     str,
@@ -281,10 +342,18 @@ Url = Annotated[
     str,
     Field(pattern=URL_PATTERN),
     BeforeValidator(
-        _text(URL_PATTERN, "an http or https URL, such as 'https://vault.centos.org'")
+        _text(
+            URL_PATTERN,
+            "an http or https URL such as 'https://vault.centos.org', with '%' and two hex digits "
+            "for each special character of a user or password in it",
+        )
     ),
 ]
-Minutes = Annotated[int, Field(ge=1, le=MAX_HUNG_MINUTES), BeforeValidator(_minutes)]
+Minutes = Annotated[
+    int,
+    Field(ge=1, le=MAX_HUNG_MINUTES),
+    BeforeValidator(_whole(1, MAX_HUNG_MINUTES, "a whole number of minutes")),
+]
 FormName = Annotated[Form, BeforeValidator(_choice(Form))]
 RoleName = Annotated[Role, BeforeValidator(_choice(Role))]
 ModeName = Annotated[NetworkMode, BeforeValidator(_choice(NetworkMode))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,18 +13,20 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from labkit.errors import LabFileError
+from labkit.lab import masking
+from labkit.lab.types import Unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 Place: TypeAlias = tuple[str | int, ...]
-Scalar: TypeAlias = str | int | float | bool
-Plain: TypeAlias = "Scalar | list[Plain] | dict[str, Plain]"
+Plain: TypeAlias = "str | list[Plain] | dict[str, Plain]"
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
 MAX_FOUND = 60
+NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,7 +45,7 @@ class Problem:
         position: Where to look.
         place: Keys and list indices that lead there; empty for the whole file.
         expected: Noun phrase.
-        found: Noun phrase, what the file has instead.
+        found: Noun phrase, what the file has instead; no secret is in it.
     """
 
     position: Position
@@ -52,7 +55,7 @@ class Problem:
 
     def line(self, file: str) -> str:
         """Return it as `file:LINE:COL: path: expected …, found …`."""
-        path = ".".join(str(part) for part in self.place) or "the file"
+        path = masking.anything(".".join(str(part) for part in self.place)) or "the file"
         where = f"{file}:{self.position.line}:{self.position.column}"
         return f"{where}: {path}: expected {self.expected}, found {self.found}"
 
@@ -62,10 +65,12 @@ class Document:
     """A read file.
 
     Attributes:
-        data: Its content; entries with a problem of their own are left out.
+        data: Its content; entries with a problem of their own are left out. Scalars are texts as
+            they are written: what is a number or a switch is for their places to say, and YAML's
+            versions do not agree on it.
         keys: Position of each key or list item.
         values: Position of each value.
-        written: How each value can be named in a message.
+        written: How each value can be named in a message; what is known for a secret is not in it.
         problems: Duplicate keys, values that are missing or not plain.
     """
 
@@ -196,22 +201,30 @@ def _refusals(text: str) -> Iterator[Problem]:
             yield Problem(
                 position=position,
                 place=(),
-                expected="every value written out",
-                found=f"the alias '*{event.anchor}'",
+                expected="every value written out in its place, or quotes around a text with '*' in front",
+                found="an alias",
             )
-        elif tag := getattr(event, "tag", None):
+        elif getattr(event, "anchor", None):
             yield Problem(
                 position=position,
                 place=(),
-                expected="values without a tag",
-                found=f"the tag '{tag}'",
+                expected="values without an anchor, or quotes around a text with '&' in front",
+                found="an anchor",
+            )
+        elif getattr(event, "tag", None):
+            yield Problem(
+                position=position,
+                place=(),
+                expected="values without a tag, or quotes around a text with '!' in front",
+                found="a tag",
             )
 
 
 def _syntax_problem(error: MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
-    parts = (error.context, error.problem)
+    # What it quotes of a tag may be a secret without quotes; of all else it names one character.
+    parts = (error.context, re.sub(r"(tag handle) .*", r"\1", error.problem or ""))
     return Problem(
         position=position,
         place=(),
@@ -256,7 +269,8 @@ def _mapping(document: Document, place: Place, node: MappingNode) -> dict[str, P
             continue
         document.keys[here] = _position(key_node)
         if _is_null(value_node):
-            _complain(document, here, key_node, "a value, or the key left out", "nothing")
+            expected = "a value, or the key left out"
+            _complain(document, here, key_node, expected, _written(value_node))
         else:
             data[key] = _add(document, here, value_node)
     return data
@@ -270,7 +284,7 @@ def _sequence(document: Document, place: Place, node: SequenceNode) -> list[Plai
             # An item is never dropped: the ones after it would change their index.
             data.append("")
             document.keys[here] = document.values[here] = _position(item)
-            _complain(document, here, item, "a value", "nothing")
+            _complain(document, here, item, "a value", _written(item))
         else:
             data.append(_add(document, here, item))
     return data
@@ -291,7 +305,9 @@ def _written(node: Node) -> str:
         return "a mapping"
     if isinstance(node, SequenceNode):
         return "a list"
-    text = str(node.value)
+    if _is_null(node):
+        return f"'{node.value}', which is nothing without quotes" if node.value else NOTHING
+    text = masking.anything(str(node.value))
     if not text.isprintable():
         text = text.encode("unicode_escape").decode("ascii")
     shown = f"'{text}'" if len(text) <= MAX_FOUND else f"'{text[:MAX_FOUND]}…'"
@@ -299,18 +315,6 @@ def _written(node: Node) -> str:
     return f"the text {shown}" if getattr(node, "style", None) else shown
 
 
-def _scalar(node: Node) -> Scalar:
+def _scalar(node: Node) -> str:
     text = str(node.value)
-    kind = str(node.tag).rsplit(":", 1)[-1]
-    try:
-        if kind == "bool":
-            return text.lower() in {"true", "yes", "on"}
-        if kind == "int":
-            digits = text.replace("_", "")
-            return int(digits, 0) if digits[:2].lower() in {"0x", "0o"} else int(digits)
-        if kind == "float":
-            return float(text)
-    except ValueError:
-        # Exotic spellings (.inf, thousands of digits) fit no key; the text names them best.
-        return text
-    return text
+    return text if getattr(node, "style", None) else Unquoted(text)

@@ -22,6 +22,7 @@ from labkit.packstack.output.steps import expected_steps
 from labkit.packstack.output.view import RunView
 from labkit.packstack.prepare import package_source, prepare, scripts
 from labkit.packstack.report import DeployReport
+from labkit.packstack.repositories import without_password
 from labkit.packstack.run import PACKSTACK, RunOutcome, Watcher
 from labkit.snapshots.record import Shelf
 from labkit.snapshots.take import take_locked
@@ -53,7 +54,8 @@ def plan(session: Session, *, snapshot: bool) -> tuple[str, ...]:
     names = ", ".join(node.name for node in deployment.deployed_nodes(lab))
     taken = Shelf(session.directory.snapshots).has(SNAPSHOT)
     call = scenarios.call(lab, {}).masked()
-    lines = [f"would prepare {names}, with packages from {' or '.join(package_source(lab).bases)}"]
+    places = " or ".join(without_password(base) for base in package_source(lab).bases)
+    lines = [f"would prepare {names}, with packages from {places}"]
     if snapshot and not taken and not session.state().deployment.deployed:
         lines.append(f"would take the snapshot '{SNAPSHOT}'")
     lines.append(f"would run on {deployment.controller(lab).name}: {call.command_line()}")

@@ -112,6 +112,7 @@ def _run(home: Path, arguments: Sequence[str | Path], *, stdin: str = "") -> Com
         timeout=120,
         check=False,
         stdin=stdin,
+        cwd=home,
         env={
             "HOME": str(home),
             "PATH": f"{FAKES / 'bin'}:{os.environ['PATH']}",

@@ -95,7 +95,7 @@ def test_masked_text_holds_no_secret_and_all_else() -> None:
     shown = answers.parse(text)
     assert set(shown) == set(values)
     for option in options.options():
-        hidden = option.masked or option.random
+        hidden = option.secret
         assert shown[option.key] == (answers.MASK if hidden else values[option.key])
 
 
@@ -116,3 +116,8 @@ def test_secrets_of_answers_leave_out_those_of_services_that_are_not_installed()
             "CONFIG_SERVICE_WORKERS": "2",
         }
     ) == {"CONFIG_MARIADB_PW": "kept", "CONFIG_SWIFT_HASH": "0123456789abcdef"}
+
+
+def test_case_21_masked_text_shows_no_password_of_a_url() -> None:
+    text = answers.masked("CONFIG_REPO=http://me:hunter2@h.example/a,http://h.example/b\n")
+    assert text == "CONFIG_REPO=http://***@h.example/a,http://h.example/b\n"

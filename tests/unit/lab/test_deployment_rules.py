@@ -294,7 +294,10 @@ def test_answer_that_is_no_text_is_reported_once() -> None:
     ("line", "found"),
     [
         ("CONFIG_KEYSTONE_ADMIN_PW: letmein", "the secret 'CONFIG_KEYSTONE_ADMIN_PW', which must"),
-        ("CONFIG_RH_PW: letmein", "the secret 'CONFIG_RH_PW', which must not stand on a"),
+        (
+            "CONFIG_DEFAULT_PASSWORD: letmein",
+            "the secret 'CONFIG_DEFAULT_PASSWORD', which must not stand on a",
+        ),
         ("CONFIG_MARIADB_USER: root", "the key 'CONFIG_MARIADB_USER', which no option of the"),
         ("CONFIG_VNC_SSL_CERT: ''", "an empty 'CONFIG_VNC_SSL_CERT', which the command takes"),
     ],

@@ -33,7 +33,8 @@ nodes:
       enp0s3: {network: lan, address: 10.0.0.3}
 """
 ADDRESS = "an IPv4 address without a prefix length, such as '172.16.208.39'"
-NAME = "a host name: lower-case letters, digits and '-', a letter first, at most 30 characters"
+NAME = "a name: lower-case letters, digits and '-', a letter first, at most 30 characters"
+HOST = NAME.replace("a name", "a host name")
 SIZE = "a size in MiB or GiB"
 NIC = "nodes.one.nics.enp0s3"
 CARD = "enp0s3: {network: lan, address: 10.0.0.3"
@@ -168,6 +169,14 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
             "1 MiB",
             "10:13: nodes.one.memory: expected 256 MiB to 1024 GiB, found '1 MiB'",
         ),
+        *(
+            (
+                "box: rehearsal",
+                f"box: rehearsal\npool: {wrong}",
+                f"3:7: pool: expected a storage pool's name as 'virsh pool-list --all' has it, found '{wrong}'",
+            )
+            for wrong in ("/var/lib/images", "a b", "-x", "é", "7.0.0/x")
+        ),
         (
             "    nics:",
             "    disk: 5000 MiB\n    nics:",
@@ -212,7 +221,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             CARD,
             CARD + ", ifcfg: {PEERDNS: true}",
-            f"12:66: {NIC}.ifcfg.PEERDNS: expected text; for a switch write yes or no, found 'true'",
+            f"12:66: {NIC}.ifcfg.PEERDNS: expected text; for a switch write yes or no, for the word itself put quotes around it, found 'true'",
         ),
         (
             CARD,
@@ -223,7 +232,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "boxx: rehearsal",
-            "2:1: boxx: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'boxx' (did you mean 'box'?)",
+            "2:1: boxx: expected one of 'name', 'box', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'boxx' (did you mean 'box'?)",
         ),
         (
             "    cpus: 1\n",
@@ -233,7 +242,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "box: rehearsal\nzebra: 1",
-            "3:1: zebra: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'zebra'",
+            "3:1: zebra: expected one of 'name', 'box', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'zebra'",
         ),
         (
             CARD,
@@ -250,7 +259,11 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
             "box:",
             "2:1: box: expected a value, or the key left out, found nothing",
         ),
-        ("[192.0.2.53]", "[~]", "3:17: dns.servers.0: expected a value, found nothing"),
+        (
+            "[192.0.2.53]",
+            "[~]",
+            "3:17: dns.servers.0: expected a value, found '~', which is nothing without quotes",
+        ),
         (
             "box: rehearsal",
             "box: x\n? [a]\n: 1",
@@ -271,8 +284,8 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
             "  lan: nat",
             "5:8: networks.lan: expected a mapping ('key: value'), found 'nat'",
         ),
-        ("  one:", "  One:", f"7:3: nodes.One: expected {NAME}, found 'One'"),
-        ("  one:", "  1:", f"7:3: nodes.1: expected {NAME}, found '1'"),
+        ("  one:", "  One:", f"7:3: nodes.One: expected {HOST}, found 'One'"),
+        ("  one:", "  1:", f"7:3: nodes.1: expected {HOST}, found '1'"),
         # Several values together.
         (
             "  one:",
@@ -461,12 +474,15 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "box: !!python/name:os.system x",
-            "2:6: the file: expected values without a tag, found the tag 'tag:yaml.org,2002:python/name:os.system'",
+            "2:6: the file: expected values without a tag, or quotes around a text with '!' in front, found a tag",
         ),
         (
             "roles: [controller]",
             "roles: &r [controller, *r]",
-            "8:28: the file: expected every value written out, found the alias '*r'",
+            (
+                "8:12: the file: expected values without an anchor, or quotes around a text with '&' in front, found an anchor",
+                "8:28: the file: expected every value written out in its place, or quotes around a text with '*' in front, found an alias",
+            ),
         ),
         (LAB, "- name: demo\n", "1:1: the file: expected a mapping ('key: value'), found a list"),
         (
@@ -491,6 +507,132 @@ def test_load_wrong_lab_file_names_line_column_and_remedy(
         details=tuple(f"lab.yaml:{line}" for line in problems),
         hint=HINT,
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "size", "expected"),
+    [
+        ("memory", "8", f"{SIZE} (a bare number does not say which), such as '8 GiB'"),
+        ("memory", "512", f"{SIZE} (a bare number does not say which), such as '512 MiB'"),
+        ("memory", "8192", f"{SIZE} (a bare number does not say which), such as '8192 MiB'"),
+        ("memory", "8192M", f"{SIZE} ('M' is not one), such as '8192 MiB'"),
+        ("memory", "8192MB", f"{SIZE} ('MB' is not one), such as '8192 MiB'"),
+        ("memory", "8G", f"{SIZE} ('G' is not one), such as '8 GiB'"),
+        ("memory", "8gib", f"{SIZE} ('gib' is not one), such as '8 GiB'"),
+        ("memory", "1T", f"{SIZE} ('T' is not one), such as '1024 GiB'"),
+        ("memory", "8388608 KB", f"{SIZE} ('KB' is not one), such as '8192 MiB'"),
+        ("memory", "8.5 GiB", "a size in whole MiB or GiB, such as '8704 MiB'"),
+        ("memory", "8 Gigs", f"{SIZE} ('Gigs' is not one), such as '8 GiB'"),
+        ("disk", "60", f"{SIZE} (a bare number does not say which), such as '60 GiB'"),
+        ("disk", "61440", f"{SIZE} (a bare number does not say which), such as '60 GiB'"),
+        ("disk", "60G", f"{SIZE} ('G' is not one), such as '60 GiB'"),
+        ("disk", "60.5 GiB", "a size in whole GiB, such as '61 GiB'"),
+        ("disk", "62000M", f"{SIZE} ('M' is not one), such as '61 GiB'"),
+        ("disk", "much", "a size with its unit, such as '60 GiB'"),
+    ],
+)
+def test_case_23_size_in_another_unit_is_told_a_size_that_means_the_same(
+    key: str, size: str, expected: str
+) -> None:
+    line = f"{key}: {size}"
+    text = replaced("memory: 512 MiB", line if key == "memory" else f"memory: 512 MiB\n    {line}")
+    [found] = failure(text).details
+    assert found.endswith(f"nodes.one.{key}: expected {expected}, found '{size}'")
+    example = expected.rsplit("'", 2)[1]
+    Path("lab.yaml").write_text(text.replace(line, f"{key}: {example}"), encoding="utf-8")
+    assert load(Path("lab.yaml")).nodes
+
+
+@pytest.mark.parametrize(
+    "box", ["centos/7", "generic/centos7", "CentOS7", "bento/centos-7.9", "7"]
+)
+def test_case_23_box_of_vagrants_catalogue_is_told_the_boxes_labkit_knows(box: str) -> None:
+    [found] = failure(replaced("box: rehearsal", f"box: {box}")).details
+    known = "'centos7', 'centos7-2009', 'rehearsal', 'rehearsal-untrimmed'"
+    assert found == (
+        f"lab.yaml:2:6: box: expected the name of a box labkit knows ({known}), found '{box}'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            "roles: [controller]",
+            "roles: [Controller]",
+            "8:13: nodes.one.roles.0: expected 'controller', 'network' or 'compute', found 'Controller'",
+        ),
+        (
+            "networks:",
+            "network:",
+            "4:1: network: expected one of 'name', 'box', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'network' (did you mean 'networks'?)",
+        ),
+        (
+            "    nics:\n      enp0s3: {",
+            "    nics:\n      - {name: enp0s3, ",
+            "12:7: nodes.one.nics: expected a mapping ('key: value'), found a list",
+        ),
+    ],
+)  # fmt: skip -- one problem, one line
+def test_case_23_slip_is_one_problem_in_the_words_of_a_lab_file(
+    old: str, new: str, problem: str
+) -> None:
+    assert failure(replaced(old, new)).details == (f"lab.yaml:{problem}",)
+
+
+def mtu(network: str, card: str) -> str:
+    """Return a lab whose network and whose card have these MTUs, if any."""
+    text = LAB.replace(
+        "gateway: 10.0.0.1}", f"gateway: 10.0.0.1{network and f', mtu: {network}'}}}"
+    )
+    return text.replace(CARD, CARD + (card and f", ifcfg: {{MTU: {card}}}"))
+
+
+@pytest.mark.parametrize(
+    ("network", "card", "has"),
+    [
+        ("", "9000", "1500"),
+        ("", "1400", "1500"),
+        ("9000", "1500", "9000"),
+        ("9000", "8950", "9000"),
+        ("1400", "'01400'", "1400"),
+    ],
+)
+def test_case_14_mtu_of_a_card_that_differs_from_its_networks_is_refused_with_the_reason(
+    network: str, card: str, has: str
+) -> None:
+    [found] = failure(mtu(network, card)).details
+    shown = card.strip("'")
+    assert found == (
+        f"lab.yaml:12:62: {NIC}.ifcfg.MTU: expected the key 'mtu' of network 'lan' instead (it has "
+        f"{has}; where bridge and cards differ, large packets are lost without a word), "
+        f"found '{shown}'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "card"), [("", "1500"), ("9000", "9000"), ("9000", ""), ("68", ""), ("65535", "")]
+)
+def test_case_14_mtu_that_agrees_is_accepted(network: str, card: str) -> None:
+    Path("lab.yaml").write_text(mtu(network, card), encoding="utf-8")
+    assert load(Path("lab.yaml")).networks["lan"].mtu == (int(network) if network else None)
+
+
+@pytest.mark.parametrize("wrong", ["67", "65536", "0", "-1", "9_000", "0x2328", "9k", "9000.0"])
+def test_case_14_mtu_out_of_bounds_is_refused(wrong: str) -> None:
+    [found] = failure(mtu(wrong, "")).details
+    assert found == (
+        f"lab.yaml:5:63: networks.lan.mtu: expected a whole number from 68 to 65535, found '{wrong}'"
+    )
+
+
+def test_case_14_mtu_of_a_card_on_a_host_bridge_asks_for_the_networks() -> None:
+    text = mtu("", "9000").replace("mode: nat", "mode: bridge, bridge: br0")
+    [found] = failure(text).details
+    assert "expected the key 'mtu' of network 'lan' instead (it has no 'mtu'; " in found
+    both = mtu("9000", "9000").replace("mode: nat", "mode: bridge, bridge: br0")
+    Path("lab.yaml").write_text(both, encoding="utf-8")
+    assert load(Path("lab.yaml")).networks["lan"].mtu == 9000
 
 
 def test_load_several_problems_of_every_kind_lists_all_in_file_order() -> None:
@@ -538,10 +680,8 @@ def test_load_alias_bomb_is_refused_before_it_is_built() -> None:
     lines = ["a0: &a0 [x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     error = failure("\n".join(lines))
-    assert len(error.details) == 99
-    assert error.details[0] == (
-        "lab.yaml:2:10: the file: expected every value written out, found the alias '*a0'"
-    )
+    assert len(error.details) == 12 + 99
+    assert [line.rsplit(" ", 1)[-1] for line in error.details[:3]] == ["anchor", "anchor", "alias"]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n...\n", "~\n"])

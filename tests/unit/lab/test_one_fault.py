@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EVERY_KEY = """\
 name: full
 box: rehearsal
+pool: ssd
 expires: 3d
 dns: {servers: [192.0.2.53], domain: full.test}
 repos:
@@ -30,7 +31,7 @@ repos:
   fallbacks: [https://archive.kernel.org/centos-vault]
   proxy: http://192.0.2.2:3128
 networks:
-  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}
+  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1, mtu: 1400}
   wan: {mode: bridge, bridge: br0, cidr: 10.0.1.0/24}
 nodes:
   one:

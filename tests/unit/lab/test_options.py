@@ -67,7 +67,7 @@ def test_every_default_is_accepted() -> None:
         ("CONFIG_CINDER_NFS_MOUNTS", "192.0.2.1:/a,[2001:db8::1]:/b"),
         ("CONFIG_CINDER_GLUSTER_MOUNTS", "192.0.2.1:/a, host.example:/b"),
         ("CONFIG_CINDER_NETAPP_WEBSERVICE_PATH", "/devmgr/v2"),
-        ("CONFIG_SWIFT_STORAGE_SIZE", "10g"),
+        ("CONFIG_SWIFT_STORAGE_SIZE", "10G"),
         ("CONFIG_SWIFT_STORAGES", "/dev/vdb,/dev/vdc"),
         ("CONFIG_KEYSTONE_ADMIN_PW", "Abc-1._x"),
         ("CONFIG_DEFAULT_PASSWORD", ""),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.lab.model import Lab
+from labkit.lab.render import network_xml
 from labkit.lab.resolve import _derived_mac, derived_bridge, resolve
 from labkit.lab.rules import breaches
 from labkit.lab.topology import NetworkMode, ResolvedNic, nic_slot
@@ -68,6 +69,12 @@ def test_resolve_names_and_uuids_are_derived_from_lab_and_id() -> None:
     assert lab.networks[0].libvirt_name == "packstack_lan"
     assert lab.node("compute") is lab.nodes[1]
     assert lab.node("other") is None
+
+
+def test_resolve_pool_is_the_files_or_default() -> None:
+    assert resolve(Lab.model_validate(lab_data()), lab_id=LAB_ID).pool == "default"
+    named = Lab.model_validate({**lab_data(), "pool": "Fast_SSD.1"})
+    assert resolve(named, lab_id=LAB_ID).pool == "Fast_SSD.1"
 
 
 def test_resolve_twice_gives_the_same_lab() -> None:
@@ -133,11 +140,23 @@ def test_resolve_gateway_is_in_ifcfg_only_where_it_leads_out(
 
 
 def test_resolve_ifcfg_override_stays_in_place_and_extras_come_last() -> None:
-    keys = only_nic(lab_data(ifcfg={"MTU": 1400, "PEERDNS": "no", "UUID": "x"})).ifcfg
+    keys = only_nic(lab_data(ifcfg={"MTU": "1400", "PEERDNS": "no", "UUID": "x"})).ifcfg
     names = [key for key, _ in keys]
     assert names[-5:] == ["NAME", "UUID", "DEVICE", "ONBOOT", "MTU"]
     assert dict(keys)["PEERDNS"] == "no"
     assert names.index("PEERDNS") == names.index("PEERROUTES") - 1
+
+
+def test_case_14_mtu_of_a_network_is_every_cards_and_libvirts() -> None:
+    lab = example("three-networks")
+    tunnel = next(network for network in lab.networks if network.name == "tunnel")
+    assert [network.mtu for network in lab.networks] == [None, 9000, None]
+    assert '<mtu size="9000" />' in network_xml(lab, tunnel)
+    cards = [nic for node in lab.nodes for nic in node.nics]
+    assert {nic.network.mtu: dict(nic.ifcfg).get("MTU") for nic in cards} == {
+        None: None,
+        9000: "9000",
+    }
 
 
 @pytest.mark.parametrize(

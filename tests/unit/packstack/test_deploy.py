@@ -464,3 +464,16 @@ def test_stand_in_box_brings_its_own_packages_and_the_lab_stays_as_it_is(world: 
     (script,) = (text for what, text in world.guests["compute"].asked if "start" in what)
     (main, *_) = re.findall(r"[A-Za-z0-9+/=]{400,}", script)
     assert b"http://127.0.0.1:8088" in base64.b64decode(main)
+
+
+def test_case_21_plan_shows_no_password_of_a_mirror_or_in_an_answer(world: World) -> None:
+    bases = ("https://me:hunter2@mirror.example/centos", "https://vault.centos.org")
+    lab = replace(
+        LAB,
+        box="centos7",
+        repositories=replace(LAB.repositories, bases=bases),
+        deployment=replace(LAB.deployment, answers=(("CONFIG_KEYSTONE_ADMIN_PW", "hunter2"),)),
+    )
+    lines = "\n".join(deploying.plan(replace(world.session, lab=lab), snapshot=True))
+    assert "from https://***@mirror.example/centos or https://vault.centos.org\n" in lines
+    assert "hunter2" not in lines
