@@ -13,7 +13,13 @@ from labkit.packstack import detached
 from labkit.packstack.detached import Job, RunState
 from labkit.state.progress import stage
 from labkit.verify.check import Verdict
-from labkit.verify.checks.ifcfg import bridge_keys, port_keys
+from labkit.verify.checks.ifcfg import (
+    CONTRADICTS_BRIDGE,
+    CONTRADICTS_PORT,
+    EXTRA,
+    bridge_keys,
+    port_keys,
+)
 from labkit.verify.outputs import SCRIPTS
 
 if TYPE_CHECKING:
@@ -37,8 +43,25 @@ cd "$scripts" || exit 1
 for file in "ifcfg-$bridge" "ifcfg-$nic"; do
   [ ! -e "$file" ] || cp -p -- "$file" "/var/lib/labkit/before-mend.$file" || exit 1
 done
+# What somebody added stays: the lines of a file that give none of the keys of labkit and nothing
+# that contradicts them. A plain card has its letters-only keys taken over by the bridge, as by
+# puppet-vswitch.
+without() { [ ! -e "$1" ] || grep -vE "^[[:space:]]*(export[[:space:]]+)?($2)=" "$1"; }
+nic_extras=$(without "ifcfg-$nic" "$nic_taken")
+bridge_extras=$(without "ifcfg-$bridge" "$bridge_taken")
+if [ -e "ifcfg-$nic" ] && ! grep -qE "^[[:space:]]*TYPE=[\\"']?OVSPort" "ifcfg-$nic"; then
+  moved=$(grep -E '^[A-Za-z_]+=' <<<"$nic_extras" | grep -vE "^($bridge_taken)=")
+  bridge_extras=$moved${bridge_extras:+${moved:+$'\\n'}$bridge_extras}
+fi
+extra=$(sed -nE 's/^[[:space:]]*OVS_EXTRA=//p' "ifcfg-$bridge" 2>/dev/null | tail -n 1)
+extra=$(tr -d "\\"'" <<<"$extra")
+if [ -n "$extra" ]; then
+  [[ $extra == *"set bridge $bridge "*fail_mode=standalone* ]] || extra+=" -- $ovs_extra"
+  bridge_extras+=${bridge_extras:+$'\\n'}OVS_EXTRA="\\"$extra\\""
+fi
 put() {
-  base64 -d >"$1.labkit-new" && chmod 0644 "$1.labkit-new" && mv -f -T "$1.labkit-new" "$1" || exit 1
+  { base64 -d && { [ -z "$2" ] || printf '%s\\n' "$2"; }; } >"$1.labkit-new" || exit 1
+  chmod 0644 "$1.labkit-new" && mv -f -T "$1.labkit-new" "$1" || exit 1
   ! command -v restorecon >/dev/null || restorecon "$1" || true
 }
 @FILES@
@@ -91,7 +114,8 @@ def mend(session: Session, connection: NodeConnection, node: ResolvedNode) -> No
 def mend_script(lab: ResolvedLab, node: ResolvedNode) -> str:
     """Return the script that writes both ifcfg files as they must be and brings them up.
 
-    What the files were is kept in `/var/lib/labkit/before-mend.ifcfg-*`.
+    What the files were is kept in `/var/lib/labkit/before-mend.ifcfg-*`. Keys that somebody added
+    stay, unless they contradict what the file is for.
 
     Args:
         lab: The lab.
@@ -99,15 +123,21 @@ def mend_script(lab: ResolvedLab, node: ResolvedNode) -> str:
     """
     asked = lab.deployment
     nic = next(nic for nic in node.nics if nic.name == asked.external_nic)
-    files = {
-        f"ifcfg-{asked.external_bridge}": bridge_keys(asked, nic),
-        f"ifcfg-{asked.external_nic}": port_keys(asked),
+    bridge, port = bridge_keys(asked, nic), port_keys(asked)
+    # The card's own keys of the lab file belong to the bridge now.
+    port_taken = [*port, *(key for key, _ in nic.ifcfg), CONTRADICTS_PORT]
+    head = {
+        "scripts": SCRIPTS,
+        "bridge": asked.external_bridge,
+        "nic": asked.external_nic,
+        "bridge_taken": "|".join([*bridge, "PREFIX|NETMASK", CONTRADICTS_BRIDGE]),
+        "nic_taken": "|".join(dict.fromkeys(port_taken)),
+        "ovs_extra": bridge[EXTRA],
     }
     lines = []
-    for name, keys in files.items():
+    for device, keys, extras in (("bridge", bridge, "bridge_extras"), ("nic", port, "nic_extras")):
         text = base64.b64encode(ifcfg_text(keys).encode()).decode("ascii")
-        lines.append(f"put {shlex.quote(name)} <<'CONTENT_ENDS'\n{text}\nCONTENT_ENDS")
-    head = {"scripts": SCRIPTS, "bridge": asked.external_bridge, "nic": asked.external_nic}
+        lines.append(f'put "ifcfg-${device}" "${extras}" <<\'CONTENT_ENDS\'\n{text}\nCONTENT_ENDS')
     assignments = "".join(f"{key}={shlex.quote(value)}\n" for key, value in head.items())
     return assignments + _MEND.replace("@FILES@", "\n".join(lines))
 
