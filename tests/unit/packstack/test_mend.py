@@ -129,6 +129,14 @@ def test_mend_of_a_bridge_keeps_what_a_user_has_set(tmp_path: Path) -> None:
     assert passes(tmp_path)
 
 
+def test_case_06_compute_node_with_the_bridge_is_mended_with_its_own_address(
+    tmp_path: Path,
+) -> None:
+    run_mend(tmp_path, mend_script(LAB, LAB.nodes[1]), card="IPADDR=172.16.208.141\n")
+    bridge = ifcfg.parse((tmp_path / "scripts" / "ifcfg-br-ex").read_text())
+    assert (bridge["IPADDR"], bridge["TYPE"]) == ("172.16.208.141", "OVSBridge")
+
+
 @pytest.mark.parametrize("value", ["it's", 'a "b" c', "$(reboot)", "`x`", "a b", "\\", "!x", ""])
 def test_hostile_value_reaches_the_shell_as_it_is(value: str) -> None:
     text = ifcfg_text({"NAME": value})
