@@ -16,6 +16,7 @@ from labkit.lab.scenario import ANSWER_FILE
 from labkit.packstack.gather import gather_script, unpack
 from labkit.resources import guest_script
 from labkit.state.progress import LAB, stage
+from labkit.verify import expected
 from labkit.verify.outputs import KEYSTONERC
 
 if TYPE_CHECKING:
@@ -83,11 +84,13 @@ def digest(text: str) -> str:
 
 
 def discover_hosts(session: Session, connection: NodeConnection) -> None:
-    """Let nova put new compute nodes into their cell; those that are there stay.
+    """Let nova put new compute nodes into their cell, where it is installed; those there stay.
 
     Raises:
         OperationError: nova-manage failed.
     """
+    if expected.effective(session.lab)[expected.NOVA] != "y":
+        return
     with stage(session.progress, connection.node, "discovering hosts"):
         result = connection.ask(
             lambda c: c.run_script(DISCOVER, what="nova-manage", timeout=180.0)

@@ -14,7 +14,13 @@ from labkit.packstack.detached import Job, RunState
 from labkit.resources import guest_script
 from labkit.state.progress import stage
 from labkit.verify.check import Verdict
-from labkit.verify.checks.ifcfg import bridge_keys, port_keys
+from labkit.verify.checks.ifcfg import (
+    CONTRADICTS_BRIDGE,
+    CONTRADICTS_PORT,
+    EXTRA,
+    bridge_keys,
+    port_keys,
+)
 from labkit.verify.outputs import SCRIPTS
 
 if TYPE_CHECKING:
@@ -73,7 +79,8 @@ def mend(session: Session, connection: NodeConnection, node: ResolvedNode) -> No
 def mend_script(lab: ResolvedLab, node: ResolvedNode) -> str:
     """Return the script that writes both ifcfg files as they must be and brings them up.
 
-    What the files were is kept in `/var/lib/labkit/before-mend.ifcfg-*`.
+    What the files were is kept in `/var/lib/labkit/before-mend.ifcfg-*`. Keys that somebody added
+    stay, unless they contradict what the file is for.
 
     Args:
         lab: The lab.
@@ -81,20 +88,23 @@ def mend_script(lab: ResolvedLab, node: ResolvedNode) -> str:
     """
     asked = lab.deployment
     nic = next(nic for nic in node.nics if nic.name == asked.external_nic)
-    files = {
-        f"ifcfg-{asked.external_bridge}": bridge_keys(asked, nic),
-        f"ifcfg-{asked.external_nic}": port_keys(asked),
+    bridge, port = bridge_keys(asked, nic), port_keys(asked)
+    # The card's own keys of the lab file belong to the bridge now.
+    port_taken = [*port, *(key for key, _ in nic.ifcfg), CONTRADICTS_PORT]
+    head = {
+        "scripts": SCRIPTS,
+        "bridge": asked.external_bridge,
+        "nic": asked.external_nic,
+        "bridge_taken": "|".join([*bridge, "PREFIX|NETMASK", CONTRADICTS_BRIDGE]),
+        "nic_taken": "|".join(dict.fromkeys(port_taken)),
+        "ovs_extra": bridge[EXTRA],
     }
     return guest_script(
         __package__,
         "mend",
-        scripts=SCRIPTS,
-        bridge=asked.external_bridge,
-        nic=asked.external_nic,
-        files=tuple(files),
-        contents=tuple(
-            base64.b64encode(ifcfg_text(keys).encode()).decode("ascii") for keys in files.values()
-        ),
+        **head,
+        bridge_file=base64.b64encode(ifcfg_text(bridge).encode()).decode("ascii"),
+        nic_file=base64.b64encode(ifcfg_text(port).encode()).decode("ascii"),
     )
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from labkit.lab import deployment
+from labkit.verify import expected
 
 if TYPE_CHECKING:
     from labkit.lab.topology import ResolvedLab, ResolvedNode
@@ -73,6 +74,8 @@ def file_name(kind: Kind, lab: ResolvedLab) -> str:
         return f"ifcfg-{lab.deployment.external_bridge}"
     if kind is Kind.IFCFG_NIC:
         return f"ifcfg-{lab.deployment.external_nic}"
+    if kind is Kind.DASHBOARD_HTTP and _dashboard_by_ssl(lab):
+        return "dashboard-https.txt"
     return kind.value
 
 
@@ -86,26 +89,26 @@ def commands(lab: ResolvedLab, node: ResolvedNode) -> tuple[Command, ...]:
     if node not in deployment.deployed_nodes(lab):
         return ()
     texts = {Kind.IP_ADDR: "ip addr", Kind.OVS: "ovs-vsctl show"}
-    if node in deployment.network_nodes(lab):
-        texts |= _network_commands(lab)
+    if expected.attached(lab, node):
+        for kind in (Kind.IFCFG_BRIDGE, Kind.IFCFG_NIC):
+            texts[kind] = f"cat {shlex.quote(f'{SCRIPTS}/{file_name(kind, lab)}')}"
+    if lab.deployment.lbaas and node in deployment.network_nodes(lab):
+        texts[Kind.LBAAS_UNIT] = f"systemctl status --no-pager --lines=0 {LBAAS_UNIT}.service"
     if node == deployment.controller(lab):
-        texts |= _controller_commands(str(deployment.management_address(node)))
+        texts |= _controller_commands(lab, str(deployment.management_address(node)))
     return tuple(
         Command(kind=kind, file=file_name(kind, lab), shell=text) for kind, text in texts.items()
     )
 
 
-def _network_commands(lab: ResolvedLab) -> dict[Kind, str]:
-    texts: dict[Kind, str] = {}
-    if deployment.attaches_external_nic(lab):
-        for kind in (Kind.IFCFG_BRIDGE, Kind.IFCFG_NIC):
-            texts[kind] = f"cat {shlex.quote(f'{SCRIPTS}/{file_name(kind, lab)}')}"
-    if lab.deployment.lbaas:
-        texts[Kind.LBAAS_UNIT] = f"systemctl status --no-pager --lines=0 {LBAAS_UNIT}.service"
-    return texts
+def _dashboard_by_ssl(lab: ResolvedLab) -> bool:
+    # puppet-horizon redirects http to https then (manifests/wsgi/apache.pp, ssl_redirect).
+    return expected.effective(lab)[expected.HORIZON_SSL] == "y"
 
 
-def _controller_commands(address: str) -> dict[Kind, str]:
+def _controller_commands(lab: ResolvedLab, address: str) -> dict[Kind, str]:
+    # Packstack signs the dashboard's certificate itself.
+    dashboard = "-k -L https" if _dashboard_by_ssl(lab) else "-L http"
     client = f". {KEYSTONERC} && openstack"
     curl = f"curl -sS -o /dev/null -w '%{{http_code}}' --max-time {HTTP_SECONDS}"
     return {
@@ -115,5 +118,5 @@ def _controller_commands(address: str) -> dict[Kind, str]:
         Kind.TOKEN: f"{client} token issue -c expires -c user_id -f json",
         Kind.CELL_HOSTS: "su -s /bin/sh nova -c 'nova-manage cell_v2 list_hosts'",
         Kind.KEYSTONE_HTTP: f"{curl} http://{address}:5000/v3/",
-        Kind.DASHBOARD_HTTP: f"{curl} -L http://{address}/dashboard/",
+        Kind.DASHBOARD_HTTP: f"{curl} {dashboard}://{address}/dashboard/",
     }

@@ -13,7 +13,7 @@ import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
@@ -33,6 +33,7 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
+ANSWER_KEYS = ROOT / "tests" / "data" / "answer-keys.tsv"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPTS = ("$ ", "# ")
 
@@ -81,6 +82,14 @@ NOT_RUN = {
     "labkit sweep --orphans": "the same",
     "exit": "ends the shell",
 }
+
+
+class AnswerKey(NamedTuple):
+    """What an answer-file key means to the checks."""
+
+    key: str
+    use: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +244,18 @@ def output_table() -> str:
 def checks_page() -> str:
     """Return the generated part of docs/reference/checks.md."""
     return f"## Outputs\n\n{output_table()}\n\n## Checks\n\n{check_sections()}"
+
+
+def answer_keys() -> str:
+    """Return the table of answer-file keys of docs/reference/answer-keys.md."""
+    rows = [f"| `{row.key}` | {row.use} | {row.why} |" for row in answer_key_rows()]
+    return "\n".join(["| key | | why |", "|---|---|---|", *rows])
+
+
+def answer_key_rows() -> list[AnswerKey]:
+    """Return what was found of every key when they were gone through."""
+    lines = ANSWER_KEYS.read_text(encoding="utf-8").splitlines()
+    return [AnswerKey(*line.split("\t")) for line in lines[1:]]
 
 
 def _wrapped(line: str) -> str:

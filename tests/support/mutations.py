@@ -93,7 +93,13 @@ DOCUMENT = (
     mutation("bridge file with another netmask", "ifcfg-br-ex", "NETMASK=255.255.255.0", "NETMASK=255.255.0.0", "ifcfg-bridge"),
     mutation("bridge file without an address", "ifcfg-br-ex", "IPADDR=172.16.208.39\n", "", "ifcfg-bridge"),
     mutation("bridge file on DHCP", "ifcfg-br-ex", "OVSBOOTPROTO=static", "OVSBOOTPROTO=dhcp", "ifcfg-bridge"),
-    mutation("bridge file with a second address", "ifcfg-br-ex", "ONBOOT=yes\n", "ONBOOT=yes\nIPADDR0=172.16.208.40\n", "ifcfg-bridge"),
+    mutation("bridge file with a second gateway", "ifcfg-br-ex", "ONBOOT=yes\n", "ONBOOT=yes\nGATEWAY1=172.16.208.1\n", "ifcfg-bridge"),
+    mutation("bridge file with DHCP beside the address", "ifcfg-br-ex", "ONBOOT=yes\n", "ONBOOT=yes\nBOOTPROTO=dhcp\n", "ifcfg-bridge"),
+    mutation("bridge file that is not brought up", "ifcfg-br-ex", "ONBOOT=yes\n", "ONBOOT='No'\n", "ifcfg-bridge"),
+    mutation("bridge file with fail_mode in another's OVS_EXTRA", "ifcfg-br-ex", '"set bridge br-ex fail_mode=standalone"', '"set bridge br-ex stp_enable=true -- set bridge br-x fail_mode=standalone"', "ifcfg-bridge"),
+    mutation("port file on DHCP", "ifcfg-enp0s3", "BOOTPROTO=none", "BOOTPROTO=dhcp", "ifcfg-port"),
+    mutation("port file with a second address", "ifcfg-enp0s3", "ONBOOT=yes\n", "ONBOOT=yes\nIPADDR1=172.16.208.40\n", "ifcfg-port"),
+    mutation("port file of another bridge", "ifcfg-enp0s3", "ONBOOT=yes\n", "ONBOOT=yes\nBRIDGE=br0\n", "ifcfg-port"),
     mutation("inactive unit", UNIT, "Active: active (running)", "Active: inactive (dead)", "lbaas-unit"),
     mutation("restarting unit", UNIT, "Active: active (running)", "Active: activating (auto-restart) (Result: exit-code)", "lbaas-unit"),
     mutation("unknown unit", UNIT, "   Active: ", "   Inactive: ", "lbaas-unit"),
@@ -104,6 +110,7 @@ OPENSTACK = (
     mutation("service disabled", SERVICES, '"nova-scheduler", "Host": "controller.packstack.test", "Status": "enabled"', '"nova-scheduler", "Host": "controller.packstack.test", "Status": "disabled"', "nova-services"),
     mutation("no scheduler", SERVICES, '"nova-scheduler"', '"nova-other"', "nova-services"),
     mutation("dead switch agent", AGENTS, '"compute.packstack.test", "Alive": ":-)"', '"compute.packstack.test", "Alive": false', "neutron-agents"),
+    mutation("dead metering agent", AGENTS, '"Metering agent", "Host": "controller.packstack.test", "Alive": ":-)"', '"Metering agent", "Host": "controller.packstack.test", "Alive": false', "neutron-agents"),
     mutation("no L3 agent", AGENTS, '"L3 agent"', '"Some agent"', "neutron-agents"),
     mutation("dead load balancer agent", AGENTS, '"Loadbalancerv2 agent", "Host": "controller.packstack.test", "Alive": true', '"Loadbalancerv2 agent", "Host": "controller.packstack.test", "Alive": "xxx"', "lbaas-agent"),
     mutation("no load balancer agent", AGENTS, '"Loadbalancerv2 agent"', '"Other agent"', "lbaas-agent"),
@@ -114,4 +121,32 @@ OPENSTACK = (
     mutation("keystone down", "keystone-http.txt", "200", "503", "keystone-answers"),
     mutation("no token", "openstack-token.json", '"3f1c"', '""', "keystone-token"),
     mutation("dashboard fails", "dashboard-http.txt", "200", "500", "dashboard-answers"),
+)  # fmt: skip
+
+
+# What a user or the distribution may have added or spelt differently: nothing fails.
+ALLOWED = (
+    mutation("port file with further keys", "ifcfg-enp0s3", "ONBOOT=yes\n", "ONBOOT=yes\nMTU=9000\nNM_CONTROLLED=no\nIPV6INIT=no\nHWADDR=08:00:27:c5:30:43\nETHTOOL_OPTS='speed 1000'\n"),
+    mutation("port file with comments and other quotes", "ifcfg-enp0s3", "ONBOOT=yes\n", "# it's $mine\n  ONBOOT='yes' # on\n\nOWNER='a $x'\nCOST=\"\\$5\"\nexport ZONE=public\n"),
+    mutation("port file without BOOTPROTO and ONBOOT", "ifcfg-enp0s3", "ONBOOT=yes\nBOOTPROTO=none\n", ""),
+    mutation("port file with another name", "ifcfg-enp0s3", "NAME=enp0s3", "NAME='System uplink'"),
+    mutation("port file with static for none", "ifcfg-enp0s3", "BOOTPROTO=none", 'BOOTPROTO="static"'),
+    mutation("bridge file with further keys", "ifcfg-br-ex", "ONBOOT=yes\n", "ONBOOT=yes\nMTU=9000\nZONE=public\nDNS1=1.1.1.1\nIPV6INIT=no\n"),
+    mutation("bridge file with a second address", "ifcfg-br-ex", "ONBOOT=yes\n", "ONBOOT=yes\nIPADDR1=172.16.208.40\nPREFIX1=24\n"),
+    mutation("bridge file with a prefix length", "ifcfg-br-ex", "NETMASK=255.255.255.0", "PREFIX='24'"),
+    mutation("bridge file with numbered keys", "ifcfg-br-ex", "IPADDR=172.16.208.39\nNETMASK=255.255.255.0", "IPADDR0=172.16.208.39\nPREFIX0=24"),
+    mutation("bridge file with none for static", "ifcfg-br-ex", "OVSBOOTPROTO=static", "OVSBOOTPROTO=none"),
+    mutation("bridge file with more in OVS_EXTRA", "ifcfg-br-ex", '"set bridge br-ex fail_mode=standalone"', '"set bridge br-ex other-config:hwaddr=08:00:27:c5:30:43 fail_mode=standalone -- set bridge br-ex stp_enable=true"'),
+    mutation("second address of the bridge", IP, BR_EX_ADDRESS, BR_EX_ADDRESS + BR_EX_ADDRESS.replace("208.39", "208.40")),
+    mutation("further address of the tunnel card", IP, "    inet 172.16.208.138/24", "    inet 10.1.0.1/24 scope global enp0s8\n    inet 172.16.208.138/24"),
+    mutation("MAC of a second port of the bridge", IP, "16: br-ex: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UNKNOWN group default qlen 1000\n    link/ether 08:00:27:c5:30:43", "16: br-ex: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UNKNOWN group default qlen 1000\n    link/ether 08:00:27:8b:da:87"),
+    mutation("further bridge and port", OVS, "    Bridge br-tun\n", '    Bridge br-mine\n        Port "gre0"\n            Interface "gre0"\n                type: gre\n                options: {remote_ip="10.0.0.1"}\n    Bridge br-tun\n'),
+    mutation("further port of the external bridge", OVS, '            Interface "enp0s3"\n', '            Interface "enp0s3"\n        Port "enp0s9"\n            Interface "enp0s9"\n'),
+)  # fmt: skip
+ALLOWED_OPENSTACK = (
+    mutation("service of a host taken out", SERVICES, "[{", '[{"Binary": "nova-compute", "Host": "old", "Status": "disabled", "State": "down"}, {'),
+    mutation("service of somebody's own", SERVICES, "[{", '[{"Binary": "nova-console", "Host": "controller.packstack.test", "Status": "enabled", "State": "down"}, {'),
+    mutation("agent of a host taken out", AGENTS, "[{", '[{"Agent Type": "L3 agent", "Host": "old", "Alive": false}, {'),
+    mutation("agent of somebody's own", AGENTS, "[{", '[{"Agent Type": "BGP dynamic routing agent", "Host": "controller.packstack.test", "Alive": false}, {'),
+    mutation("hypervisor of somebody's own", HYPERVISORS, "[{", '[{"Hypervisor Hostname": "old", "State": "down"}, {'),
 )  # fmt: skip

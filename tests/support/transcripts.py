@@ -60,12 +60,11 @@ def made(lab: ResolvedLab, *, quoted: bool = False) -> Outputs:
             Kind.OVS: _ovs(lab, node, quote='"' if quoted else ""),
         }
         if node in deployment.network_nodes(lab):
-            asked = lab.deployment
-            nic = next(nic for nic in node.nics if nic.name == asked.external_nic)
             if deployment.attaches_external_nic(lab):
-                files[Kind.IFCFG_NIC] = _ifcfg(ifcfg.port_keys(asked))
-                files[Kind.IFCFG_BRIDGE] = _ifcfg(ifcfg.bridge_keys(asked, nic))
-            if asked.lbaas:
+                pair = ifcfg_pair(lab, node)
+                for kind in (Kind.IFCFG_NIC, Kind.IFCFG_BRIDGE):
+                    files[kind] = pair[file_name(kind, lab)]
+            if lab.deployment.lbaas:
                 files[Kind.LBAAS_UNIT] = (
                     "* neutron-lbaasv2-agent.service - Agent\n"
                     "     Loaded: loaded (/usr/lib/systemd/system/x; enabled)\n"
@@ -76,6 +75,16 @@ def made(lab: ResolvedLab, *, quoted: bool = False) -> Outputs:
         }
     found[deployment.controller(lab).name] |= openstack(lab)
     return found
+
+
+def ifcfg_pair(lab: ResolvedLab, node: ResolvedNode) -> dict[str, str]:
+    """Return the two ifcfg files of a node whose external card is a port, by name."""
+    asked = lab.deployment
+    nic = next(nic for nic in node.nics if nic.name == asked.external_nic)
+    return {
+        file_name(Kind.IFCFG_NIC, lab): _ifcfg(ifcfg.port_keys(asked)),
+        file_name(Kind.IFCFG_BRIDGE, lab): _ifcfg(ifcfg.bridge_keys(asked, nic)),
+    }
 
 
 def openstack(lab: ResolvedLab) -> dict[str, Output]:

@@ -30,6 +30,7 @@ MADE: dict[str, Callable[[], str]] = {
     "docs/reference/lab-file.md": documentation.key_tables,
     "docs/reference/checks.md": documentation.checks_page,
     "docs/reference/vagrant-environment.md": documentation.vagrant_rules,
+    "docs/reference/answer-keys.md": documentation.answer_keys,
 }
 MAX_COLUMNS = 120
 

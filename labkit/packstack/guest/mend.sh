@@ -9,19 +9,40 @@ set -u
 scripts=/etc/sysconfig/network-scripts
 bridge=br-ex
 nic=eth0
-files=()                 # the two ifcfg files
-contents=()              # in base64
+bridge_taken=DEVICE      # keys of the bridge's file that are labkit's, as an expression
+nic_taken=DEVICE         # the same of the card's file
+ovs_extra=               # what OVS_EXTRA has to say
+bridge_file=             # both files in base64
+nic_file=
 # end of data
 
 cd "$scripts" || exit 1
 for file in "ifcfg-$bridge" "ifcfg-$nic"; do
   [ ! -e "$file" ] || cp -p -- "$file" "/var/lib/labkit/before-mend.$file" || exit 1
 done
+# What somebody added stays: the lines of a file that give none of the keys of labkit and nothing
+# that contradicts them. A plain card has its letters-only keys taken over by the bridge, as by
+# puppet-vswitch.
+without() { [ ! -e "$1" ] || grep -vE "^[[:space:]]*(export[[:space:]]+)?($2)=" "$1"; }
+nic_extras=$(without "ifcfg-$nic" "$nic_taken")
+bridge_extras=$(without "ifcfg-$bridge" "$bridge_taken")
+if [ -e "ifcfg-$nic" ] && ! grep -qE "^[[:space:]]*TYPE=[\"']?OVSPort" "ifcfg-$nic"; then
+  moved=$(grep -E '^[A-Za-z_]+=' <<<"$nic_extras" | grep -vE "^($bridge_taken)=")
+  bridge_extras=$moved${bridge_extras:+${moved:+$'\n'}$bridge_extras}
+fi
+extra=$(sed -nE 's/^[[:space:]]*OVS_EXTRA=//p' "ifcfg-$bridge" 2>/dev/null | tail -n 1)
+extra=$(tr -d "\"'" <<<"$extra")
+if [ -n "$extra" ]; then
+  [[ $extra == *"set bridge $bridge "*fail_mode=standalone* ]] || extra+=" -- $ovs_extra"
+  bridge_extras+=${bridge_extras:+$'\n'}OVS_EXTRA="\"$extra\""
+fi
 put() {
-  base64 -d >"$1.labkit-new" && chmod 0644 "$1.labkit-new" && mv -f -T "$1.labkit-new" "$1" || exit 1
+  { base64 -d <<<"$2" && { [ -z "$3" ] || printf '%s\n' "$3"; }; } >"$1.labkit-new" || exit 1
+  chmod 0644 "$1.labkit-new" && mv -f -T "$1.labkit-new" "$1" || exit 1
   ! command -v restorecon >/dev/null || restorecon "$1" || true
 }
-for i in "${!files[@]}"; do put "${files[i]}" <<<"${contents[i]}"; done
+put "ifcfg-$bridge" "$bridge_file" "$bridge_extras"
+put "ifcfg-$nic" "$nic_file" "$nic_extras"
 ifdown "$bridge"
 ifdown "$nic"
 ip address flush dev "$nic" scope global

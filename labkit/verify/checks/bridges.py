@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.lab import deployment
+from labkit.verify import expected
 from labkit.verify.check import Judgement, Subject, check
 from labkit.verify.outputs import Kind
 from labkit.verify.parsers import ovs_show
@@ -18,7 +19,22 @@ TUNNEL = "br-tun"
 
 def attached_nodes(lab: ResolvedLab) -> tuple[ResolvedNode, ...]:
     """Return the nodes whose external card moves into the external bridge."""
-    return deployment.network_nodes(lab) if deployment.attaches_external_nic(lab) else ()
+    return tuple(node for node in deployment.deployed_nodes(lab) if expected.attached(lab, node))
+
+
+def outside_nodes(lab: ResolvedLab) -> tuple[ResolvedNode, ...]:
+    """Return the nodes on which the answers make the external bridge."""
+    nodes = deployment.deployed_nodes(lab)
+    return tuple(node for node in nodes if expected.has_external_bridge(lab, node))
+
+
+def mapped_nodes(lab: ResolvedLab) -> tuple[ResolvedNode, ...]:
+    """Return the nodes where a physical network of Neutron leads to the external bridge."""
+    return tuple(
+        node
+        for node in deployment.deployed_nodes(lab)
+        if lab.deployment.external_bridge in expected.mapped_bridges(lab, node)
+    )
 
 
 def _exists(subject: Subject, name: str) -> Judgement:
@@ -30,18 +46,18 @@ def _exists(subject: Subject, name: str) -> Judgement:
 @check(
     id="external-bridge",
     summary="The bridge to the outside, br-ex, exists.",
-    nodes=deployment.network_nodes,
+    nodes=outside_nodes,
     needs=(Kind.OVS,),
 )
 def external_bridge(subject: Subject) -> Judgement:
-    """Open vSwitch has the bridge `deployment.external_bridge` names."""
+    """Open vSwitch has the bridge `deployment.external_bridge` names, among others."""
     return _exists(subject, subject.lab.deployment.external_bridge)
 
 
 @check(
     id="integration-bridge",
     summary="The bridge all instances are plugged into, br-int, exists.",
-    nodes=deployment.tunnel_nodes,
+    nodes=expected.agent_nodes,
     needs=(Kind.OVS,),
 )
 def integration_bridge(subject: Subject) -> Judgement:
@@ -52,11 +68,11 @@ def integration_bridge(subject: Subject) -> Judgement:
 @check(
     id="tunnel-bridge",
     summary="The bridge of the tunnels, br-tun, exists.",
-    nodes=deployment.tunnel_nodes,
+    nodes=expected.agent_nodes,
     needs=(Kind.OVS,),
 )
 def tunnel_bridge(subject: Subject) -> Judgement:
-    """Neutron's Open vSwitch agent makes it because vxlan is a tenant network type."""
+    """Neutron's Open vSwitch agent makes it because vxlan or gre is a type driver."""
     return _exists(subject, TUNNEL)
 
 
@@ -108,18 +124,21 @@ def _joined(subject: Subject, ends: tuple[tuple[str, str], tuple[str, str]]) -> 
 @check(
     id="tunnel-patch",
     summary="br-int and br-tun are joined by patch ports.",
-    nodes=deployment.tunnel_nodes,
+    nodes=expected.agent_nodes,
     needs=(Kind.OVS,),
 )
 def tunnel_patch(subject: Subject) -> Judgement:
-    """The ports are `patch-tun` in br-int and `patch-int` in br-tun, each the other's peer."""
+    """The ports are `patch-tun` in br-int and `patch-int` in br-tun, each the other's peer.
+
+    Further ports and bridges are nobody's fault.
+    """
     return _joined(subject, ((INTEGRATION, "patch-tun"), (TUNNEL, "patch-int")))
 
 
 @check(
     id="external-patch",
     summary="br-int and the external bridge are joined by patch ports.",
-    nodes=deployment.network_nodes,
+    nodes=mapped_nodes,
     needs=(Kind.OVS,),
 )
 def external_patch(subject: Subject) -> Judgement:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from labkit.verify.check import Judgement, Subject, check
@@ -20,8 +22,13 @@ EXTRA = "OVS_EXTRA"
 # alone, so none with a digit, and none of these.
 _TAKEN_OVER = re.compile(r"[A-Za-z_]+")
 _LEFT_BEHIND = re.compile(r"HWADDR|VLAN|PHYSDEV|MASTER|SLAVE|BONDING_.*")
-# Further keys do no harm unless they give the bridge another address.
-_OTHER_ADDRESS = re.compile(r"(IPADDR|PREFIX|NETMASK|GATEWAY)\d*|OVSDHCPINTERFACES|HWADDR|BRIDGE")
+# Further keys do no harm, among them further addresses of the bridge, unless they contradict.
+CONTRADICTS_PORT = r"(IPADDR|PREFIX|NETMASK|GATEWAY)[0-9]*|BRIDGE|MASTER|BOOTPROTO"
+CONTRADICTS_BRIDGE = (
+    r"GATEWAY[0-9]*|(OVS)?BOOTPROTO|OVSDHCPINTERFACES|HWADDR|BRIDGE|MASTER|OVS_BRIDGE"
+)
+# Names for people and for NetworkManager, which initscripts do not read.
+_FREE = frozenset({"NAME", "UUID"})
 
 
 def port_keys(deployment: Deployment) -> dict[str, str]:
@@ -61,19 +68,20 @@ def bridge_keys(deployment: Deployment, nic: ResolvedNic) -> dict[str, str]:
 
 @check(
     id="ifcfg-port",
-    summary="The external card's ifcfg file has exactly the seven keys of a bridge port.",
+    summary="The external card's ifcfg file has the keys of a bridge port and no address.",
     nodes=attached_nodes,
     needs=(Kind.IFCFG_NIC,),
 )
 def port(subject: Subject) -> Judgement:
-    """DEVICE, NAME, DEVICETYPE, TYPE, OVS_BRIDGE, ONBOOT, BOOTPROTO, and no address.
+    """DEVICE, DEVICETYPE, TYPE, OVS_BRIDGE, ONBOOT, BOOTPROTO, and no address.
 
-    Packstack leaves the file as it was when the port was there before it: then it has to be
+    NAME may be any, and further keys may be there, in any order and with any quotes, unless they
+    give the card an address or another bridge. Packstack leaves the file as it was when the port was there before it: then it has to be
     corrected.
     """
     seen = ifcfg.parse(subject.texts[Kind.IFCFG_NIC])
     expected = port_keys(subject.lab.deployment)
-    return _compared(expected, seen, surplus=set(seen) - set(expected))
+    return _compared(expected, seen, contradicts=CONTRADICTS_PORT)
 
 
 @check(
@@ -85,30 +93,57 @@ def port(subject: Subject) -> Judgement:
 def bridge(subject: Subject) -> Judgement:
     """The card's keys of lab.yaml without those with a digit; BOOTPROTO becomes OVSBOOTPROTO.
 
-    Then DEVICE, NAME, DEVICETYPE and TYPE of a bridge; and OVS_EXTRA, without which the bridge
-    passes nothing after a reboot until neutron's agent runs. Further keys may be there, unless
-    they give the bridge another address.
+    Then DEVICE, DEVICETYPE and TYPE of a bridge; and fail_mode=standalone in OVS_EXTRA, without
+    which the bridge passes nothing after a reboot until neutron's agent runs. NAME and UUID may be
+    any, PREFIX may stand for NETMASK, and further keys and addresses may be there, in any order
+    and with any quotes, unless they give the bridge another gateway or DHCP.
     """
     asked = subject.lab.deployment
     nic = next(nic for nic in subject.node.nics if nic.name == asked.external_nic)
     expected = bridge_keys(asked, nic)
     seen = ifcfg.parse(subject.texts[Kind.IFCFG_BRIDGE])
-    surplus = {key for key in set(seen) - set(expected) if _OTHER_ADDRESS.fullmatch(key)}
-    return _compared(expected, seen, surplus=surplus)
+    return _compared(expected, seen, contradicts=CONTRADICTS_BRIDGE)
 
 
 def _compared(
-    expected: Mapping[str, str], seen: Mapping[str, str], *, surplus: set[str]
+    expected: Mapping[str, str], seen: Mapping[str, str], *, contradicts: str
 ) -> Judgement:
     """Show only the keys that differ; all of them when none does."""
-    wrong = [key for key, value in expected.items() if seen.get(key) != value]
+    meant, found = _meaning(expected), _meaning(seen)
+    wrong = [key for key, value in meant.items() if found.get(key) != value]
+    surplus = sorted(key for key in set(found) - set(meant) if re.fullmatch(contradicts, key))
     if not wrong and not surplus:
         return Judgement(ok=True, expected=_lines(expected), seen="the same")
-    wanted = [f"{key}={expected[key]}" for key in wrong]
-    wanted += [f"no {key}" for key in sorted(surplus)]
-    found = [f"{key}={seen[key]}" if key in seen else f"no {key}" for key in wrong]
-    found += [f"{key}={seen[key]}" for key in sorted(surplus)]
-    return Judgement(ok=False, expected=", ".join(wanted), seen=", ".join(found))
+    wanted = [f"{key}={expected.get(key, meant[key])}" for key in wrong]
+    wanted += [f"no {key}" for key in surplus]
+    shown = {**found, **seen}
+    told = [f"{key}={shown[key]}" if key in shown else f"no {key}" for key in wrong]
+    told += [f"{key}={shown[key]}" for key in surplus]
+    return Judgement(ok=False, expected=", ".join(wanted), seen=", ".join(told))
+
+
+def _meaning(keys: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys as initscripts 9.49 takes them, so that other spellings are no difference.
+
+    A card without ONBOOT is brought up, and any protocol but DHCP and BOOTP is a static address.
+    """
+    found = {key: value for key, value in keys.items() if key not in _FREE}
+    found["ONBOOT"] = "no" if found.get("ONBOOT", "").lower() == "no" else "yes"
+    for key in {"BOOTPROTO", "OVSBOOTPROTO"} & set(found):
+        if found[key] not in {"dhcp", "bootp"}:
+            del found[key]
+    # The mask of the first address; IPADDR0 is the first one where there is no IPADDR.
+    for key in ("IPADDR", "PREFIX", "NETMASK", "GATEWAY"):
+        if key not in found and f"{key}0" in found:
+            found[key] = found.pop(f"{key}0")
+    mask = found.pop("NETMASK", "")
+    if mask and "PREFIX" not in found:
+        with suppress(ValueError):
+            found["PREFIX"] = str(IPv4Network(f"0.0.0.0/{mask}").prefixlen)
+    bridge, extra = found.get("DEVICE", ""), found.get(EXTRA, "")
+    if re.search(rf"set bridge {re.escape(bridge)} (?:(?!--).)*\bfail_mode=standalone\b", extra):
+        found[EXTRA] = f"set bridge {bridge} fail_mode=standalone"
+    return found
 
 
 def _lines(keys: Mapping[str, str]) -> str:

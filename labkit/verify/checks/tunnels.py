@@ -6,6 +6,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
 from labkit.lab import deployment
+from labkit.verify import expected
 from labkit.verify.check import Judgement, Subject, check
 from labkit.verify.checks.addresses import several_tunnel_ends
 from labkit.verify.checks.bridges import TUNNEL
@@ -16,13 +17,10 @@ if TYPE_CHECKING:
     from labkit.lab.topology import ResolvedLab, ResolvedNode
     from labkit.verify.parsers.ovs_show import Interface
 
-PORT_KEY = "CONFIG_NEUTRON_OVS_VXLAN_UDP_PORT"
-DRIVERS_KEY = "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"
-
 
 def vxlan_device(lab: ResolvedLab) -> str:
     """Return the kernel device Open vSwitch makes for all tunnels of one UDP port."""
-    return f"vxlan_sys_{dict(lab.deployment.answers).get(PORT_KEY, '4789')}"
+    return f"vxlan_sys_{expected.vxlan_port(lab)}"
 
 
 def port_name(remote: IPv4Address) -> str:
@@ -35,15 +33,14 @@ def meshed_nodes(lab: ResolvedLab) -> tuple[ResolvedNode, ...]:
 
     With that mechanism driver tunnels come on demand, not between all nodes.
     """
-    drivers = dict(lab.deployment.answers).get(DRIVERS_KEY, "").split(",")
-    return () if "l2population" in drivers else several_tunnel_ends(lab)
+    return () if expected.on_demand(lab) else several_tunnel_ends(lab)
 
 
 def _peers(subject: Subject) -> dict[str, str]:
     """Return the tunnel address and name of every other node with tunnels."""
     return {
         str(deployment.tunnel_address(subject.lab, node)): node.name
-        for node in deployment.tunnel_nodes(subject.lab)
+        for node in expected.agent_nodes(subject.lab)
         if node.name != subject.node.name
     }
 
@@ -124,7 +121,7 @@ def names(subject: Subject) -> Judgement:
 @check(
     id="vxlan-strangers",
     summary="br-tun has no VXLAN port to an address that is no peer's.",
-    nodes=deployment.tunnel_nodes,
+    nodes=expected.agent_nodes,
     needs=(Kind.OVS,),
 )
 def strangers(subject: Subject) -> Judgement:

@@ -4,6 +4,7 @@ import base64
 import io
 import subprocess  # noqa: TID251 -- the guest's bash, run here
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,6 +118,14 @@ def test_logs_are_collected_masked_and_private_though_a_node_is_away(session: Se
     assert log.stat().st_mode & 0o777 == 0o600
     assert target.stat().st_mode & 0o777 == 0o700
     assert not (target / "compute").exists()
+
+
+def test_hosts_are_not_discovered_where_nova_is_not_installed(session: Session) -> None:
+    guest = FakeGuest({})
+    asked = replace(LAB.deployment, answers=(("CONFIG_NOVA_INSTALL", "n"),))
+    without = replace(session, lab=replace(LAB, deployment=asked))
+    bring_home.discover_hosts(without, guest.connection())
+    assert guest.asked == []
 
 
 def test_host_discovery_that_fails_is_told(session: Session) -> None:

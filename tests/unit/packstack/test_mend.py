@@ -10,7 +10,9 @@ from labkit.errors import OperationError
 from labkit.packstack.mend import ifcfg_text, mend, mend_script, to_mend
 from labkit.state.directory import LabDirectory
 from labkit.state.session import Session
-from labkit.verify.check import Result, Verdict
+from labkit.verify.check import Result, Subject, Verdict
+from labkit.verify.checks import ifcfg as checks
+from labkit.verify.outputs import Kind
 from labkit.verify.parsers import ifcfg
 from labkit.verify.report import Report
 from tests.fakes.guest import FakeGuest, sample
@@ -29,10 +31,20 @@ def test_mend_script_of_the_document_lab_is_as_kept(golden: Golden) -> None:
     golden.check("mend", {"controller.sh": mend_script(LAB, LAB.nodes[0])})
 
 
-def run_mend(root: Path, script: str) -> str:
-    """Run the script in a directory of its own, with fakes for ifup, ifdown and ip."""
+CARD = "IPADDR=172.16.208.39\n"
+
+
+def run_mend(root: Path, script: str, *, card: str = CARD, bridge: str = "") -> str:
+    """Run the script in a directory of its own, with fakes for ifup, ifdown and ip.
+
+    Args:
+        root: The directory.
+        script: The script.
+        card: The card's ifcfg file before.
+        bridge: The bridge's; there is none when it is empty.
+    """
     tools = root / "bin"
-    tools.mkdir()
+    tools.mkdir(parents=True)
     for name in ("ifup", "ifdown", "ip", "restorecon"):
         tool = tools / name
         tool.write_text(f'#!/bin/bash\necho "{name} $*" >>"{root}/calls"\n')
@@ -40,7 +52,9 @@ def run_mend(root: Path, script: str) -> str:
     scripts, kept = root / "scripts", root / "kept"
     scripts.mkdir()
     kept.mkdir()
-    (scripts / "ifcfg-enp0s3").write_text("IPADDR=172.16.208.39\n")
+    (scripts / "ifcfg-enp0s3").write_text(card)
+    if bridge:
+        (scripts / "ifcfg-br-ex").write_text(bridge)
     script = script.replace("/etc/sysconfig/network-scripts", str(scripts))
     script = script.replace("/var/lib/labkit", str(kept))
     subprocess.run(
@@ -61,6 +75,66 @@ def test_mend_writes_the_pair_and_brings_the_bridge_up_last(tmp_path: Path) -> N
     assert kept.read_text() == "IPADDR=172.16.208.39\n"
     steps = [line for line in calls.splitlines() if line.startswith("if")]
     assert steps == ["ifdown br-ex", "ifdown enp0s3", "ifup enp0s3", "ifup br-ex"]
+
+
+def mended(root: Path, *, card: str, bridge: str) -> tuple[dict[str, str], dict[str, str], str]:
+    """Return the keys of both files after a mend, and the card's file as text."""
+    run_mend(root, mend_script(LAB, LAB.nodes[0]), card=card, bridge=bridge)
+    text = (root / "scripts" / "ifcfg-enp0s3").read_text()
+    return ifcfg.parse((root / "scripts" / "ifcfg-br-ex").read_text()), ifcfg.parse(text), text
+
+
+def passes(root: Path) -> bool:
+    """Return whether both files pass their checks."""
+    texts = {
+        Kind.IFCFG_BRIDGE: (root / "scripts" / "ifcfg-br-ex").read_text(),
+        Kind.IFCFG_NIC: (root / "scripts" / "ifcfg-enp0s3").read_text(),
+    }
+    subject = Subject(lab=LAB, node=LAB.nodes[0], texts=texts)
+    return checks.port.judge(subject).ok and checks.bridge.judge(subject).ok
+
+
+def test_mend_of_a_plain_card_keeps_what_a_user_has_set(tmp_path: Path) -> None:
+    card = (
+        f"# mine\nTYPE=Ethernet\nDEVICE=enp0s3\n{CARD}PREFIX=24\nGATEWAY0=10.0.0.1\nDNS1=1.1.1.1\n"
+        "MTU='9000'\n  ZONE=public\nBOOTPROTO=dhcp\nexport COST='$5'"
+    )
+    bridge, port, text = mended(tmp_path / "a", card=card, bridge="")
+    assert {key: port.get(key) for key in ("DNS1", "MTU", "ZONE", "COST", "IPADDR")} == {
+        "DNS1": "1.1.1.1", "MTU": "9000", "ZONE": "public", "COST": "$5", "IPADDR": None,
+    }  # fmt: skip
+    assert "# mine\n" in text
+    assert not {"GATEWAY0", "PREFIX"} & (set(port) | set(bridge))
+    assert (bridge["MTU"], bridge["IPADDR"]) == ("9000", "172.16.208.39")
+    assert passes(tmp_path / "a")
+
+    again = (tmp_path / "a" / "scripts" / "ifcfg-br-ex").read_text()
+    assert mended(tmp_path / "b", card=text, bridge=again) == (bridge, port, text)
+
+
+def test_mend_of_a_bridge_keeps_what_a_user_has_set(tmp_path: Path) -> None:
+    old = (
+        "MTU=9000\nIPADDR=10.9.9.9\nPREFIX=16\nIPADDR1=172.16.208.40\nPREFIX1=24\n"
+        'GATEWAY1=10.9.9.1\nOVS_EXTRA="set bridge br-ex stp_enable=true"\nOVSBOOTPROTO=dhcp\n'
+    )
+    bridge, _, _ = mended(tmp_path, card="TYPE=OVSPort\nMTU=1500\n", bridge=old)
+    assert (bridge["MTU"], bridge["IPADDR1"], bridge["IPADDR"]) == (
+        "9000", "172.16.208.40", "172.16.208.39",
+    )  # fmt: skip
+    assert bridge["OVS_EXTRA"] == (
+        "set bridge br-ex stp_enable=true -- set bridge br-ex fail_mode=standalone"
+    )
+    assert not {"PREFIX", "GATEWAY1"} & set(bridge)
+    assert bridge["OVSBOOTPROTO"] == "static"
+    assert passes(tmp_path)
+
+
+def test_case_06_compute_node_with_the_bridge_is_mended_with_its_own_address(
+    tmp_path: Path,
+) -> None:
+    run_mend(tmp_path, mend_script(LAB, LAB.nodes[1]), card="IPADDR=172.16.208.141\n")
+    bridge = ifcfg.parse((tmp_path / "scripts" / "ifcfg-br-ex").read_text())
+    assert (bridge["IPADDR"], bridge["TYPE"]) == ("172.16.208.141", "OVSBridge")
 
 
 @pytest.mark.parametrize("value", ["it's", 'a "b" c', "$(reboot)", "`x`", "a b", "\\", "!x", ""])

@@ -84,6 +84,16 @@ def test_mutation_of_openstack_answers_fails_in_exactly_the_right_checks(change:
     assert failed(report) == {(change.node, check) for check in change.fails}
 
 
+@pytest.mark.parametrize("change", mutations.ALLOWED, ids=lambda change: change.name)
+def test_addition_that_contradicts_nothing_fails_no_check(change: Mutation) -> None:
+    assert failed(judge(LAB, change.of(transcripts.document()))) == set()
+
+
+@pytest.mark.parametrize("change", mutations.ALLOWED_OPENSTACK, ids=lambda change: change.name)
+def test_further_service_in_openstacks_lists_fails_no_check(change: Mutation) -> None:
+    assert failed(judge(LAB, change.of(transcripts.whole(LAB)))) == set()
+
+
 def test_every_check_has_a_passing_and_a_failing_transcript_and_a_description() -> None:
     checks = all_checks()
     passing = {check for _, check in verdicts(judge(LAB, transcripts.whole(LAB)))}

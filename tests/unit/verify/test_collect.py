@@ -71,7 +71,9 @@ def test_endless_output_and_endless_command_are_cut_off(monkeypatch: pytest.Monk
 
 def test_script_of_a_hostile_lab_runs_nothing_of_it() -> None:
     lab = labs.lab()
-    hostile = replace(lab, deployment=replace(lab.deployment, external_nic="x'; echo pwned; '"))
+    name = "x'; echo pwned; '"
+    head = replace(lab.nodes[0], nics=(replace(lab.nodes[0].nics[0], name=name),))
+    hostile = replace(lab, nodes=(head,), deployment=replace(lab.deployment, external_nic=name))
     file = next(c.file for c in commands(hostile, hostile.nodes[0]) if "pwned" in c.file)
     asked = [Command(kind=Kind.IFCFG_NIC, file="safe", shell=c.shell)
              for c in commands(hostile, hostile.nodes[0]) if c.file == file]  # fmt: skip
