@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import labkit
 from labkit.errors import HostError
 from labkit.host import kvm, process
+from labkit.host.files import home_directory
 from labkit.host.inventory import POOL, POOL_PATH
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def enter(command: Sequence[str], *, options: SandboxOptions | None = None) -> N
     require_visible(Path.cwd(), what="The current directory")
     _require_namespaces()
     probe = kvm.probe(cache=options.cache)
-    setup = Setup(kvm=probe.usable, vagrant_home=vagrant_home(os.environ, Path.home()))
+    setup = Setup(kvm=probe.usable, vagrant_home=vagrant_home(os.environ, home_directory()))
     argv = unshare_argv(wanted, setup=setup, python=sys.executable, package=_package_parent())
     _replace(argv, environment)
 
