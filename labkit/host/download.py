@@ -264,11 +264,7 @@ class _Download:
         if status >= HTTP_SERVER_ERROR:
             msg = f"the server answered {status} {response.reason_phrase}"
             raise _Broken(msg)
-        if status not in {# What httpx2 reads of the environment before it asks anybody.
-FROM_ENVIRONMENT = frozenset(
-    {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir"}
-)
-HTTP_OK, HTTP_PARTIAL}:
+        if status not in {HTTP_OK, HTTP_PARTIAL}:
             msg = f"the server answered {status} {response.reason_phrase}"
             raise _SourceFailed(msg)
         if status == HTTP_PARTIAL:

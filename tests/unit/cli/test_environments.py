@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import subprocess  # noqa: TID251 -- the shell around labkit is what is tested
 import sys
 from typing import TYPE_CHECKING
 
