@@ -10,10 +10,14 @@ import shlex
 import stat
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
 from labkit.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ELSEWHERE = "LABKIT_STATE_DIR for labs, LABKIT_CACHE_DIR for boxes"
 # These come from a write too, and then without a name (write(2)).
@@ -23,7 +27,9 @@ _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 def cache_root() -> Path:
     """Return labkit's cache directory: LABKIT_CACHE_DIR, or where this system keeps caches."""
     chosen = os.environ.get("LABKIT_CACHE_DIR")
-    return utf8(Path(chosen).absolute() if chosen else user_cache_path("labkit"))
+    if chosen:
+        return utf8(Path(chosen).absolute())
+    return utf8(home_directory(lambda: user_cache_path("labkit")))
 
 
 def utf8(path: Path) -> Path:
@@ -31,10 +37,7 @@ def utf8(path: Path) -> Path:
 
     Raises:
         UsageError: Its bytes are not its text in UTF-8, by its name or by the locale.
-        HostError: It is below a home directory that does not exist.
     """
-    if path.parts[:1] == ("~",):  # what platformdirs leaves where there is no home
-        home_directory()
     found = os.fsencode(path)
     if found == str(path).encode("utf-8", "backslashreplace"):
         return path
@@ -42,14 +45,14 @@ def utf8(path: Path) -> Path:
     raise UsageError(message, hint="Use another name, and a UTF-8 locale (LC_ALL=C.UTF-8).")
 
 
-def home_directory() -> Path:
-    """Return the user's home directory.
+def home_directory(find: Callable[[], Path] = Path.home) -> Path:
+    """Return the user's home directory, or what `find` looks for below it.
 
     Raises:
         HostError: HOME is not set, and the user database does not know the user.
     """
     try:
-        return Path.home()
+        return find()
     except RuntimeError as exc:
         message = f"User {os.geteuid()} has no home directory, and HOME is not set."
         raise HostError(message, hint="Set HOME to a directory of yours.") from exc
