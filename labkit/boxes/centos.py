@@ -20,12 +20,12 @@ from labkit.boxes.anaconda.domain import install_domain_xml
 from labkit.boxes.anaconda.install import InstallJob, install
 from labkit.boxes.anaconda.log import LogSource
 from labkit.boxes.anaconda.watch import LOGS
-from labkit.boxes.definition import BUILDER_VERSION, KICKSTART
+from labkit.boxes.definition import BUILDER_VERSION, KICKSTART, known_boxes
 from labkit.boxes.file import KickstartBoxFile
 from labkit.boxes.pack import box_documents, package
 from labkit.errors import HostError, UsageError
 from labkit.host import download, kvm
-from labkit.host.files import cache_root, file_sha256
+from labkit.host.files import cache_root, file_sha256, utf8
 from labkit.host.libvirt import connection as hypervisor
 
 if TYPE_CHECKING:
@@ -146,18 +146,21 @@ def own_copy(path: Path, wanted: download.Wanted) -> Path:
     """Check that a file of the user's is the wanted one and return its absolute path.
 
     Raises:
-        UsageError: It is missing or another file.
+        UsageError: It is missing or another file, or its path is no UTF-8.
         HostError: It cannot be read.
     """
-    path = path.absolute()
+    path = utf8(path.absolute())
     hint = f"Give the file '{wanted.name}' with the sha256 {wanted.sha256}."
     try:
         size = path.stat().st_size
         if not path.is_file():
             msg = f"'{path}' was expected to be an ISO file and is none."
             raise UsageError(msg, hint=hint)
+        other = _other_box(path.name, size, wanted)
+        if other:
+            hint = f"It looks like the ISO of the box '{other}'; build that one. {hint}"
         if size != wanted.size:
-            how = "is cut short" if size < wanted.size else "is another file"
+            how = "is cut short" if not other and size < wanted.size else "is another file"
             msg = (
                 f"The ISO '{path}' {how}: '{wanted.name}' was expected to have {wanted.size} bytes, "
                 f"and it has {size}."
@@ -177,6 +180,15 @@ def own_copy(path: Path, wanted: download.Wanted) -> Path:
         )
         raise UsageError(msg, hint=hint)
     return path
+
+
+def _other_box(name: str, size: int, wanted: download.Wanted) -> str:
+    """Return the box that an ISO of this name or size belongs to, if it is another one's."""
+    isos = {b.name: b.file.iso for b in known_boxes() if isinstance(b.file, KickstartBoxFile)}
+    others = {box: iso for box, iso in isos.items() if iso.sha256 != wanted.sha256}
+    by_size = (box for box, iso in others.items() if iso.size == size != wanted.size)
+    by_name = (box for box, iso in others.items() if iso.name == name)
+    return next(by_size, next(by_name, ""))
 
 
 def wanted_iso(file: KickstartBoxFile) -> download.Wanted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import logging
 import os
 import sys
@@ -42,6 +43,9 @@ def main() -> NoReturn:
     # What has no log to go to is not for the terminal: errors reach it by another way.
     logging.getLogger("labkit").addHandler(logging.NullHandler())
     listen()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
+        # A name or a mark that the locale cannot write is no reason to end, as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except BaseException as exc:  # noqa: BLE001 -- the outermost place: whatever it is ends here

@@ -24,6 +24,10 @@ TIMEOUT = httpx2.Timeout(60.0, connect=20.0)
 WHOLE_BUDGET = 24 * 3600.0  # resumed over a slow line, an ISO may well take a night
 TRIES_WITHOUT_PROGRESS = 3
 PROGRESS_SECONDS = 2.0
+# What httpx2 reads of the environment before it asks anybody.
+FROM_ENVIRONMENT = frozenset(
+    {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir"}
+)
 HTTP_OK, HTTP_PARTIAL, HTTP_RANGE_REFUSED, HTTP_SERVER_ERROR = 200, 206, 416, 500
 
 
@@ -228,7 +232,7 @@ class _Download:
             # Of which version the part is, its checksum says at the end.
             headers["Range"] = f"bytes={have}-"
         self.progress(f"{self.wanted.name}: {'continuing' if have else 'downloading'} from {url}")
-        client = httpx2.Client(follow_redirects=True, timeout=TIMEOUT)
+        client = _client()
         with client, client.stream("GET", url, headers=headers) as response:
             start = self._begin_of(response, have)
             self._receive(response, start)
@@ -308,6 +312,23 @@ class _Broken(Exception):  # noqa: N818 -- reads as what happened; leaves this m
 def _is_whole(path: Path, wanted: Wanted) -> bool:
     # Only checked files ever get this name; the length finds what somebody cut by hand.
     return path.is_file() and path.stat().st_size == wanted.size
+
+
+def _client() -> httpx2.Client:
+    try:
+        return httpx2.Client(follow_redirects=True, timeout=TIMEOUT)
+    except (ImportError, OSError, ValueError, httpx2.InvalidURL) as exc:
+        # The values stay out of it: a proxy's address may hold a password.
+        names = sorted(name for name in os.environ if name.lower() in FROM_ENVIRONMENT)
+        msg = f"The environment's settings for downloads cannot be used: {', '.join(names)}."
+        if isinstance(exc, ImportError):  # of httpx2's optional package for them
+            names = [name for name in names if os.environ[name].lower().startswith("socks")]
+            msg = f"SOCKS proxies are not supported for downloads ({', '.join(names)})."
+        hint = (
+            "Unset or mend them (an HTTP proxy goes into http_proxy and https_proxy), or get the "
+            "file elsewhere and give its path with --iso PATH or LABKIT_ISO=PATH."
+        )
+        raise HostError(msg, hint=hint) from exc
 
 
 def _reason(exc: Exception) -> str:

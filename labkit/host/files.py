@@ -10,10 +10,14 @@ import shlex
 import stat
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
-from labkit.errors import HostError
+from labkit.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ELSEWHERE = "LABKIT_STATE_DIR for labs, LABKIT_CACHE_DIR for boxes"
 # These come from a write too, and then without a name (write(2)).
@@ -23,7 +27,35 @@ _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 def cache_root() -> Path:
     """Return labkit's cache directory: LABKIT_CACHE_DIR, or where this system keeps caches."""
     chosen = os.environ.get("LABKIT_CACHE_DIR")
-    return Path(chosen).absolute() if chosen else user_cache_path("labkit")
+    if chosen:
+        return utf8(Path(chosen).absolute())
+    return utf8(home_directory(lambda: user_cache_path("labkit")))
+
+
+def utf8(path: Path) -> Path:
+    """Return a path that libvirt's XML and Vagrant's files can name: both are UTF-8.
+
+    Raises:
+        UsageError: Its bytes are not its text in UTF-8, by its name or by the locale.
+    """
+    found = os.fsencode(path)
+    if found == str(path).encode("utf-8", "backslashreplace"):
+        return path
+    message = f"The path '{found.decode('utf-8', 'backslashreplace')}' cannot be used as UTF-8."
+    raise UsageError(message, hint="Use another name, and a UTF-8 locale (LC_ALL=C.UTF-8).")
+
+
+def home_directory(find: Callable[[], Path] = Path.home) -> Path:
+    """Return the user's home directory, or what `find` looks for below it.
+
+    Raises:
+        HostError: HOME is not set, and the user database does not know the user.
+    """
+    try:
+        return find()
+    except RuntimeError as exc:
+        message = f"User {os.geteuid()} has no home directory, and HOME is not set."
+        raise HostError(message, hint="Set HOME to a directory of yours.") from exc
 
 
 def file_sha256(path: Path) -> str:
@@ -67,6 +99,11 @@ def flush(path: Path) -> None:
 
 def file_error(exc: OSError) -> HostError | None:
     """Return what the file system refused, for a person; None when it was no file's error."""
+    try:
+        Path.cwd()
+    except OSError:
+        message = "The current directory does not exist any more."
+        return HostError(message, hint="Change to another directory.")
     if exc.filename is None and exc.errno not in _DISK:
         return None
     path = None if exc.filename is None else Path(os.fsdecode(exc.filename)).absolute()

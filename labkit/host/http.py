@@ -52,6 +52,6 @@ def ask(url: str, *, proxy: str | None, timeout: float) -> HttpAnswer:
                 body=body[:LIMIT_BYTES],
                 seconds=time.monotonic() - started,
             )
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as exc:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ImportError, ValueError) as exc:
         reason = str(exc) or type(exc).__name__
         return HttpAnswer(status=None, error=reason, seconds=time.monotonic() - started)

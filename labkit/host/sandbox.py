@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import labkit
 from labkit.errors import HostError
 from labkit.host import kvm, process
+from labkit.host.files import home_directory
 from labkit.host.inventory import POOL, POOL_PATH
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def enter(command: Sequence[str], *, cache: Path | None = None) -> NoReturn:
     require_visible(Path.cwd(), what="The current directory")
     _require_namespaces()
     probe = kvm.probe(cache=cache)
-    setup = Setup(kvm=probe.usable, vagrant_home=vagrant_home(os.environ, Path.home()))
+    setup = Setup(kvm=probe.usable, vagrant_home=vagrant_home(os.environ, home_directory()))
     package = Path(labkit.__file__).resolve().parent.parent
     argv = unshare_argv(wanted, setup=setup, python=sys.executable, package=package)
     _replace(argv, environment)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import vagrant  # noqa: TID251 -- this module is the one allowed to
 
 from labkit.errors import CommandError, HostError
-from labkit.host.files import write_atomically
+from labkit.host.files import home_directory, write_atomically
 from labkit.host.process import run
 from labkit.host.vagrant_environment import (
     PROVIDER,
@@ -129,7 +129,7 @@ def provide_box(root: Path, *, name: str, version: str, virtual_size_gib: int) -
         OSError: It cannot be written.
     """
     home = vagrant_home(root)
-    provide_home(home, users_home(os.environ, Path.home()))
+    provide_home(home, users_home(os.environ, home_directory()))
     # The layout since Vagrant 1.5 (box_collection.rb).
     place = home / "boxes" / name.replace("/", "-VAGRANTSLASH-") / version / "libvirt"
     place.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def require() -> None:
     """
     with tempfile.TemporaryDirectory(prefix="labkit-") as scratch:
         home = vagrant_home(Path(scratch))
-        provide_home(home, users_home(os.environ, Path.home()))
+        provide_home(home, users_home(os.environ, home_directory()))
         listed = run(
             ["vagrant", "plugin", "list", "--machine-readable"],
             timeout=60,

@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from pydantic import AwareDatetime, ValidationError
 
 from labkit.errors import OperationError
-from labkit.host.files import write_atomically
+from labkit.host.files import utf8, write_atomically
 from labkit.lab.types import Edge
 
 E = TypeVar("E", bound=Edge)
@@ -279,10 +279,14 @@ class LabDirectory:
 
 
 def lab_directory(lab_file: Path, lab: str, environment: Mapping[str, str]) -> LabDirectory:
-    """Return where a lab's state belongs: beside its lab.yaml, or below LABKIT_STATE_DIR."""
+    """Return where a lab's state belongs: beside its lab.yaml, or below LABKIT_STATE_DIR.
+
+    Raises:
+        UsageError: The path is no UTF-8, which libvirt and Vagrant need.
+    """
     override = environment.get(STATE_DIR_VARIABLE)
     parent = Path(override) if override else lab_file.resolve().parent / ".labkit"
-    return LabDirectory(parent.absolute() / lab)
+    return LabDirectory(utf8(parent.absolute() / lab))
 
 
 def path_lab_id(directory: Path) -> UUID:

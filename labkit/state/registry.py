@@ -13,7 +13,7 @@ from uuid import UUID  # noqa: TC003 -- pydantic reads the annotations
 from platformdirs import user_state_path
 from pydantic import ValidationError
 
-from labkit.host.files import write_atomically
+from labkit.host.files import home_directory, utf8, write_atomically
 from labkit.lab.types import Edge
 from labkit.state.directory import LabDirectory, LabState
 
@@ -101,4 +101,5 @@ def user_registry() -> Registry:
     It lies below XDG_STATE_HOME. Homes are shared between hosts, labs are not: what one host has
     on record must not be looked for on another.
     """
-    return Registry(user_state_path("labkit") / "labs" / (platform.node() or "localhost"))
+    place = utf8(home_directory(lambda: user_state_path("labkit")))
+    return Registry(place / "labs" / (platform.node() or "localhost"))

@@ -159,3 +159,32 @@ def test_own_copy_that_may_not_be_read_says_so() -> None:
         own.chmod(0o000)
         with without_root(), pytest.raises(HostError, match="cannot be read: Permission denied"):
             own_copy(own, WANTED)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("CentOS-7-x86_64-Minimal-2009.iso", 1020264448),
+        ("downloaded.iso", 1020264448),
+        ("CentOS-7-x86_64-Minimal-2009.iso", 1000),
+        ("CentOS-7-x86_64-Minimal-2009.iso", 950009856),
+    ],
+)
+def test_case_24_own_copy_of_another_boxs_iso_names_that_box(
+    tmp_path: Path, name: str, size: int
+) -> None:
+    wanted = kickstart_build.wanted_iso(kickstart(find_box("centos7", CHECKOUT)))
+    with (tmp_path / name).open("wb") as sink:
+        sink.truncate(size)
+    with pytest.raises(UsageError, match="is another file") as caught:
+        own_copy(tmp_path / name, wanted)
+    assert "the ISO of the box 'centos7-2009'" in caught.value.hint
+    assert wanted.sha256 in caught.value.hint
+
+
+def test_case_24_own_copy_that_is_cut_short_names_no_other_box(tmp_path: Path) -> None:
+    wanted = kickstart_build.wanted_iso(kickstart(find_box("centos7", CHECKOUT)))
+    (tmp_path / wanted.name).write_bytes(b"begin")
+    with pytest.raises(UsageError, match="is cut short") as caught:
+        own_copy(tmp_path / wanted.name, wanted)
+    assert "the box" not in caught.value.hint

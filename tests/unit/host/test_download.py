@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from labkit.errors import HostError
-from labkit.host.download import Wanted, cached_path, fetch, progress_line
+from labkit.host.download import FROM_ENVIRONMENT, Wanted, cached_path, fetch, progress_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,3 +57,37 @@ def test_fetch_of_more_than_fits_says_how_much_is_free(tmp_path: Path) -> None:
     huge = Wanted(name="any.iso", size=2**60, sha256="0" * 64, sources=WANTED.sources)
     with pytest.raises(HostError, match=r"needs \d+ MiB in .*, and \d+ MiB are free"):
         fetch(huge, cache=tmp_path, progress=lambda _line: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("ALL_PROXY", "socks5h://u:s3cret@127.0.0.1:1", "SOCKS proxies are not supported"),
+        ("all_proxy", "socks5://127.0.0.1:1", "SOCKS proxies are not supported"),
+        ("http_proxy", "SOCKS5://127.0.0.1:1", "SOCKS proxies are not supported"),
+        ("all_proxy", "socks4://127.0.0.1:1", "http_proxy"),
+        ("http_proxy", "ftp://u:s3cret@127.0.0.1:1", "http_proxy"),
+        ("http_proxy", "http://u:s3cret/x@127.0.0.1:1", "http_proxy"),
+        ("http_proxy", "http://127.0.0.1:99999", "proxy settings of this host"),
+        ("http_proxy", "http://[::1", "http_proxy"),
+        ("http_proxy", "http://", "proxy settings of this host"),
+        ("http_proxy", "://", "http_proxy"),
+        ("http_proxy", "nonsense of a proxy", "proxy settings of this host"),
+        ("http_proxy", "http://x\udce9y:1", "http_proxy"),
+        ("https_proxy", "nonsense://x", "https_proxy"),
+        ("SSL_CERT_FILE", "/nonexistent", "SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", "/etc/passwd", "SSL_CERT_FILE"),
+    ],
+)
+def test_case_20_fetch_by_any_proxy_is_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    for each in list(os.environ):
+        if each.lower() in FROM_ENVIRONMENT:
+            monkeypatch.delenv(each)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(HostError) as caught:
+        fetch(WANTED, cache=tmp_path, progress=lambda _line: None)
+    assert told in caught.value.message + caught.value.hint
+    assert "--iso" in caught.value.hint
+    assert "s3cret" not in "".join((str(caught.value), *caught.value.details))

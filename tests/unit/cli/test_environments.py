@@ -1,0 +1,90 @@
+"""No environment, however odd, makes a verb that only reads end in a traceback (issue 16, J)."""
+
+from __future__ import annotations
+
+import os
+import subprocess  # noqa: TID251 -- the shell around labkit is what is tested
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.examples import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXIT_CODES = range(5)
+ANYONE = 54321  # no user of this number is in the user database
+# Shell around "$@", which is labkit and a verb; $PWD is the directory of the lab.
+AROUND = {
+    "locale_c": 'LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@"',
+    "locale_latin1": 'LC_ALL=de_DE.ISO-8859-1 PYTHONUTF8=0 "$@"',
+    "locale_nonsense": 'LANG=no_SUCH.thing LC_ALL=no_SUCH.thing "$@"',
+    "encoding_ascii": 'PYTHONIOENCODING=ascii:strict "$@"',
+    "stdout_closed": '"$@" >&-',
+    "stderr_closed": '"$@" 2>&-',
+    "all_closed": '"$@" <&- >&- 2>&-',
+    "pipe_closed": 'set -o pipefail; "$@" | true',
+    "stdout_full": '"$@" >/dev/full',
+    "width_0": 'COLUMNS=0 LINES=0 FORCE_COLOR=1 "$@"',
+    "width_nonsense": 'COLUMNS=wide TERM=none "$@"',
+    "home_unset": 'unset HOME; "$@"',
+    "home_and_xdg_files": """HOME=/etc/passwd XDG_CACHE_HOME=/etc/passwd
+        XDG_STATE_HOME=/etc/passwd XDG_RUNTIME_DIR=/etc/passwd "$@" """.replace("\n", " "),
+    "tmp_missing": 'TMPDIR=/nonexistent "$@"',
+    "umask_077": 'umask 077; "$@"',
+    "directory_read_only": 'cd /proc; "$@" --lab "$LAB"',
+    "directory_deleted": 'mkdir gone; cd gone; rmdir ../gone; "$@" --lab "$LAB"',
+    "directory_deleted_lab_relative": 'mkdir gone; cd gone; rmdir ../gone; "$@"',
+    "state_relative_deleted": """mkdir gone; cd gone; rmdir ../gone;
+        LABKIT_STATE_DIR=x LABKIT_CACHE_DIR=y "$@" --lab "$LAB" """.replace("\n", " "),
+    "socks": 'ALL_PROXY=socks5h://127.0.0.1:1 "$@"',
+    "case_22_lab_in_latin1": 'd=$(printf "R\\351seaux"); mkdir "$d"; cp lab.yaml "$d"; cd "$d"; "$@"',
+    "case_22_state_in_latin1": 'LABKIT_STATE_DIR=$(printf "R\\351") "$@"',
+    "case_22_cache_in_latin1": 'XDG_CACHE_HOME=/tmp/$(printf "R\\351") "$@"',
+    "case_22_registry_in_latin1": 'XDG_STATE_HOME=/tmp/$(printf "R\\351") "$@"',
+    "utf8_name_in_latin1_locale": """mkdir Réseaux; cp lab.yaml Réseaux; cd Réseaux;
+        LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@" """.replace("\n", " "),
+}
+
+
+def _run(where: Path, around: str, *verb: str) -> subprocess.CompletedProcess[bytes]:
+    lab = where / "lab.yaml"
+    lab.write_bytes((ROOT / "lab.yaml").read_bytes())
+    python = (sys.executable, "-m", "labkit", *verb)
+    return subprocess.run(
+        ["/bin/bash", "-c", around, "bash", *python],
+        cwd=where,
+        env={**os.environ, "LAB": str(lab), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def _require_no_crash(ended: subprocess.CompletedProcess[bytes]) -> None:
+    told = ended.stdout + ended.stderr
+    for mark in (b"Traceback", b"unexpected", b"Exception ignored", b"Fatal"):
+        assert mark not in told, told.decode(errors="replace")
+    assert ended.returncode in EXIT_CODES, told
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_case_22_and_others_no_environment_crashes_status(tmp_path: Path, around: str) -> None:
+    _require_no_crash(_run(tmp_path, AROUND[around], "status"))
+
+
+@pytest.mark.parametrize("around", ["encoding_ascii", "width_0", "all_closed", "home_unset"])
+def test_help_in_any_environment_is_no_crash(tmp_path: Path, around: str) -> None:
+    _require_no_crash(_run(tmp_path, AROUND[around], "--help"))
+
+
+@pytest.mark.parametrize("verb", [("status",), ("render", "out"), ("up", "--dry-run")])
+def test_case_22_lab_in_a_directory_of_latin1_is_refused_by_its_path(
+    tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    ended = _run(tmp_path, AROUND["case_22_lab_in_latin1"], *verb)
+    assert ended.returncode == 2, ended.stderr
+    assert b"R\\xe9seaux" in ended.stderr
+    assert [each.name for each in next(tmp_path.glob("R*")).iterdir()] == ["lab.yaml"]
