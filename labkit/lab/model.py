@@ -31,6 +31,7 @@ from labkit.lab.types import (
     Name,
     NicName,
     PhysicalNetwork,
+    PoolName,
     Release,
     RoleName,
     ScenarioName,
@@ -196,6 +197,10 @@ class Lab(Part):
 
     name: Name = Field(description="Name of the lab, part of every name on the host.")
     box: Name = Field(description="The box the nodes start from, such as centos7 or rehearsal.")
+    pool: PoolName = Field(
+        default="default",
+        description="libvirt's storage pool for the nodes' disks.",
+    )
     dns: Dns = Field(description="Name servers and domain of the guests.")
     networks: Mapping[Name, Network] = Field(
         min_length=1, description="The lab's networks by name."

@@ -57,6 +57,7 @@ def resolve(lab: Lab, *, lab_id: UUID) -> ResolvedLab:
         name=lab.name,
         lab_id=lab_id,
         box=lab.box,
+        pool=lab.pool,
         networks=tuple(networks.values()),
         nodes=nodes,
         dns_servers=lab.dns.servers,

@@ -163,6 +163,7 @@ class ResolvedLab:
         name: The lab's name, part of every name on the host.
         lab_id: Identifies this very lab on this host; all UUIDs are derived from it.
         box: Name of the box its nodes start from.
+        pool: libvirt's storage pool for the nodes' disks.
         networks: All networks in file order.
         nodes: All nodes in file order.
         dns_servers: Name servers for the guests' resolv.conf.
@@ -177,6 +178,7 @@ class ResolvedLab:
     name: str
     lab_id: UUID
     box: str
+    pool: str
     networks: tuple[ResolvedNetwork, ...]
     nodes: tuple[ResolvedNode, ...]
     dns_servers: tuple[IPv4Address, ...]

@@ -24,6 +24,8 @@ IFCFG_KEY_PATTERN = r"^[A-Z][A-Z0-9_]*$"
 NIC_PATTERN = r"^enp0s[0-9]{1,3}$"
 # IFNAMSIZ of the Linux kernel is 16 with the closing NUL.
 BRIDGE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$"
+# libvirt itself refuses only a slash and a line end; the name stands on command lines and in paths.
+POOL_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,62}$"
 MAC_PATTERN = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
 SIZE_PATTERN = r"^[1-9][0-9]* ?(MiB|GiB)$"
 MIB_PER_UNIT = {"MiB": 1, "GiB": 1024}
@@ -220,6 +222,13 @@ BridgeName = Annotated[
     Field(pattern=BRIDGE_PATTERN),
     BeforeValidator(
         _text(BRIDGE_PATTERN, "a bridge's name of at most 15 characters, such as 'br0'")
+    ),
+]
+PoolName = Annotated[
+    str,
+    Field(pattern=POOL_PATTERN),
+    BeforeValidator(
+        _text(POOL_PATTERN, "a storage pool's name as 'virsh pool-list --all' has it")
     ),
 ]
 DomainName = Annotated[

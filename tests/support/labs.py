@@ -63,6 +63,7 @@ def lab(*names: str, plugged: ResolvedNetwork | None = None) -> ResolvedLab:
         name="demo",
         lab_id=LAB_ID,
         box="rehearsal",
+        pool="default",
         networks=(lan,),
         nodes=tuple(node(name, 10 * (i + 1), lan) for i, name in enumerate(chosen)),
         dns_servers=(),

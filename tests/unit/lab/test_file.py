@@ -168,6 +168,14 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
             "1 MiB",
             "10:13: nodes.one.memory: expected 256 MiB to 1024 GiB, found '1 MiB'",
         ),
+        *(
+            (
+                "box: rehearsal",
+                f"box: rehearsal\npool: {wrong}",
+                f"3:7: pool: expected a storage pool's name as 'virsh pool-list --all' has it, found '{wrong}'",
+            )
+            for wrong in ("/var/lib/images", "a b", "-x", "é", "7.0.0/x")
+        ),
         (
             "    nics:",
             "    disk: 5000 MiB\n    nics:",
@@ -223,7 +231,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "boxx: rehearsal",
-            "2:1: boxx: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'boxx' (did you mean 'box'?)",
+            "2:1: boxx: expected one of 'name', 'box', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'boxx' (did you mean 'box'?)",
         ),
         (
             "    cpus: 1\n",
@@ -233,7 +241,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "box: rehearsal\nzebra: 1",
-            "3:1: zebra: expected one of 'name', 'box', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'zebra'",
+            "3:1: zebra: expected one of 'name', 'box', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'zebra'",
         ),
         (
             CARD,

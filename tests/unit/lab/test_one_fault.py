@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EVERY_KEY = """\
 name: full
 box: rehearsal
+pool: ssd
 expires: 3d
 dns: {servers: [192.0.2.53], domain: full.test}
 repos:

@@ -70,6 +70,12 @@ def test_resolve_names_and_uuids_are_derived_from_lab_and_id() -> None:
     assert lab.node("other") is None
 
 
+def test_resolve_pool_is_the_files_or_default() -> None:
+    assert resolve(Lab.model_validate(lab_data()), lab_id=LAB_ID).pool == "default"
+    named = Lab.model_validate({**lab_data(), "pool": "Fast_SSD.1"})
+    assert resolve(named, lab_id=LAB_ID).pool == "Fast_SSD.1"
+
+
 def test_resolve_twice_gives_the_same_lab() -> None:
     assert example("three-networks") == example("three-networks")
 
