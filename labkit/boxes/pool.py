@@ -12,8 +12,7 @@ from labkit.boxes.definition import KEY_DIGITS
 from labkit.errors import CommandError, HostError, OperationError
 from labkit.host import vagrant
 from labkit.host.files import cache_root
-from labkit.host.inventory import POOL
-from labkit.host.libvirt.errors import ConflictError, NotFoundError
+from labkit.host.libvirt.errors import ConflictError
 from labkit.host.locks import held
 from labkit.waiting import Deadline, NotYet, Policy, wait_until
 
@@ -37,6 +36,7 @@ def ensure(
     hypervisor: Hypervisor,
     box: CachedBox,
     *,
+    pool: str,
     overlays: int,
     log_file: Path,
     progress: Callable[[str], None],
@@ -51,6 +51,7 @@ def ensure(
     Args:
         hypervisor: The host's libvirt.
         box: A built box.
+        pool: The lab's storage pool.
         overlays: How many nodes are to start from it.
         log_file: File that Vagrant's output is appended to.
         progress: Told for whom this waits.
@@ -66,15 +67,15 @@ def ensure(
     name = vagrant.box_volume(box.vagrant_name, box.vagrant_version)
 
     def copied() -> str:
-        if _is_whole(storage, name, box):
+        if _is_whole(storage, pool, name, box):
             return "in the pool"
         # Another user's labkit has a lock of its own: what grows is left to it.
-        _wait_while_it_grows(storage, name, policy=growing, cancelled=cancelled)
-        if _is_whole(storage, name, box):
+        _wait_while_it_grows(storage, pool, name, policy=growing, cancelled=cancelled)
+        if _is_whole(storage, pool, name, box):
             return "in the pool"
-        storage.delete_volume(POOL, name)
+        storage.delete_volume(pool, name)
         storage.upload_volume(
-            POOL, name, box.box_file, offset=box.image_offset, length=box.image_length
+            pool, name, box.box_file, offset=box.image_offset, length=box.image_length
         )
         return "uploaded"
 
@@ -98,14 +99,14 @@ def ensure(
             retry_on=(ConflictError,),  # another user's labkit was quicker by a moment
             cancelled=cancelled,
         )
-    free = storage.pool_free_bytes(POOL)
+    free = storage.pool_free_bytes(pool)
     needed = overlays * OVERLAY_BYTES
     if free < needed:
         message = (
-            f"The storage pool '{POOL}' has {free // 2**20} MiB free; "
+            f"The storage pool '{pool}' has {free // 2**20} MiB free; "
             f"{overlays} nodes need {needed // 2**20} MiB to start."
         )
-        raise HostError(message, hint=f"Free space there: 'virsh pool-info {POOL}' says where.")
+        raise HostError(message, hint=f"Free space there: 'virsh pool-info {pool}' says where.")
     return done
 
 
@@ -120,7 +121,9 @@ def forget(definition: BoxDefinition, *, connect: Callable[[], Hypervisor]) -> t
     build = re.compile(rf"labkit-{re.escape(definition.name)}-[0-9a-f]{{{KEY_DIGITS}}}")
     try:
         with connect() as hypervisor:
-            told.extend(_removed_volumes(hypervisor.storage, definition.name, build))
+            for pool in hypervisor.storage.pools():
+                if pool.active and pool.present:
+                    told += _removed_volumes(hypervisor.storage, pool.name, definition.name, build)
     except HostError as exc:
         # The cache can be freed on a host where libvirtd is not running.
         told.append(f"left the storage pool alone: {exc.message}")
@@ -138,22 +141,27 @@ def forget(definition: BoxDefinition, *, connect: Callable[[], Hypervisor]) -> t
     return tuple(told)
 
 
-def _is_whole(storage: Storage, name: str, box: CachedBox) -> bool:
+def _is_whole(storage: Storage, pool: str, name: str, box: CachedBox) -> bool:
     return storage.volume_intact(
-        POOL, name, box.box_file, offset=box.image_offset, length=box.image_length
+        pool, name, box.box_file, offset=box.image_offset, length=box.image_length
     )
 
 
 def _wait_while_it_grows(
-    storage: Storage, name: str, *, policy: Policy, cancelled: Callable[[], bool] | None
+    storage: Storage,
+    pool: str,
+    name: str,
+    *,
+    policy: Policy,
+    cancelled: Callable[[], bool] | None,
 ) -> None:
     """Return when the volume is not there, or has the same size at two looks."""
     size = -1
 
     def settled() -> None:
         nonlocal size
-        storage.refresh(POOL)
-        found = storage.volume(POOL, name)
+        storage.refresh(pool)
+        found = storage.volume(pool, name)
         before, size = size, -1 if found is None else found.physical_bytes
         if size != before:
             raise NotYet
@@ -182,13 +190,12 @@ def _let_vagrant_know(box: CachedBox, log_file: Path) -> None:
             raise OperationError(message, details=(*wrong, *exc.details), hint=hint) from exc
 
 
-def _removed_volumes(storage: Storage, box: str, build: re.Pattern[str]) -> Iterator[str]:
+def _removed_volumes(
+    storage: Storage, pool: str, box: str, build: re.Pattern[str]
+) -> Iterator[str]:
     """Yield one line for each volume, when it is removed: a later one may fail."""
-    try:
-        storage.refresh(POOL)
-        volumes = storage.volumes(POOL)
-    except NotFoundError:
-        return
+    storage.refresh(pool)
+    volumes = storage.volumes(pool)
     mine = [item for item in volumes if build.fullmatch(item.name.partition("_")[0])]
     paths = {item.path for item in mine}
     users = [item.name for item in volumes if item.backing_path in paths]
@@ -200,5 +207,5 @@ def _removed_volumes(storage: Storage, box: str, build: re.Pattern[str]) -> Iter
             hint="Run 'labkit destroy' on those labs first.",
         )
     for item in mine:
-        storage.delete_volume(POOL, item.name)
+        storage.delete_volume(pool, item.name)
         yield f"removed {item.path}"

@@ -9,7 +9,7 @@ from labkit.boxes import definition as boxes
 from labkit.boxes.cache import BOX_VERSION, CachedBox
 from labkit.errors import HostError, UsageError
 from labkit.host.files import write_atomically
-from labkit.host.inventory import POOL, POOL_PATH
+from labkit.host.inventory import POOL_PATH
 from labkit.lab import answers, render, scenarios
 from labkit.lifecycle import seed
 from labkit.packstack import passwords
@@ -82,14 +82,15 @@ def _settings(
         HostError: The storage pool is not a directory.
     """
     if pool is None:
-        message = f"The storage pool '{POOL}' is not a directory; labkit needs one for the seeds."
-        raise HostError(message, hint=f"'virsh pool-dumpxml {POOL}' shows what it is.")
+        name = session.lab.pool
+        message = f"The storage pool '{name}' is not a directory; labkit needs one for the seeds."
+        raise HostError(message, hint=f"'virsh pool-dumpxml {name}' shows what it is.")
     nodes = session.lab.nodes
     return render.VagrantSettings(
         box_name=box_name,
         box_version=box_version,
         domain_type="kvm" if accelerated else "qemu",
-        storage_pool=POOL,
+        storage_pool=session.lab.pool,
         seed_paths={node.name: pool / node.seed_volume for node in nodes},
         console_paths={node.name: session.directory.console_log(node.name) for node in nodes},
         firstboot_paths={node.name: session.directory.firstboot_log(node.name) for node in nodes},

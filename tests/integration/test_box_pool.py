@@ -47,7 +47,7 @@ def host() -> FakeHost:
 
 def put(host: FakeHost, box: CachedBox, log: Path) -> str:
     with host.connect() as hypervisor:
-        return ensure(hypervisor, box, overlays=1, log_file=log, progress=print)
+        return ensure(hypervisor, box, pool="default", overlays=1, log_file=log, progress=print)
 
 
 def test_box_of_a_moved_cache_is_taken_by_vagrant_and_forgotten_again(

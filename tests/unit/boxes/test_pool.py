@@ -70,6 +70,7 @@ def put(
         return ensure(
             hypervisor,
             box,
+            pool="default",
             overlays=overlays,
             log_file=log,
             progress=told.append,
@@ -217,7 +218,9 @@ def test_box_that_another_labkit_copies_is_waited_for(host: FakeHost, box: Cache
     def second() -> None:
         with host.connect() as hypervisor:
             log = box.box_file.with_name("log")
-            done.append(ensure(hypervisor, box, overlays=1, log_file=log, progress=told))
+            done.append(
+                ensure(hypervisor, box, pool="default", overlays=1, log_file=log, progress=told)
+            )
 
     with held(box.box_file, doing="copies", seconds=0, progress=print):
         thread = threading.Thread(target=second)
@@ -239,6 +242,7 @@ def test_box_that_another_labkit_copies_is_given_up_when_cancelled(
         ensure(
             hypervisor,
             box,
+            pool="default",
             overlays=1,
             log_file=box.box_file.with_name("log"),
             progress=print,

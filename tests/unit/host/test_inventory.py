@@ -8,7 +8,6 @@ import pytest
 
 from labkit.host.inventory import POOL, look
 from labkit.host.libvirt.connection import Hypervisor, connect
-from labkit.host.libvirt.pool import PoolInactiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,20 +30,17 @@ def hypervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hype
 def test_host_without_the_pool_is_looked_at_and_left_without(hypervisor: Hypervisor) -> None:
     for _ in range(2):
         seen = look(hypervisor, define_pool=False)
-        assert (seen.pool, dict(seen.volumes)) == (False, {})
+        assert (seen.pool(POOL), dict(seen.volumes)) == (None, {})
 
 
 def test_host_whose_pool_is_not_active_is_looked_at_and_left_so(
     hypervisor: Hypervisor, tmp_path: Path
 ) -> None:
+    (tmp_path / "pool").mkdir()
     hypervisor.storage.ensure_pool(POOL, tmp_path / "pool")
-    assert look(hypervisor, define_pool=False).pool
+    assert not look(hypervisor, define_pool=False).unseen(POOL)
     hypervisor._connection.storagePoolLookupByName(POOL).destroy()
     for _ in range(2):
-        seen = look(hypervisor, define_pool=False, need_pool=False)
-        assert (seen.pool, dict(seen.volumes)) == (False, {})
-        # Who removes things must not take what is not seen for what is not there.
-        with pytest.raises(PoolInactiveError, match="is not active") as caught:
-            look(hypervisor, define_pool=False)
-        assert "virsh pool-start default" in caught.value.hint
-    assert look(hypervisor).pool
+        seen = look(hypervisor, define_pool=False)
+        assert (seen.unseen(POOL), dict(seen.volumes)) == (True, {})
+    assert not look(hypervisor).unseen(POOL)

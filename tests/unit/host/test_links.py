@@ -18,7 +18,7 @@ OUTPUT = """[
 
 
 def test_links_are_read_with_every_ipv4_address() -> None:
-    assert parse_links(OUTPUT) == {
+    assert {name: link.addresses for name, link in parse_links(OUTPUT).items()} == {
         "lo": (IPv4Interface("127.0.0.1/8"),),
         "eth0": (IPv4Interface("192.0.2.7/24"), IPv4Interface("198.51.100.7/32")),
         "br0": (),

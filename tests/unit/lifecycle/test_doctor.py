@@ -15,6 +15,7 @@ from labkit.host import process
 from labkit.host.inventory import Seen
 from labkit.host.kvm import KvmProbe
 from labkit.host.libvirt.xml import DomainState
+from labkit.host.links import Link
 from labkit.lifecycle import doctor
 from labkit.lifecycle.doctor import (
     Finding,
@@ -99,7 +100,7 @@ def test_memory_level_follows_what_is_there(needed: int, level: Level) -> None:
     ("free", "level"), [(120, Level.OK), (119, Level.NOTE), (1, Level.PROBLEM)]
 )
 def test_space_level_follows_what_is_free(free: int, level: Level) -> None:
-    assert doctor.space_finding(free=free, least=2, most=120).level is level
+    assert doctor.space_finding(pool="default", free=free, least=2, most=120).level is level
 
 
 def test_check_that_meets_an_error_finds_a_problem_with_its_hint(host: Host) -> None:
@@ -288,6 +289,7 @@ def test_host_without_the_pool_has_the_room_of_where_it_would_be_and_makes_none(
 
     found = looked_at(host, libvirt)
 
+    assert found.pool_free is not None
     assert found.pool_free > 0
     assert found.seen is not None
     assert libvirt.calls == []
@@ -309,7 +311,7 @@ def test_host_whose_libvirt_does_not_answer_keeps_the_reason(host: Host) -> None
 def test_lab_whose_range_is_in_use_does_not_fit(host: Host) -> None:
     assert doctor.run_check(doctor.lab_fits, host).level is Level.OK
     address = host.session.lab.nodes[0].nics[0].address
-    taken = replace(host, seen=replace(NOTHING, links={"eth0": (address,)}))
+    taken = replace(host, seen=replace(NOTHING, links={"eth0": Link(addresses=(address,))}))
     found = doctor.run_check(doctor.lab_fits, taken)
     assert found.level is Level.PROBLEM
     assert "overlaps" in found.found

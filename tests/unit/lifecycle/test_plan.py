@@ -10,14 +10,20 @@ import pytest
 from labkit.errors import HostError, OperationError
 from labkit.host.inventory import Seen
 from labkit.host.libvirt.xml import DiskInfo, DomainInfo, DomainState, NetworkInfo, VolumeInfo
+from labkit.host.links import Link
 from labkit.lab.topology import NetworkMode, ResolvedLab, ResolvedNode
 from labkit.lifecycle.plan import Action, claimed, plan_up, possessions, spec_digest
 from labkit.lifecycle.plan import recorded as record
 from labkit.state.directory import DeploymentState, LabState, NodeState
 from tests.support import labs
 
+
+def link(*addresses: str, kind: str = "") -> Link:
+    return Link(kind=kind, addresses=tuple(map(IPv4Interface, addresses)))
+
+
 SEEDS = {"controller": "seed-a", "compute": "seed-b"}
-EMPTY = Seen(domains=(), networks=(), volumes={}, links={"lo": (IPv4Interface("127.0.0.1/8"),)})
+EMPTY = Seen(domains=(), networks=(), volumes={}, links={"lo": link("127.0.0.1/8")})
 
 
 def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> DomainInfo:
@@ -89,7 +95,7 @@ def running(lab: ResolvedLab) -> Seen:
         domains=tuple(domain(node) for node in lab.nodes),
         networks=(active_network(lab),),
         volumes={item.name: item for item in volumes},
-        links={lan.bridge: (IPv4Interface("172.16.208.254/24"),)},
+        links={lan.bridge: link("172.16.208.254/24", kind="bridge")},
     )
 
 
@@ -193,7 +199,7 @@ def test_plan_with_a_node_that_left_the_lab_file_refuses() -> None:
 
 def test_plan_with_a_range_used_on_the_host_refuses() -> None:
     lab = labs.lab()
-    seen = replace(EMPTY, links={"eth0": (IPv4Interface("172.16.0.9/16"),)})
+    seen = replace(EMPTY, links={"eth0": link("172.16.0.9/16")})
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
     with pytest.raises(HostError) as caught:
         plan_up(lab, fresh, seen, seeds=SEEDS)
@@ -202,7 +208,7 @@ def test_plan_with_a_range_used_on_the_host_refuses() -> None:
 
 def test_plan_with_a_foreign_device_of_our_bridge_name_refuses() -> None:
     lab = labs.lab()
-    seen = replace(EMPTY, links={lab.networks[0].bridge: ()})
+    seen = replace(EMPTY, links={lab.networks[0].bridge: Link()})
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
     with pytest.raises(HostError) as caught:
         plan_up(lab, fresh, seen, seeds=SEEDS)
@@ -220,7 +226,7 @@ def test_plan_with_a_missing_host_bridge_says_how_to_make_it() -> None:
 def test_plan_with_a_host_bridge_makes_no_network() -> None:
     lab = labs.lab(plugged=labs.network(mode=NetworkMode.BRIDGE))
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
-    seen = replace(EMPTY, links={"br0": (IPv4Interface("172.16.208.1/24"),)})
+    seen = replace(EMPTY, links={"br0": link("172.16.208.1/24", kind="bridge")})
     assert plan_up(lab, fresh, seen, seeds=SEEDS).networks == ()
 
 
