@@ -8,6 +8,7 @@ environment; this subclass keeps its command building and runs everything throug
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from labkit.errors import CommandError, HostError, OperationError
 from labkit.host.process import environment, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from uuid import UUID
 
 # Seconds. Creating machines is quick (labkit waits by itself); only a box upload takes long.
@@ -39,6 +40,16 @@ _RUBY = {
     "RUBY_GC_MALLOC_LIMIT_MAX": str(256 * 2**20),
     "RUBY_GC_OLDMALLOC_LIMIT": str(128 * 2**20),
 }
+
+# Around an error: Vagrant's progress, Ruby's threads and backtraces, and what only introduces it
+# (vagrant 2.3.4 and vagrant-libvirt 0.11.2, locales/en.yml).
+_NOISE = re.compile(
+    r"==> \S+: |    \S+: |\s+(\d+: )?from \S+:\d+:in |.* terminated with exception \(report_on_"
+    r"|.*[Ee]rror message is shown|below:|An error occurred while executing|Any errors that occurred"
+    r"|.*Please handle this error"
+)
+# Ruby puts before an error where it was raised.
+_PLACE = re.compile(r"^\S+:\d+:in [`'].*?': ")
 
 _CLEARED = ("VAGRANT_VAGRANTFILE", "VAGRANT_CWD", "VAGRANT_NO_PARALLEL", "LIBVIRT_DEFAULT_URI")
 
@@ -71,13 +82,20 @@ class _Vagrant(vagrant.Vagrant):
             message = f"'{' '.join(argv)}' exited with {result.returncode}."
             raise CommandError(
                 message,
-                details=tuple(line for line in lines if line.strip())[-20:],
+                details=error_lines(lines),
                 hint=f"The whole output is in '{self._log}'.",
             )
 
     def _run_vagrant_command(self, args: list[str | None]) -> str:
         argv = ["vagrant", *(arg for arg in args if arg is not None)]
         return run(argv, timeout=self.timeout, cwd=Path(str(self.root)), env=self.env).stdout
+
+
+def error_lines(output: Iterable[str]) -> tuple[str, ...]:
+    """Return what in Vagrant's output names its error, each line once; else its last lines."""
+    lines = [line for line in output if line.strip()]
+    named = [_PLACE.sub("", line) for line in lines if not _NOISE.match(_PLACE.sub("", line))]
+    return tuple(dict.fromkeys(named))[-20:] or tuple(lines[-20:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +121,7 @@ class Machines:
             cancelled: Asked twice a second; True ends Vagrant.
 
         Raises:
-            CommandError: Vagrant failed; its last lines are in the details.
+            CommandError: Vagrant failed; what names the error is in the details.
         """
         machines = _Vagrant(self.root, self.log)
         machines.timeout = UP_SECONDS

@@ -65,7 +65,7 @@ def _pool_problems(lab: ResolvedLab, seen: Seen) -> Iterator[str]:
         known = ", ".join(f"'{each.name}'" for each in seen.pools) or "none"
         if lab.pool != POOL:
             yield (
-                f"{start}: there is none of that name, only {known}; make it with 'virsh "
+                f"{start}: there is none of that name (found: {known}); make it with 'virsh "
                 f"pool-define-as {lab.pool} dir --target DIRECTORY', or name another as 'pool' in "
                 "lab.yaml"
             )

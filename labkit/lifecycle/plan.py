@@ -201,6 +201,11 @@ def _by_uuid(seen: Seen, uuid: UUID) -> DomainInfo | None:
 
 
 def _conflicts(lab: ResolvedLab, state: LabState, seen: Seen) -> Iterator[str]:
+    if state.volumes and state.pool != lab.pool:
+        yield (
+            f"storage pool '{lab.pool}': the lab's disks are in the pool '{state.pool}'; put that "
+            "back into lab.yaml, or run 'labkit destroy' first"
+        )
     for node in lab.nodes:
         yield from _node_conflicts(node, state, seen, lab.box)
     for name in state.nodes:

@@ -37,8 +37,9 @@ class Storage:
     def ensure_pool(self, name: str = POOL, path: Path = POOL_PATH) -> PoolInfo:
         """Make sure the pool is there and active, and return it.
 
-        A pool of that name is used as it is, whatever its directory. Only a missing 'default' is
-        defined, as the directory `path`, which is created, and set to start with libvirtd.
+        A pool of that name is used as it is, whatever its directory; a missing one is defined
+        as the directory `path`, which is created, and set to start with libvirtd. POOL_PATH is
+        for POOL alone.
 
         Raises:
             HostError: The pool's directory is gone.

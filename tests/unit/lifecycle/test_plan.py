@@ -9,6 +9,7 @@ import pytest
 
 from labkit.errors import HostError, OperationError
 from labkit.host.inventory import Seen
+from labkit.host.libvirt.pool import PoolInfo
 from labkit.host.libvirt.xml import DiskInfo, DomainInfo, DomainState, NetworkInfo, VolumeInfo
 from labkit.host.links import Link
 from labkit.lab.topology import NetworkMode, ResolvedLab, ResolvedNode
@@ -354,3 +355,26 @@ def test_record_has_the_seed_a_node_took_when_it_last_booted(
     assert after == known.with_node(
         "compute", known.nodes["compute"].model_copy(update={"seed": seed})
     )
+
+
+def test_case_15_plan_keeps_the_lab_in_the_pool_it_was_made_in() -> None:
+    lab = labs.lab()
+    fast = PoolInfo(name="fast", path=Path("/fast"), free_bytes=1)
+    seen = replace(running(lab), pools=(fast,))
+    with pytest.raises(OperationError) as caught:
+        plan_up(replace(lab, pool="fast"), recorded(lab), seen, seeds=SEEDS)
+    assert "the lab's disks are in the pool 'default'" in caught.value.details[0]
+
+
+def test_case_15_claim_writes_down_the_pool() -> None:
+    lab = replace(labs.lab(), pool="fast")
+    state = LabState(lab="demo", lab_id=lab.lab_id)
+    seen = replace(EMPTY, pools=(PoolInfo(name="fast", path=Path("/fast"), free_bytes=1),))
+    assert claimed(lab, state, plan_up(lab, state, seen, seeds=SEEDS)).pool == "fast"
+
+
+def test_case_16_possessions_in_a_pool_that_is_off_are_all_that_was_claimed() -> None:
+    lab = labs.lab()
+    off = PoolInfo(name="default", path=Path("/pool"), free_bytes=0, active=False)
+    seen = replace(running(lab), volumes={}, pools=(off,))
+    assert set(possessions(lab, recorded(lab), seen).volumes) == set(running(lab).volumes)
