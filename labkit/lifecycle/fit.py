@@ -230,7 +230,8 @@ def _bridge_notes(lab: ResolvedLab, network: ResolvedNetwork, seen: Seen) -> Ite
     link = seen.links.get(name, Link())
     addresses = {address.ip for address in link.addresses}
     outside = network.gateway is not None and network.gateway not in addresses
-    ports = [each for each in seen.links.values() if each.master == name]
+    # The nodes are its ports too while they run, by taps.
+    ports = [each for each in seen.links.values() if each.master == name and each.kind != "tun"]
     if outside and not any(port.up and port.carrier for port in ports):
         yield (
             f"the bridge '{name}' has no carrier: none of its ports leads to the gateway "
