@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from labkit.boxes import definition as boxes
 from labkit.boxes.cache import BOX_VERSION, CachedBox
-from labkit.errors import HostError, UsageError
+from labkit.errors import UsageError
 from labkit.host.files import write_atomically
 from labkit.host.inventory import POOL_PATH
 from labkit.lab import answers, render, scenarios
@@ -37,7 +37,7 @@ def write(
     texts: render.LabTexts,
     box: CachedBox,
     *,
-    pool: Path | None,
+    pool: Path,
     accelerated: bool,
 ) -> None:
     """Write the Vagrantfile where Vagrant runs, and every rendered file for reading.
@@ -46,11 +46,11 @@ def write(
         session: The lab.
         texts: What was rendered of it.
         box: The box of its nodes.
-        pool: The storage pool's directory; None for a pool that is none.
+        pool: The storage pool's directory.
         accelerated: Whether guests run under KVM.
 
     Raises:
-        HostError: The storage pool is not a directory, or a path cannot be passed to libvirt.
+        HostError: A path cannot be passed to libvirt.
     """
     settings = _settings(
         session, box.vagrant_name, box.vagrant_version, accelerated=accelerated, pool=pool
@@ -74,17 +74,9 @@ def _settings(
     box_version: str,
     *,
     accelerated: bool,
-    pool: Path | None,
+    pool: Path,
 ) -> render.VagrantSettings:
-    """Return what the Vagrantfile needs beside the lab itself.
-
-    Raises:
-        HostError: The storage pool is not a directory.
-    """
-    if pool is None:
-        name = session.lab.pool
-        message = f"The storage pool '{name}' is not a directory; labkit needs one for the seeds."
-        raise HostError(message, hint=f"'virsh pool-dumpxml {name}' shows what it is.")
+    """Return what the Vagrantfile needs beside the lab itself."""
     nodes = session.lab.nodes
     return render.VagrantSettings(
         box_name=box_name,

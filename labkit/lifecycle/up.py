@@ -147,7 +147,8 @@ class _Bringup:
         try:
             self._claim()
             self._clear()
-            if box is not None:
+            # The plan lets no pool pass that is no directory.
+            if box is not None and pool_path is not None:
                 self._box(box, pool_path)
             # Vagrant loads for most of a second; the rest is prepared meanwhile.
             made = self.pool.submit(self._create)
@@ -185,7 +186,7 @@ class _Bringup:
         for name in self.plan.leftovers:
             self.hypervisor.storage.delete_volume(self.lab.pool, name)
 
-    def _box(self, definition: boxes.BoxDefinition, pool_path: Path | None) -> None:
+    def _box(self, definition: boxes.BoxDefinition, pool_path: Path) -> None:
         """Put the box into the pool, and write down for Vagrant what it has to make of it."""
         self.session.directory.gate.unlink(missing_ok=True)
         box = box_cache.cached(definition, cache_root()) or _build(self.session, definition)
