@@ -64,6 +64,17 @@ class CommandError(OperationError):
     """An external command failed; `details` holds the end of its output."""
 
 
+class TimeOver(BaseException):
+    """The time a command was given has passed.
+
+    Like KeyboardInterrupt no Exception: whoever deals with a step's own failure lets it pass.
+    """
+
+    def __init__(self, error: LabkitError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 def joined(errors: Sequence[LabkitError], message: str) -> LabkitError:
     """Return one error for several that happened side by side; a single one stays as it is.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,20 +85,6 @@ class CachedBox:
     image_length: int
     virtual_size_gib: int
     sha256: str
-
-    def catalog(self) -> str:
-        """Return the catalog from which `vagrant box add` learns name, version and file.
-
-        It holds an absolute path, which is why it is made when it is used and not kept.
-        """
-        provider = {
-            "name": "libvirt",
-            "url": self.box_file.absolute().as_uri(),
-            "checksum_type": "sha256",
-            "checksum": self.sha256,
-        }
-        version = {"version": self.vagrant_version, "providers": [provider]}
-        return json.dumps({"name": self.vagrant_name, "versions": [version]}, indent=2) + "\n"
 
 
 def reason_to_build(definition: BoxDefinition, cache: Path) -> Reason | None:

@@ -1,17 +1,14 @@
-"""A box on this host: its volume in the storage pool and its place in Vagrant's list."""
+"""A box on this host: its volume in the storage pool."""
 
 from __future__ import annotations
 
 import re
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.boxes import cache as box_cache
 from labkit.boxes.definition import KEY_DIGITS
-from labkit.errors import CommandError, HostError, OperationError
+from labkit.errors import HostError, OperationError
 from labkit.host import vagrant
-from labkit.host.files import cache_root
 from labkit.host.libvirt.errors import ConflictError
 from labkit.host.locks import held
 from labkit.waiting import Deadline, NotYet, Policy, wait_until
@@ -38,12 +35,11 @@ def ensure(
     *,
     pool: str,
     overlays: int,
-    log_file: Path,
     progress: Callable[[str], None],
     cancelled: Callable[[], bool] | None = None,
     growing: Policy = GROWING,
 ) -> str:
-    """Put a box into Vagrant's list and into the pool; say whether it had to be uploaded.
+    """Put a box into the pool; say whether it had to be uploaded.
 
     vagrant-libvirt would upload it too, but reuses a partial upload without noticing. The
     name carries the box's content key, so a volume of another build is never taken for it.
@@ -53,7 +49,6 @@ def ensure(
         box: A built box.
         pool: The lab's storage pool.
         overlays: How many nodes are to start from it.
-        log_file: File that Vagrant's output is appended to.
         progress: Told for whom this waits.
         cancelled: Asked while it waits; True ends that.
         growing: The pause between two looks at a volume that may be another user's upload.
@@ -61,7 +56,6 @@ def ensure(
     Raises:
         HostError: libvirtd does not answer, the pool has not enough space, the box is unreadable.
         OperationError: The cached box is damaged, or a wait for another labkit came to no end.
-        CommandError: Vagrant refuses the box.
     """
     storage = hypervisor.storage
     name = vagrant.box_volume(box.vagrant_name, box.vagrant_version)
@@ -73,6 +67,7 @@ def ensure(
         _wait_while_it_grows(storage, pool, name, policy=growing, cancelled=cancelled)
         if _is_whole(storage, pool, name, box):
             return "in the pool"
+        _require_sound(box)
         storage.delete_volume(pool, name)
         storage.upload_volume(
             pool, name, box.box_file, offset=box.image_offset, length=box.image_length
@@ -89,8 +84,6 @@ def ensure(
         cancelled=cancelled,
         make=False,
     ):
-        # Vagrant compares the checksum: first, so that no damaged image comes into the pool.
-        _let_vagrant_know(box, log_file)
         done = wait_until(
             copied,
             what=f"the volume '{name}'",
@@ -111,7 +104,7 @@ def ensure(
 
 
 def forget(definition: BoxDefinition, *, connect: Callable[[], Hypervisor]) -> tuple[str, ...]:
-    """Remove a box's volumes from the pool and from Vagrant's list; say what was done.
+    """Remove a box's volumes from the pool; say what was done.
 
     Raises:
         OperationError: A lab's disk is based on one of the volumes.
@@ -127,17 +120,6 @@ def forget(definition: BoxDefinition, *, connect: Callable[[], Hypervisor]) -> t
     except HostError as exc:
         # The cache can be freed on a host where libvirtd is not running.
         told.append(f"left the storage pool alone: {exc.message}")
-    log_file = cache_root() / "vagrant.log"
-    try:
-        told.extend(
-            f"removed {name} from Vagrant's boxes"
-            for name in filter(build.fullmatch, vagrant.box_names())
-            if vagrant.remove_box(name, box_cache.BOX_VERSION, log_file)
-        )
-    except OSError as exc:
-        message = f"'{exc.filename}' cannot be written: {exc.strerror}."
-        hint = "Set LABKIT_CACHE_DIR to a directory of yours."
-        raise HostError(message, details=tuple(told), hint=hint) from exc
     return tuple(told)
 
 
@@ -175,19 +157,12 @@ def _wait_while_it_grows(
     )
 
 
-def _let_vagrant_know(box: CachedBox, log_file: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="labkit-box-") as scratch:
-        catalog = Path(scratch, "metadata.json")
-        catalog.write_text(box.catalog(), encoding="utf-8")
-        try:
-            vagrant.add_box(catalog, box.vagrant_name, box.vagrant_version, log_file)
-        except CommandError as exc:
-            wrong = box_cache.verify(box)
-            if not wrong:
-                raise
-            message = f"The cached box '{box.name}' is damaged, and Vagrant refuses it."
-            hint = f"Run 'labkit box remove {box.name}' and 'labkit box build {box.name}'."
-            raise OperationError(message, details=(*wrong, *exc.details), hint=hint) from exc
+def _require_sound(box: CachedBox) -> None:
+    wrong = box_cache.verify(box)
+    if wrong:
+        message = f"The cached box '{box.name}' is damaged."
+        hint = f"Run 'labkit box remove {box.name}' and 'labkit box build {box.name}'."
+        raise OperationError(message, details=wrong, hint=hint)
 
 
 def _removed_volumes(

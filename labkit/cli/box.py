@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from labkit.cli.options import JsonOption, print_json
 from labkit.errors import OperationError
 from labkit.host.files import cache_root
 
@@ -57,7 +57,7 @@ def render(
 def why(
     name: NameArgument,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say whether a box has to be built, and which of its inputs changed since the last build."""
     from labkit.boxes import cache as box_cache
@@ -73,7 +73,7 @@ def why(
             "last_build": reason.last_build if reason else None,
             "changed": list(reason.changed) if reason else [],
         }
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        print_json(data)
         return
     if reason is None:
         lines = [f"{name}: cached, nothing changed since it was built"]
@@ -86,9 +86,7 @@ def why(
 
 
 @box_app.command("list")
-def list_boxes(
-    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False
-) -> None:
+def list_boxes(*, as_json: JsonOption = False) -> None:
     """List the boxes labkit knows, and which of them are built."""
     from labkit.boxes import cache as box_cache
     from labkit.boxes import definition as boxes
@@ -106,7 +104,7 @@ def list_boxes(
             }
             for item, box in found
         ]
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        print_json(data)
         return
     rows = [
         (

@@ -29,7 +29,7 @@ def doctor(
 ) -> None:
     """Say whether this host can run the lab, and what mends it where it cannot; change nothing."""
     if repos:
-        _repos(lab, as_json=as_json)
+        _repos(lab, box, as_json=as_json)
     else:
         _host(lab, box, as_json=as_json)
 
@@ -64,11 +64,11 @@ def _print_findings(findings: Sequence[Finding]) -> None:
     print_table(("", "check", "found, and what mends it"), rows)
 
 
-def _repos(lab: Path, *, as_json: bool) -> None:
+def _repos(lab: Path, box: str | None, *, as_json: bool) -> None:
     from labkit.cli.session import looking
-    from labkit.lifecycle.repositories import ask_all, chosen_place, nothing_answers
+    from labkit.lifecycle.repositories import ask_for, chosen_place, nothing_answers
 
-    answers = ask_all(looking(lab).lab.repositories)
+    answers = ask_for(looking(lab, box=box).lab)
     place = chosen_place(answers)
     if as_json:
         print_json({"chosen": place, "repositories": [asdict(answer) for answer in answers]})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from labkit.errors import UsageError
 
 LabOption = Annotated[
     Path,
@@ -21,6 +24,27 @@ BoxOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 LAB_FILE = Path("lab.yaml")
+
+
+def require_writable(*files: Path | None) -> None:
+    """Refuse a file that a report could not be written to; asked before the work, not after it.
+
+    Raises:
+        UsageError: Its directory does not exist or cannot be written, or it is a directory itself.
+    """
+    for file in files:
+        if file is None:
+            continue
+        directory = file.absolute().parent
+        if not directory.is_dir():
+            message = f"The directory of '{file}' does not exist."
+        elif file.is_dir():
+            message = f"'{file}' is a directory; expected a file to write to."
+        elif not os.access(file if file.exists() else directory, os.W_OK):
+            message = f"'{file}' cannot be written by this user."
+        else:
+            continue
+        raise UsageError(message)
 
 
 def print_json(data: object) -> None:

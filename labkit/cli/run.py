@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
-from labkit.cli.options import LAB_FILE, BoxOption, DryRunOption, JsonOption, LabOption, print_json
-from labkit.errors import LabkitError, OperationError, UsageError
-from labkit.lifecycle.teardown_when import Destroy
+from labkit.cli.interrupts import raise_after, shield
+from labkit.cli.options import (
+    LAB_FILE,
+    BoxOption,
+    DryRunOption,
+    JsonOption,
+    LabOption,
+    print_json,
+    require_writable,
+)
+from labkit.errors import LabkitError, OperationError, TimeOver, UsageError
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from labkit.lifecycle.run import LabRun
     from labkit.packstack.report import DeployReport
 
@@ -108,10 +113,6 @@ def add_compute(
     _print(report, as_json=as_json)
 
 
-class TimeLimitError(OperationError):
-    """A run took longer than it was given."""
-
-
 class RunCommand(TyperCommand):
     """Takes `--destroy` alone for `--destroy=always`: typer knows no option with an optional value."""
 
@@ -141,50 +142,48 @@ def run(
         typer.Option("--timeout", help="Give up after this, as '90m' or '2h'.", metavar="TIME"),
     ] = "",
     destroy: Annotated[
-        Destroy,
+        Literal["never", "on-success", "always"],
         typer.Option(
             "--destroy",
             help="Remove the lab at the end; alone it means always.",
             metavar="[=always|on-success]",
         ),
-    ] = Destroy.NEVER,
+    ] = "never",
 ) -> None:
     """Do the whole job for CI: up, snapshot, deploy, verify, report, and teardown when told."""
+    from labkit.cli.output import notice
     from labkit.cli.session import working
     from labkit.lifecycle.run import run as go
+    from labkit.lifecycle.stages import told
 
-    seconds = _seconds(timeout) if timeout else 0
-    for file in (junit, report):
-        if file is not None and not file.absolute().parent.is_dir():
-            message = f"The directory of '{file}' does not exist."
-            raise UsageError(message)
-
-    def over(_signal: int, _frame: FrameType | None) -> NoReturn:
+    require_writable(junit, report)
+    if timeout:
         message = f"The run did not end within {timeout}."
-        raise TimeLimitError(message, hint="'labkit run' again goes on where it was.")
-
-    def shield() -> None:
-        # The teardown was asked for whatever happens; a second signal must not cut it short.
-        signal.alarm(0)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    signal.signal(signal.SIGALRM, over)
-    signal.alarm(seconds)
+        late = OperationError(message, hint="'labkit run' again goes on where it was.")
+        raise_after(_seconds(timeout), lambda: TimeOver(late))
     with working(lab, "run", box=box, changes=True) as session:
-        result = go(session, source=source, remove=destroy, shielded=shield)
-        signal.alarm(0)
-        if junit is not None:
-            junit.write_text(result.junit(), encoding="utf-8")
-        if report is not None:
-            report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+        result = go(session, source=source, remove=destroy, shield=shield)
+    try:
+        _write_run(result, junit, report)
+    except OSError as exc:
+        if result.error is None:
+            raise
+        # What ended the run comes first, and it is raised below.
+        notice(f"there is no report: {told(exc)}")
     _print_run(result)
     if result.error is not None:
         raise result.error
-    if any(stage.error for stage in result.stages):
+    if result.stages.failed:
         raise typer.Exit(LabkitError.exit_code)
     if not result.passed:
         raise typer.Exit(CHECKS_FAILED)
+
+
+def _write_run(result: LabRun, junit: Path | None, report: Path | None) -> None:
+    if junit is not None:
+        junit.write_text(result.junit(), encoding="utf-8")
+    if report is not None:
+        report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
 
 
 def _print_run(result: LabRun) -> None:
@@ -193,11 +192,7 @@ def _print_run(result: LabRun) -> None:
 
     if result.verification is not None and not result.verification.passed:
         sys.stdout.write(table(result.verification))
-    rows = [
-        (s.name, f"{s.seconds:.1f}", s.error.splitlines()[0] if s.error else s.result)
-        for s in result.stages
-    ]
-    print_table(("stage", "seconds", "result"), rows)
+    print_table(("stage", "seconds", "result"), result.stages.rows())
 
 
 def _seconds(text: str) -> int:
@@ -279,12 +274,10 @@ def rehearsal(
     from labkit.cli.session import working
     from labkit.lifecycle.rehearsal import rehearse
 
-    if report is not None and not report.absolute().parent.is_dir():
-        message = f"The directory of '{report}' does not exist."
-        raise UsageError(message)
+    require_writable(report)
     with working(lab, "rehearsal", box=box, changes=True) as session:
         result = rehearse(session)
     if report is not None:
         report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
-    print_table(("stage", "seconds", "result"), result.rows())
+    print_table(("stage", "seconds", "result"), result.stages.rows())
     notice("stand-in guests, not CentOS and not OpenStack: boxes/rehearsal says what they are")

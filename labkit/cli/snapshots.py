@@ -165,7 +165,7 @@ def restore(
     from labkit.cli.session import looking, working
     from labkit.snapshots import restore as restoring
     from labkit.snapshots.record import Shelf
-    from labkit.verify.settling import prove_deployed
+    from labkit.verify.run import prove_deployed
 
     seen = looking(lab)
     if dry_run:

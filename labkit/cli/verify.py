@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labkit.cli.options import LAB_FILE, JsonOption, LabOption, print_json
-from labkit.errors import UsageError
+from labkit.cli.options import LAB_FILE, JsonOption, LabOption, print_json, require_writable
 
 if TYPE_CHECKING:
     from labkit.verify.report import Report
@@ -34,9 +33,7 @@ def verify(
     """Check that the deployed lab is what it should be; exit 1 when a check fails."""
     from labkit.verify import report as reports
 
-    if junit is not None and not junit.absolute().parent.is_dir():
-        message = f"The directory of '{junit}' does not exist."
-        raise UsageError(message)
+    require_writable(junit)
     report = _asked(lab) if source is None else _kept(lab, source)
     if junit is not None:
         junit.write_text(reports.junit(report), encoding="utf-8")

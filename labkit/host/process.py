@@ -11,7 +11,7 @@ import subprocess  # noqa: TID251 -- this module is the one allowed to
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from labkit.errors import CommandError, HostError
 
@@ -123,6 +123,19 @@ def missing_tool(name: str) -> HostError:
         f"The command '{name}' is not installed on this host.",
         hint="Run 'make setup', which installs everything labkit needs.",
     )
+
+
+def become(argv: Sequence[str]) -> NoReturn:
+    """Let a command take this process over; the terminal and the exit code become its own.
+
+    Raises:
+        HostError: The command is not installed.
+    """
+    if shutil.which(argv[0]) is None:
+        raise missing_tool(argv[0])
+    # Python ignores SIGPIPE, which the command would inherit: 'labkit console one | head' complained.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.execvp(argv[0], list(argv))  # noqa: S606 -- becoming the command is the point
 
 
 def environment(**extra: str) -> dict[str, str]:

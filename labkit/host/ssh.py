@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -11,6 +14,7 @@ from labkit.errors import OperationError
 from labkit.host.process import run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from ipaddress import IPv4Address
     from pathlib import Path
     from types import TracebackType
@@ -23,6 +27,9 @@ PORT = 22
 USER = "vagrant"
 CONNECT_SECONDS = 5.0
 AS_ROOT = "sudo -n bash -s"
+# A command that never falls silent may take this many times what silence may.
+WHOLE_FACTOR = 10
+CHUNK_BYTES = 64 * 1024
 
 
 class NotReachableError(OperationError):
@@ -101,10 +108,11 @@ class Connection:
 
         Args:
             command: A line for the login shell; quote with `shlex.quote`.
-            timeout: Seconds of silence after which it counts as lost.
+            timeout: Seconds of silence after which it counts as lost; as a whole it may take
+                `WHOLE_FACTOR` times that.
 
         Raises:
-            NotReachableError: The session broke or stayed silent.
+            NotReachableError: The session broke, stayed silent or did not come to its end.
         """
         code, out, err = self._exchange(command, b"", timeout=timeout)
         return RemoteResult(
@@ -121,10 +129,10 @@ class Connection:
         Args:
             script: The script; the commands in it find nothing on their standard input.
             what: What it does, for log and errors.
-            timeout: Seconds of silence after which it counts as lost.
+            timeout: As for `run`.
 
         Raises:
-            NotReachableError: The session broke or stayed silent.
+            NotReachableError: As `run`.
         """
         # bash reads the next line only when it gets there: a command that reads would eat it.
         whole = f"{{\n{script}\n}} </dev/null\nexit\n"
@@ -138,23 +146,66 @@ class Connection:
 
         shown = what or command
         log.debug("ssh %s: %s", self._node, shown)
+        whole = timeout * WHOLE_FACTOR
+        until = time.monotonic() + whole
         try:
-            writer, stdout, stderr = self._client.exec_command(command, timeout=timeout)
-            if stdin:
-                writer.write(stdin)
-                writer.flush()
-                writer.channel.shutdown_write()
-            out, err = stdout.read(), stderr.read()
+            with self._closed_after(timeout):
+                writer, stdout, _stderr = self._client.exec_command(command, timeout=timeout)
+                channel = stdout.channel
+                if stdin:
+                    writer.write(stdin)
+                    writer.flush()
+                    channel.shutdown_write()
+            out = _read(channel.recv, until)
+            err = _read(channel.recv_stderr, until)
             # What was read to its end has sent its status as well, unless the connection died.
-            code = stdout.channel.recv_exit_status()
+            with self._closed_after(timeout):
+                code = channel.recv_exit_status()
         except (paramiko.SSHException, OSError, EOFError) as exc:
             message = f"The SSH session with '{self._node}' broke during '{shown}'."
-            raise NotReachableError(message, details=(_reason(exc),)) from exc
+            limit = timeout if time.monotonic() < until else whole
+            raise NotReachableError(message, details=(_reason(exc, limit),)) from exc
         if code < 0:
             message = f"The SSH session with '{self._node}' ended during '{shown}'."
             raise NotReachableError(message, details=("no exit status came",))
         log.debug("ssh %s: exit %d", self._node, code)
         return code, out, err
+
+    @contextmanager
+    def _closed_after(self, seconds: float) -> Iterator[None]:
+        """Close the session when the block takes longer: paramiko knows no limit for what is in it.
+
+        Raises:
+            TimeoutError: It did.
+        """
+        until = time.monotonic() + seconds
+        timer = threading.Timer(seconds, self._client.close)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except Exception as exc:
+            if time.monotonic() >= until:
+                raise TimeoutError from exc
+            raise
+        finally:
+            timer.cancel()
+        if time.monotonic() >= until:
+            raise TimeoutError
+
+
+def _read(receive: Callable[[int], bytes], until: float) -> bytes:
+    """Return a stream to its end; `receive` has the channel's own limit for silence.
+
+    Raises:
+        TimeoutError: It fell silent, or went on after `until`.
+    """
+    parts: list[bytes] = []
+    while part := receive(CHUNK_BYTES):
+        parts.append(part)
+        if time.monotonic() > until:
+            raise TimeoutError
+    return b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +237,7 @@ def greeting(address: IPv4Address, *, timeout: float, port: int = PORT) -> Greet
             raise
     except OSError as exc:
         message = f"No SSH server answers at {address}, port {port}."
-        raise NotReachableError(message, details=(_reason(exc),)) from exc
+        raise NotReachableError(message, details=(_reason(exc, timeout),)) from exc
     if not line.startswith(b"SSH-"):
         connection.close()
         message = f"Something at {address}, port {port} answers, but not an SSH server yet."
@@ -259,7 +310,10 @@ def _connect(
     except (paramiko.SSHException, OSError, EOFError) as exc:
         client.close()
         message = f"'{endpoint.node}' takes no SSH session at {address}."
-        raise NotReachableError(message, details=(_reason(exc),)) from exc
+        reason = _reason(exc, timeout)
+        if not isinstance(exc, OSError):
+            reason += f" (it has {timeout:g} s for the keys, {timeout * 4:g} s to log in)"
+        raise NotReachableError(message, details=(reason,)) from exc
     return Connection(client, endpoint.node, address)
 
 
@@ -269,7 +323,9 @@ def _decoded(blob: str) -> bytes:
     return b64decode(blob)
 
 
-def _reason(exc: BaseException) -> str:
+def _reason(exc: BaseException, limit: float) -> str:
+    if isinstance(exc, TimeoutError):
+        return f"it was not done within {limit:g} s"
     return str(exc) or type(exc).__name__
 
 

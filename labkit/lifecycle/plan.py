@@ -15,7 +15,8 @@ from labkit.lifecycle.fit import notes, require
 from labkit.state.directory import NodeState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
     from uuid import UUID
 
     from labkit.host.inventory import Seen
@@ -307,29 +308,50 @@ def possessions(lab: ResolvedLab | None, state: LabState, seen: Seen) -> Possess
     """Find what is the lab's: by UUID, by claim, and by being a disk of its domains.
 
     Names alone prove nothing: somebody else may use them. Claims are written before a volume
-    is made, and `up` never claims a name that already existed.
+    is made, and `up` never claims a name that already existed. A volume that a domain of somebody
+    else uses, or that such a disk is based on, is not the lab's whatever is claimed.
     """
     node_names = set(state.nodes) | {node.name for node in (lab.nodes if lab else ())}
     network_names = set(state.networks) | {net.name for net in (lab.networks if lab else ())}
     domain_uuids = {node_uuid(state.lab_id, name) for name in node_names}
     network_uuids = {network_uuid(state.lab_id, name) for name in network_names}
     domains = tuple(domain for domain in seen.domains if domain.uuid in domain_uuids)
-    own_names = {
-        name for domain in domains for name in (f"{domain.name}.img", f"{domain.name}_seed.iso")
-    }
-    attached = {disk.path for domain in domains for disk in domain.disks}
-    volumes = tuple(
-        sorted(
-            name
-            for name, volume in seen.volumes.items()
-            if name in state.volumes or (name in own_names and volume.path in attached)
-        )
-    )
-    if seen.unseen(state.pool):
-        # What nobody sees may be there.
-        volumes = tuple(sorted(state.volumes))
+    others = [domain for domain in seen.domains if domain.uuid not in domain_uuids]
     return Possessions(
         domains=domains,
         networks=tuple(network for network in seen.networks if network.uuid in network_uuids),
-        volumes=volumes,
+        volumes=tuple(sorted(_own_volumes(state, seen, domains) - _used(others, seen))),
     )
+
+
+def _own_volumes(state: LabState, seen: Seen, domains: Iterable[DomainInfo]) -> set[str]:
+    names = {f"{domain.name}{end}" for domain in domains for end in (".img", "_seed.iso")}
+    chains = [_chain(disk.path, seen) for domain in domains for disk in domain.disks]
+    # A snapshot taken beside labkit puts an overlay between domain and disk; whatever is based on
+    # the lab's own disk is the lab's.
+    based = {
+        name
+        for chain in chains
+        for depth, name in enumerate(chain)
+        if any(own in state.volumes or own in names for own in chain[depth:])
+    }
+    # What nobody sees, in a pool that is off, may be there.
+    there = state.volumes if seen.unseen(state.pool) else seen.volumes
+    return based | (set(state.volumes) & set(there))
+
+
+def _used(domains: Iterable[DomainInfo], seen: Seen) -> set[str]:
+    """Return the volumes that domains use, with all they are based on."""
+    return {
+        name for domain in domains for disk in domain.disks for name in _chain(disk.path, seen)
+    }
+
+
+def _chain(path: Path | None, seen: Seen) -> tuple[str, ...]:
+    """Return the pool's volumes from an image down to what it is based on, by name."""
+    by_path = {volume.path: volume for volume in seen.volumes.values()}
+    found: list[str] = []
+    while path in by_path and by_path[path].name not in found:
+        found.append(by_path[path].name)
+        path = by_path[path].backing_path
+    return tuple(found)

@@ -2,98 +2,142 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import shlex
-import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit.boxes import definition as boxes
-from labkit.errors import OperationError
+from labkit.errors import LabkitError, OperationError
 from labkit.host import ssh
-from labkit.lifecycle import tunnel_proof
+from labkit.host.inventory import look
+from labkit.lab import deployment
+from labkit.lifecycle.plan import possessions
+from labkit.lifecycle.stages import Stages, told
 from labkit.lifecycle.status import LabStatus, status
 from labkit.lifecycle.teardown import destroy
 from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
 from labkit.snapshots.restore import restore
 from labkit.snapshots.take import take
+from labkit.state.lock import LabInUseError
+from labkit.verify.checks.tunnels import port_name
 from labkit.verify.report import summary
-from labkit.verify.settling import settled
+from labkit.verify.run import settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from labkit.lab.topology import ResolvedNode
     from labkit.state.session import Session
 
+    Step = tuple[str, Callable[["Session"], str]]
+
+log = logging.getLogger(__name__)
+
 COMMAND_SECONDS = 60.0
+PACKETS = 3
+# TEST-NET-2 of RFC 5737: no lab has it, and nobody else is asked.
+PROOF_NETWORK = "198.51.100"
+
+_PORT = """\
+ovs-vsctl --may-exist add-port br-int labkit-proof -- set interface labkit-proof type=internal
+ip address replace @ADDRESS@/24 dev labkit-proof
+ip link set dev labkit-proof up
+"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One stage of the rehearsal: its name, the seconds it took, what it showed."""
-
-    name: str
-    seconds: float
-    result: str
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Rehearsal:
-    """The stages so far."""
+    """A rehearsal so far: the box it is done on, and its stages."""
 
     box: str
-    steps: list[Step] = field(default_factory=list)
-
-    def rows(self) -> list[tuple[str, str, str]]:
-        """Return table rows, the total last."""
-        rows = [(step.name, f"{step.seconds:.1f}", step.result) for step in self.steps]
-        return [*rows, ("total", f"{sum(step.seconds for step in self.steps):.1f}", "")]
+    stages: Stages = field(default_factory=Stages)
 
     def as_json(self) -> dict[str, object]:
         """Return plain data for `json.dumps`."""
         return {
             "box": self.box,
             "stand_in": True,
-            "seconds": {step.name: round(step.seconds, 3) for step in self.steps},
-            "results": {step.name: step.result for step in self.steps},
+            "seconds": {each.name: round(each.seconds, 3) for each in self.stages.ended},
+            "results": {each.name: each.result for each in self.stages.ended},
         }
 
-    def step(self, name: str, work: Callable[[], str]) -> None:
-        """Run a stage and keep its time and what it showed."""
-        started = time.monotonic()
-        result = work()
-        self.steps.append(Step(name=name, seconds=time.monotonic() - started, result=result))
 
-
-def rehearse(session: Session) -> Rehearsal:
+def rehearse(session: Session, steps: Sequence[Step] = ()) -> Rehearsal:
     """Run the whole job; the lab is removed whatever happens.
 
     Up, up again, status, SSH, ping, snapshot, deploy with its verification, a packet through the
     tunnels, restore, deploy again, destroy.
 
+    Args:
+        session: The lab.
+        steps: What is done before `destroy`, for tests; the above when empty.
+
     Raises:
+        OperationError: The lab has nodes already, or another labkit works on it; it stays as it is.
         LabkitError: A stage failed; the lab has been destroyed all the same.
     """
     result = Rehearsal(box=session.lab.box)
-    stand_in = boxes.find_box(session.lab.box).file.stand_in
+    stages = result.stages
+    steps = steps or _steps(stand_in=boxes.find_box(session.lab.box).file.stand_in)
+    _require_new(session)
     try:
-        result.step("up", lambda: _up(session))
-        result.step("up again", lambda: _up_again(session))
-        result.step("status", lambda: _status(session))
-        result.step("ssh", lambda: _ssh(session))
-        result.step("ping", lambda: _ping(session))
-        result.step("snapshot", lambda: _snapshot(session))
-        result.step("deploy", lambda: _deploy(session))
-        if stand_in:
-            # Neutron's own agent would take the flows of a port that no network has.
-            result.step("tunnel", lambda: tunnel_proof.prove(session))
-        result.step("restore", lambda: _restore(session))
-        result.step("deploy again", lambda: _deploy(session))
-        result.step("verify", lambda: _verify(session))
-    finally:
-        result.step("destroy", lambda: _destroy(session))
+        for name, work in steps:
+            stages.run(name, partial(work, session))
+    except LabInUseError:
+        # Whose lab it is by now is not known.
+        raise
+    except BaseException as exc:
+        session.cancelled.clear()
+        try:
+            stages.run("destroy", partial(_destroy, session))
+        except (LabkitError, OSError) as left:
+            log.warning("the lab stays: %s", told(left))
+            if isinstance(exc, LabkitError):
+                exc.details += ("And then it could not be destroyed:", *told(left).splitlines())
+        raise
+    stages.run("destroy", partial(_destroy, session))
     return result
+
+
+def _steps(*, stand_in: bool) -> tuple[Step, ...]:
+    # Neutron's own agent would take the flows of a port that no network has.
+    tunnel: tuple[Step, ...] = (("tunnel", _tunnel),) if stand_in else ()
+    return (
+        ("up", _up),
+        ("up again", _up_again),
+        ("status", _status),
+        ("ssh", _ssh),
+        ("ping", _ping),
+        ("snapshot", _snapshot),
+        ("deploy", _deploy),
+        *tunnel,
+        ("restore", _restore),
+        ("deploy again", _deploy),
+        ("verify", _verify),
+    )
+
+
+def _require_new(session: Session) -> None:
+    """Refuse a lab that is there: it would be destroyed at the end."""
+    state = session.state()
+    with session.tools.connect() as hypervisor:
+        found = possessions(session.lab, state, look(hypervisor, define_pool=False))
+    here = {domain.name for domain in found.domains} | set(state.nodes)
+    if here:
+        named = ", ".join(f"'{name}'" for name in sorted(here))
+        message = (
+            f"The lab '{session.lab.name}' exists: {named}. A rehearsal makes its lab, and "
+            "destroys it at the end."
+        )
+        hint = (
+            "Rehearse in a sandbox, 'labkit sandbox -- labkit rehearsal', or with another lab "
+            "file by '--lab'; or run 'labkit destroy' first."
+        )
+        raise OperationError(message, hint=hint)
 
 
 def _up(session: Session) -> str:
@@ -198,6 +242,61 @@ def _restore(session: Session) -> str:
         f"restored in {report.restored_seconds:.1f} s, healthy in {report.healthy_seconds:.1f} s; "
         f"memory kept, {bridge} gone"
     )
+
+
+def _tunnel(session: Session) -> str:
+    """Send packets from a port on the controller's br-int to one on every other tunnel node's.
+
+    The counters of each tunnel have to rise by as many, so nothing can have taken another way.
+
+    Returns:
+        How many packets crossed how many tunnels.
+
+    Raises:
+        OperationError: A packet did not come back, or took another way.
+    """
+    first, *others = deployment.tunnel_nodes(session.lab)
+    if not others:
+        return "one node, no tunnel"
+    for number, node in enumerate((first, *others), start=1):
+        _root(session, node, _PORT.replace("@ADDRESS@", f"{PROOF_NETWORK}.{number}"))
+    for number, node in enumerate(others, start=2):
+        port = port_name(deployment.tunnel_address(session.lab, node))
+        before = _sent(session, first, port)
+        # Until as many answers have come, or 30 s: flows may still be on their way.
+        _root(session, first, f"ping -n -q -c {PACKETS} -i 0.3 -w 30 {PROOF_NETWORK}.{number}")
+        crossed = _sent(session, first, port) - before
+        if crossed < PACKETS:
+            message = (
+                f"{PACKETS} packets to node '{node.name}' were answered, and {crossed} of them "
+                f"went through the tunnel '{port}'."
+            )
+            raise OperationError(message)
+    for node in (first, *others):
+        _root(session, node, "ovs-vsctl del-port br-int labkit-proof")
+    return f"{PACKETS} packets through each of {len(others)} tunnels and back"
+
+
+def _sent(session: Session, node: ResolvedNode, port: str) -> int:
+    # Not the statistics in the database: they are up to five seconds old.
+    printed = _root(session, node, f"ovs-ofctl dump-ports br-tun {port}")
+    found = re.search(r"tx pkts=(\d+)", printed)
+    if found is None:
+        message = f"The counters of the tunnel '{port}' on node '{node.name}' cannot be read."
+        raise OperationError(message, details=tuple(printed.splitlines()[-5:]))
+    return int(found[1])
+
+
+def _root(session: Session, node: ResolvedNode, script: str) -> str:
+    with session.tools.ssh(session.endpoint(node), timeout=ssh.CONNECT_SECONDS * 4) as connection:
+        result = connection.run_script(
+            f"set -e\n{script}", what="prove the tunnels", timeout=COMMAND_SECONDS
+        )
+    output = result.stdout.decode("utf-8", "replace")
+    if result.returncode != 0:
+        message = f"No packet could be sent through the tunnels from node '{node.name}'."
+        raise OperationError(message, details=tuple((result.stderr or output).splitlines()[-5:]))
+    return output
 
 
 def _run(session: Session, node: ResolvedNode, command: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from labkit.boxes import definition as boxes
 from labkit.boxes.cache import BOX_VERSION, CachedBox
 from labkit.errors import UsageError
+from labkit.host import vagrant
 from labkit.host.files import write_atomically
 from labkit.host.inventory import POOL_PATH
 from labkit.lab import answers, render, scenarios
@@ -58,6 +59,12 @@ def write(
     text = render.vagrantfile(session.lab, settings)
     # Only read by people: not worth flushing each to disk while Vagrant waits to be started.
     _write_files(session.directory.rendered, {"Vagrantfile": text, **texts.files()})
+    vagrant.provide_box(
+        session.directory.vagrant,
+        name=box.vagrant_name,
+        version=box.vagrant_version,
+        virtual_size_gib=box.virtual_size_gib,
+    )
     write_atomically(session.directory.vagrant / "Vagrantfile", text)
 
 

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from labkit.host import http as http_answer
-from labkit.packstack.repositories import (
-    candidates,
-    proxy_url,
-    without_password,
-)
+from labkit.packstack.prepare import package_source
+from labkit.packstack.repositories import candidates, proxy_url, without_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from labkit.host.http import HttpAnswer
-    from labkit.lab.topology import Repositories
-    from labkit.packstack.repositories import Source
+    from labkit.lab.topology import Repositories, ResolvedLab
+    from labkit.packstack.repositories import RepositoryAtPlace
 
 SECONDS = 20.0
 MAX_REDIRECTIONS = 5
+# Said of what a stand-in box serves to its own node alone, where no host can ask.
+IN_THE_BOX = "in the box itself, not asked"
 HTTP_OK, HTTP_REDIRECT, HTTP_BAD = 200, 300, 400
 
 
@@ -47,6 +46,29 @@ class RepositoryAnswer:
     seconds: float
 
 
+def ask_for(lab: ResolvedLab) -> tuple[RepositoryAnswer, ...]:
+    """Ask every repository the lab's nodes would use; those a stand-in box brings count as usable.
+
+    Raises:
+        UsageError: There is no such box.
+    """
+    source = package_source(lab)
+    if source == lab.repositories:
+        return ask_all(source)
+    return tuple(
+        RepositoryAnswer(
+            place=place.shown,
+            repository=item.repository.name,
+            url=item.repomd,
+            usable=True,
+            said=IN_THE_BOX,
+            seconds=0.0,
+        )
+        for place in candidates(source)
+        for item in place.sources
+    )
+
+
 def ask_all(wanted: Repositories, *, seconds: float = SECONDS) -> tuple[RepositoryAnswer, ...]:
     """Ask every repository at every place, side by side, in the order they are tried.
 
@@ -57,7 +79,7 @@ def ask_all(wanted: Repositories, *, seconds: float = SECONDS) -> tuple[Reposito
     asked = [(place, source) for place in candidates(wanted) for source in place.sources]
     proxy = proxy_url(wanted.proxy) or None
 
-    def ask(source: Source) -> tuple[HttpAnswer, str]:
+    def ask(source: RepositoryAtPlace) -> tuple[HttpAnswer, str]:
         return _follow(source.repomd, proxy=proxy, seconds=seconds)
 
     with ThreadPoolExecutor(max_workers=len(asked)) as pool:

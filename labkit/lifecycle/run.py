@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree as ET
 
 from labkit.errors import LabkitError
+from labkit.lifecycle.stages import Stages
 from labkit.lifecycle.teardown import destroy
-from labkit.lifecycle.teardown_when import Destroy
 from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
 from labkit.snapshots.record import Shelf
 from labkit.snapshots.restore import restore
 from labkit.snapshots.take import take
+from labkit.state.lock import LabInUseError
 from labkit.verify import report as reports
-from labkit.verify.settling import prove_deployed
+from labkit.verify.run import prove_deployed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from labkit.state.session import Session
     from labkit.verify.report import Report
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A stage of a run: its name, seconds, what it showed, and how it failed, if it did."""
-
-    name: str
-    seconds: float
-    result: str = ""
-    error: str = ""
+    Step = tuple[str, Callable[["Session", "LabRun"], str]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,14 +35,14 @@ class LabRun:
 
     Attributes:
         lab: The lab's name.
-        stages: Those that ended, in order.
+        stages: What was done, and how it went.
         verification: Expected versus seen, once the lab was deployed.
         error: What ended it early, for the caller to raise; None when nothing did.
         destroyed: Whether the lab was removed at the end.
     """
 
     lab: str
-    stages: list[Stage] = field(default_factory=list)
+    stages: Stages = field(default_factory=Stages)
     verification: Report | None = None
     error: BaseException | None = None
     destroyed: bool = False
@@ -61,7 +51,7 @@ class LabRun:
     def passed(self) -> bool:
         """Return whether every stage and every check was as it should be."""
         green = self.verification is not None and self.verification.passed
-        return self.error is None and green and not any(stage.error for stage in self.stages)
+        return self.error is None and green and not self.stages.failed
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain data for `json.dumps`."""
@@ -75,7 +65,7 @@ class LabRun:
                     "result": s.result,
                     "error": s.error,
                 }
-                for s in self.stages
+                for s in self.stages.ended
             ],
             "verification": reports.as_json(self.verification) if self.verification else None,
             "destroyed": self.destroyed,
@@ -84,16 +74,16 @@ class LabRun:
     def junit(self) -> str:
         """Return it as JUnit XML: a suite of the stages, then one per node of the checks."""
         root = ET.Element("testsuites", {"name": f"labkit run {self.lab}"})
-        failed = sum(bool(stage.error) for stage in self.stages)
+        ended = self.stages.ended
         attributes = {
             "name": "stages",
-            "tests": str(len(self.stages)),
+            "tests": str(len(ended)),
             "failures": "0",
-            "errors": str(failed),
+            "errors": str(sum(bool(stage.error) for stage in ended)),
             "skipped": "0",
         }
         suite = ET.SubElement(root, "testsuite", attributes)
-        for stage in self.stages:
+        for stage in ended:
             case = {"classname": self.lab, "name": stage.name, "time": f"{stage.seconds:.3f}"}
             element = ET.SubElement(suite, "testcase", case)
             if stage.error:
@@ -104,24 +94,14 @@ class LabRun:
             root.extend(reports.suites(self.verification))
         return reports.document(root)
 
-    def stage(self, name: str, work: Callable[[], str]) -> None:
-        """Run a stage and keep its time, its result, and its error, which is raised again."""
-        started = time.monotonic()
-        try:
-            result = work()
-        except BaseException as exc:
-            seconds = time.monotonic() - started
-            self.stages.append(Stage(name=name, seconds=seconds, error=_told(exc)))
-            raise
-        self.stages.append(Stage(name=name, seconds=time.monotonic() - started, result=result))
-
 
 def run(
     session: Session,
     *,
     source: str = "",
-    remove: Destroy = Destroy.NEVER,
-    shielded: Callable[[], None] = lambda: None,
+    remove: Literal["never", "on-success", "always"] = "never",
+    shield: Callable[[], None] = lambda: None,
+    steps: Sequence[Step] = (),
 ) -> LabRun:
     """Up, snapshot `pre-packstack`, deploy, verify; or from a snapshot, when one is named.
 
@@ -131,36 +111,41 @@ def run(
     Args:
         session: The lab.
         source: A snapshot to restore instead of `up`; empty for none.
-        remove: When the lab is removed at the end.
-        shielded: Called before the removal, to keep a time limit or a second signal off it.
+        remove: When the lab is removed at the end. It is never, while another labkit holds it.
+        shield: Called once the stages have ended; keeps a time limit and signals off what follows.
+        steps: What is done, for tests; the above when empty.
     """
     result = LabRun(lab=session.lab.name)
     try:
-        if source:
-            result.stage("restore", lambda: _restore(session, source))
-        else:
-            result.stage("up", lambda: _up(session))
-            result.stage("snapshot", lambda: _snapshot(session))
-        result.stage("deploy", lambda: _deploy(session, result))
+        for name, work in steps or _steps(source):
+            result.stages.run(name, partial(work, session, result))
+        shield()
     except BaseException as exc:  # noqa: BLE001 -- reported by the caller, after the teardown
+        shield()
         session.cancelled.set()
         result.error = exc
-    if remove is Destroy.ALWAYS or (remove is Destroy.ON_SUCCESS and result.passed):
-        shielded()
+    foreign = isinstance(result.error, LabInUseError)
+    if not foreign and (remove == "always" or (remove == "on-success" and result.passed)):
         session.cancelled.clear()
         # Its error is in the stage; the first one is what the run ended with.
-        with suppress(LabkitError):
-            result.stage("destroy", lambda: _destroy(session))
+        with suppress(LabkitError, OSError):
+            result.stages.run("destroy", lambda: _destroy(session))
             result.destroyed = True
     return result
 
 
-def _up(session: Session) -> str:
+def _steps(source: str) -> tuple[Step, ...]:
+    if source:
+        return ("restore", lambda session, _: _restore(session, source)), ("deploy", _deploy)
+    return ("up", _up), ("snapshot", _snapshot), ("deploy", _deploy)
+
+
+def _up(session: Session, _result: LabRun) -> str:
     report = up(session)
     return "changed" if report.plan.changes else "nothing to change"
 
 
-def _snapshot(session: Session) -> str:
+def _snapshot(session: Session, _result: LabRun) -> str:
     if Shelf(session.directory.snapshots).has(SNAPSHOT):
         return "was there"
     if session.state().deployment.deployed:
@@ -184,10 +169,3 @@ def _deploy(session: Session, result: LabRun) -> str:
 
 def _destroy(session: Session) -> str:
     return f"{len(destroy(session).describe())} things removed, nothing left"
-
-
-def _told(error: BaseException) -> str:
-    if isinstance(error, LabkitError):
-        lines = (error.message, *error.details, *([f"hint: {error.hint}"] if error.hint else []))
-        return "\n".join(lines)
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else repr(error)

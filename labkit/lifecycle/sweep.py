@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import LabkitError
 from labkit.host.inventory import look
 from labkit.lifecycle.plan import possessions
+from labkit.lifecycle.stages import told
 from labkit.lifecycle.teardown import destroy_by_name
 from labkit.state.directory import LabDirectory
 from labkit.state.lock import LabInUseError
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 ORPHAN_HINT = "its directory is gone; 'labkit sweep --orphans' removes it"
 
 
-class Verdict(StrEnum):
+class Standing(StrEnum):
     """What is to be said of a lab on record."""
 
     KEPT = "kept"  # its time is not over, or it has no end
@@ -51,7 +52,7 @@ class Swept:
         lab: Its name.
         directory: Its directory.
         expires: When its time is over; None for never.
-        verdict: What was found.
+        standing: What was found.
         removed: Whether it was removed; for a dry run whether it would be.
         failed: Whether it should have been removed and could not.
         result: The same in words.
@@ -60,7 +61,7 @@ class Swept:
     lab: str
     directory: Path
     expires: datetime | None
-    verdict: Verdict
+    standing: Standing
     removed: bool
     failed: bool
     result: str
@@ -71,14 +72,14 @@ class Swept:
             "lab": self.lab,
             "directory": str(self.directory),
             "expires": self.expires.isoformat(timespec="seconds") if self.expires else None,
-            "verdict": self.verdict.value,
+            "verdict": self.standing.value,
             "removed": self.removed,
             "failed": self.failed,
             "result": self.result,
         }
 
 
-def judge(state: LabState, *, now: datetime, here: bool, things: int) -> Verdict:
+def judge(state: LabState, *, now: datetime, here: bool, things: int) -> Standing:
     """Decide about a lab.
 
     Args:
@@ -88,10 +89,10 @@ def judge(state: LabState, *, now: datetime, here: bool, things: int) -> Verdict
         things: How many domains, networks and volumes it has on the host.
     """
     if not here:
-        return Verdict.ORPHANED if things else Verdict.VANISHED
+        return Standing.ORPHANED if things else Standing.VANISHED
     if state.expires is not None and state.expires <= now:
-        return Verdict.EXPIRED
-    return Verdict.KEPT
+        return Standing.EXPIRED
+    return Standing.KEPT
 
 
 def sweep(
@@ -128,7 +129,9 @@ def sweep(
             progress=progress,
             record=record,
             state=state,
-            verdict=judge(state, now=datetime.now(UTC), here=here is not None, things=len(things)),
+            standing=judge(
+                state, now=datetime.now(UTC), here=here is not None, things=len(things)
+            ),
             things=things,
             tools=tools,
         )
@@ -171,7 +174,7 @@ class Sweeping:
         progress: Told of every stage.
         record: What is on record of it.
         state: Its state, by which it was judged.
-        verdict: What was found.
+        standing: What was found.
         things: What it has on the host, one line each.
         tools: libvirt and Vagrant.
     """
@@ -180,19 +183,19 @@ class Sweeping:
     progress: Progress
     record: Record
     state: LabState
-    verdict: Verdict
+    standing: Standing
     things: tuple[str, ...]
     tools: Tools
 
     def run(self, *, orphans: bool, dry_run: bool) -> Swept:
         """Remove it if it is to go, and say what became of it; nothing is raised."""
-        spared = {Verdict.KEPT: "kept", Verdict.ORPHANED: "" if orphans else ORPHAN_HINT}
-        reason = spared.get(self.verdict)
+        spared = {Standing.KEPT: "kept", Standing.ORPHANED: "" if orphans else ORPHAN_HINT}
+        reason = spared.get(self.standing)
         if reason:
             return self._said(reason)
         if dry_run:
             return self._said(f"would remove {_count(self.things)}", removed=True)
-        if self.verdict is Verdict.VANISHED:
+        if self.standing is Standing.VANISHED:
             self.registry.forget(self.state.lab_id)
             return self._said(f"removed {_count(())}", removed=True)
         return self._removed()
@@ -209,13 +212,13 @@ class Sweeping:
             return self._said(" ".join((exc.message, *exc.details)), failed=True)
         except OSError as exc:
             log.warning("not swept", exc_info=True)
-            return self._said(f"failed: {exc}", failed=True)
+            return self._said(told(exc).replace("\n", " "), failed=True)
         return self._said(f"removed {_count(owned.describe())}", removed=True)
 
     def _remove(self) -> Possessions:
         name = self.state.lab
         self.progress(Event(node=LAB, stage=f"sweeping '{name}'", phase=Phase.STARTED))
-        if self.verdict is Verdict.EXPIRED:
+        if self.standing is Standing.EXPIRED:
             directory = LabDirectory(self.record.directory)
         else:
             directory = self.registry.stand_in_directory(self.record)
@@ -229,7 +232,7 @@ class Sweeping:
         )
 
     def _require_unchanged(self) -> None:
-        if self.verdict is Verdict.EXPIRED:
+        if self.standing is Standing.EXPIRED:
             same = state_in_directory(self.record) == self.state
         else:
             same = self.registry.find(self.state.lab_id) == self.record
@@ -242,7 +245,7 @@ class Sweeping:
             lab=self.state.lab,
             directory=self.record.directory,
             expires=self.state.expires,
-            verdict=self.verdict,
+            standing=self.standing,
             removed=removed,
             failed=failed,
             result=result,

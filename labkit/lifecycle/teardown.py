@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.errors import LabkitError, OperationError, UsageError
+from labkit.errors import LabkitError, OperationError, UsageError, joined
 from labkit.host.inventory import POOL, look
 from labkit.host.libvirt.xml import DomainState
 from labkit.lab.types import NAME_PATTERN
 from labkit.lifecycle.plan import Possessions, possessions
-from labkit.snapshots.remove import forget
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, stage
 from labkit.state.registry import Registry, user_registry
@@ -49,6 +48,10 @@ def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> Hal
         session: The lab.
         force: Cut the power at once.
         dry_run: Only say what would be done.
+
+    Raises:
+        LabInUseError: Another labkit holds the lab.
+        LabkitError: A node could not be stopped; the others are.
     """
     nodes = session.lab.nodes
     names = [node.name for node in nodes]
@@ -61,8 +64,24 @@ def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> Hal
         lab_lock(session.directory, "halt"),
         ThreadPoolExecutor(max_workers=len(nodes)) as pool,
     ):
-        how = pool.map(lambda node: _halt_node(session, node, force=force), nodes)
-        return HaltReport(nodes=tuple(zip(names, how, strict=True)))
+        try:
+            stopping = [pool.submit(_halt_node, session, node, force=force) for node in nodes]
+            wait(stopping)
+        except BaseException:
+            # Its threads are waited for, however this ends.
+            session.cancelled.set()
+            raise
+    errors: list[LabkitError] = []
+    for future in stopping:
+        error = future.exception()
+        if isinstance(error, LabkitError):
+            errors.append(error)
+        elif error is not None:
+            raise error
+    if errors:
+        raise joined(errors, f"{len(errors)} nodes could not be stopped.")
+    how = (future.result() for future in stopping)
+    return HaltReport(nodes=tuple(zip(names, how, strict=True)))
 
 
 def _halt_node(session: Session, node: ResolvedNode, *, force: bool) -> str:
@@ -103,9 +122,9 @@ def _by_acpi(session: Session, hypervisor: Hypervisor, node: ResolvedNode) -> st
 def destroy(session: Session, *, dry_run: bool = False) -> Possessions:
     """Remove every domain, volume, network and file of the lab, and verify that none is left.
 
-    Vagrant goes first, so that its own records stay right; what it leaves, or cannot remove
-    because it crashes on a half-made machine, is removed through libvirt. Works on any state an
-    interrupted verb can leave, and a second time finds nothing to do.
+    Through libvirt alone: `vagrant destroy` goes by names and by ids in files, and would remove
+    what is another lab's. Its records of this lab's machines lie in the lab's directory and go with
+    it. Works on any state an interrupted verb can leave, and a second time finds nothing to do.
 
     Returns:
         What was removed; for a dry run what would be.
@@ -141,7 +160,7 @@ def destroy_by_name(
         directory: The lab's directory, `.labkit/<lab>` where its lab file was.
         progress: Told of every stage.
         registry: Where its record is.
-        tools: libvirt and Vagrant.
+        tools: libvirt.
         dry_run: Only say what would be removed.
         once_held: Called before anything is removed; what it raises leaves the lab as it is.
 
@@ -183,22 +202,18 @@ class _Remains:
 
     def look(self) -> Possessions:
         with self.tools.connect() as hypervisor:
-            state = self.directory.load(self.name)
-            return possessions(self.lab, state, look(hypervisor, define_pool=False))
+            return self._owned(hypervisor, self.directory.load(self.name))
 
     def remove(self) -> Possessions:
         with lab_lock(self.directory, "destroy"):
             self.once_held()
             with self.tools.connect() as hypervisor:
                 state = self.directory.load(self.name)
-                owned = possessions(self.lab, state, look(hypervisor))
+                owned = self._owned(hypervisor, state)
                 state = self._claim(state, owned)
-                forget(hypervisor, owned.domains)
-                with stage(self.progress, LAB, "vagrant destroy") as current:
-                    current.note = self._vagrant_destroy()
                 with stage(self.progress, LAB, "removing") as current:
-                    problems = _remove(hypervisor, possessions(self.lab, state, look(hypervisor)))
-                    left = possessions(self.lab, state, look(hypervisor))
+                    problems = _remove(hypervisor, self._owned(hypervisor, state))
+                    left = self._owned(hypervisor, state)
                     current.note = "nothing left" if not left.describe() else "incomplete"
             if left.describe():
                 message = f"Not everything of the lab '{self.name}' could be removed."
@@ -207,10 +222,14 @@ class _Remains:
                     details=(*left.describe(), *problems),
                     hint="Run 'labkit destroy' again; what is listed above is what still exists.",
                 )
-            self.directory.remove()
-            # Last: whatever is killed before leaves a record that 'sweep' clears away.
+            self.directory.clear()
+            # Last: whatever is killed before leaves a record that 'sweep' clears away. The lock
+            # goes after it, so that a lab made here next cannot lose its own.
             self.registry.forget(state.lab_id)
             return owned
+
+    def _owned(self, hypervisor: Hypervisor, state: LabState) -> Possessions:
+        return possessions(self.lab, state, look(hypervisor, define_pool=False))
 
     def _claim(self, state: LabState, owned: Possessions) -> LabState:
         """Write down volumes that only their domain says are the lab's, before the domain goes."""
@@ -218,19 +237,12 @@ class _Remains:
         if volumes == {*state.volumes}:
             return state
         claimed = state.model_copy(update={"volumes": tuple(sorted(volumes))})
-        self.directory.save(claimed)
-        return claimed
-
-    def _vagrant_destroy(self) -> str:
-        known = self.directory.vagrant / ".vagrant" / "machines"
-        if not any(known.glob("*/libvirt/id")):
-            return "knows no machine"
         try:
-            self.tools.machines(self.directory).destroy()
-        except LabkitError as exc:
-            log.warning("vagrant destroy failed: %s %s", exc.message, exc.details)
-            return "failed; libvirt does it"
-        return ""
+            self.directory.save(claimed)
+        except OSError as exc:
+            # On a full disk: it counts only for the case that this labkit is killed.
+            log.warning("the volumes are not on record: %s", exc)
+        return claimed
 
 
 def _remove(hypervisor: Hypervisor, owned: Possessions) -> tuple[str, ...]:

@@ -196,7 +196,6 @@ class _Bringup:
                 box,
                 pool=self.lab.pool,
                 overlays=len(self.plan.creating),
-                log_file=self.session.directory.logs / "vagrant.log",
                 progress=_teller(self.session),
                 cancelled=self.session.cancelled.is_set,
             )

@@ -6,32 +6,28 @@ import logging
 import uuid
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from labkit.boxes import definition as boxes
-from labkit.boxes.file import DebianBoxFile
 from labkit.errors import OperationError
 from labkit.host.libvirt.xml import DomainState
 from labkit.lab import answers, deployment, options, scenarios
-from labkit.lab.topology import Form, Repositories
-from labkit.packstack import afterwards, detached, passwords
-from labkit.packstack import prepare_script as preparation
+from labkit.lab.topology import Form
+from labkit.packstack import bring_home, detached, passwords
 from labkit.packstack import run as packstack_run
-from labkit.packstack.detached import RunSample, RunState
-from labkit.packstack.gather import secret_values
-from labkit.packstack.link import Link
+from labkit.packstack.connection import NodeConnection
+from labkit.packstack.detached import NotStartedError, RunSample, RunState
+from labkit.packstack.explain import run_failed
+from labkit.packstack.mend import mend, to_mend
 from labkit.packstack.output.steps import expected_steps
 from labkit.packstack.output.view import RunView
-from labkit.packstack.prepare import prepare
+from labkit.packstack.prepare import package_source, prepare, scripts
 from labkit.packstack.report import DeployReport
 from labkit.packstack.run import PACKSTACK, RunOutcome, Watcher
-from labkit.packstack.run_failed import run_failed
 from labkit.snapshots.record import Shelf
-from labkit.snapshots.take import take
+from labkit.snapshots.take import take_locked
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, Event, Phase
 from labkit.verify import run as verification
-from labkit.verify.settling import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,13 +48,12 @@ def plan(session: Session, *, snapshot: bool) -> tuple[str, ...]:
     Raises:
         OperationError: The lab cannot be deployed as its file is.
     """
-    session = with_box_repositories(session)
     _require_possible(session)
     lab = session.lab
     names = ", ".join(node.name for node in deployment.deployed_nodes(lab))
     taken = Shelf(session.directory.snapshots).has(SNAPSHOT)
     call = scenarios.call(lab, {}).masked()
-    lines = [f"would prepare {names}, with packages from {' or '.join(lab.repositories.bases)}"]
+    lines = [f"would prepare {names}, with packages from {' or '.join(package_source(lab).bases)}"]
     if snapshot and not taken and not session.state().deployment.deployed:
         lines.append(f"would take the snapshot '{SNAPSHOT}'")
     lines.append(f"would run on {deployment.controller(lab).name}: {call.command_line()}")
@@ -77,19 +72,18 @@ def deploy(session: Session, *, detach: bool = False, snapshot: bool = True) -> 
         OperationError: The lab is not up, a node could not be prepared, Packstack failed or
             hangs, or its result could not be mended; details and hint say which and what next.
     """
-    session = with_box_repositories(session)
     _require_possible(session)
     _require_up(session)
-    with _links(session) as links:
-        work = _Deploying(session, links)
-        with lab_lock(session.directory, "deploy"):
+    with lab_lock(session.directory, "deploy"):
+        # Once more: another labkit may have held the lab in between.
+        _require_up(session)
+        with _connections(session) as connections:
+            work = _Deploying(session, connections)
             work.find()
             if not work.attached:
                 work.prepare()
-        if not work.attached and snapshot:
-            work.snapshot()
-        with lab_lock(session.directory, "deploy"):
-            if not work.attached:
+                if snapshot:
+                    work.snapshot()
                 work.begin()
             if detach:
                 return work.report
@@ -108,25 +102,18 @@ def kill(session: Session) -> bool:
         OperationError: The lab is not up, or systemd refuses.
     """
     _require_up(session)
-    with _links(session) as links, lab_lock(session.directory, "deploy --kill"):
-        link = links[deployment.controller(session.lab).name]
-        if packstack_run.peek(link).state is not RunState.RUNNING:
-            return False
-        link.ask(lambda connection: detached.stop(connection, PACKSTACK))
+    with lab_lock(session.directory, "deploy --kill"), _connections(session) as connections:
+        controller = connections[deployment.controller(session.lab).name]
+        found = packstack_run.peek(controller)
+        running = found.state is RunState.RUNNING
+        if running:
+            controller.ask(lambda c: detached.stop(c, PACKSTACK))
         state = session.state()
-        handled = state.deployment.model_copy(update={"handled": True})
-        session.directory.save(state.model_copy(update={"deployment": handled}))
-        return True
-
-
-def with_box_repositories(session: Session) -> Session:
-    """Return the session with the package source of a stand-in box, which has its own."""
-    file = boxes.find_box(session.lab.box).file
-    if not isinstance(file, DebianBoxFile) or file.package_base is None:
-        return session
-    asked = session.lab.repositories
-    inside = Repositories(release=asked.release, bases=(file.package_base,), proxy=None)
-    return replace(session, lab=replace(session.lab, repositories=inside))
+        # One that was written down and never begun is over as well.
+        if running or found.run_id != state.deployment.run_id:
+            handled = state.deployment.model_copy(update={"handled": True})
+            session.directory.save(state.model_copy(update={"deployment": handled}))
+        return running
 
 
 def _require_possible(session: Session) -> None:
@@ -154,11 +141,11 @@ def _require_up(session: Session) -> None:
 
 
 @contextmanager
-def _links(session: Session) -> Iterator[Mapping[str, Link]]:
+def _connections(session: Session) -> Iterator[Mapping[str, NodeConnection]]:
     with ExitStack() as stack:
         yield {
             node.name: stack.enter_context(
-                Link(
+                NodeConnection(
                     session.endpoint(node),
                     cancelled=session.cancelled.is_set,
                     connect=session.tools.ssh,
@@ -171,9 +158,9 @@ def _links(session: Session) -> Iterator[Mapping[str, Link]]:
 class _Deploying:
     """One deployment; its methods are the stages in their order."""
 
-    def __init__(self, session: Session, links: Mapping[str, Link]) -> None:
+    def __init__(self, session: Session, connections: Mapping[str, NodeConnection]) -> None:
         self.session = session
-        self.links = links
+        self.connections = connections
         self.lab = session.lab
         self.nodes = deployment.deployed_nodes(self.lab)
         self.controller = deployment.controller(self.lab).name
@@ -185,26 +172,27 @@ class _Deploying:
         self._stage_at = self.session.tools.clock()
 
     def find(self) -> None:
-        """Look whether a run is under way, or ended unseen."""
+        """Look whether a run is under way, or ended unseen, and make the state agree with that."""
         self.session.directory.create()
         known = self._known()
-        found = packstack_run.peek(self.links[self.controller])
-        unseen = found.run_id == known.run_id and bool(known.run_id) and not known.handled
-        self.attached = found.state is RunState.RUNNING or unseen
-        if self.attached:
-            self.report = replace(self.report, run_id=found.run_id, attached=True)
-            self.secrets = passwords.load(self.session.directory)
-            self._tell(f"following run {found.run_id[:8]}, started {_ago(found)} ago")
+        found = packstack_run.peek(self.connections[self.controller])
+        own = found.run_id == known.run_id and bool(known.run_id)
+        self.attached = found.state is RunState.RUNNING or (own and not known.handled)
+        if not self.attached:
+            # A run that was written down, and never begun or replaced by another since.
+            self._keep(known.model_copy(update={"handled": True}))
+            return
+        followed = known if own else self._with_run(known, found.run_id)
+        self._keep(followed.model_copy(update={"handled": False}))
+        self.report = replace(self.report, run_id=found.run_id, attached=True)
+        self.secrets = passwords.load(self.session.directory)
+        self._tell(f"following run {found.run_id[:8]}, started {_ago(found)} ago")
 
     def prepare(self) -> None:
         """Make every node ready for Packstack."""
-        keys = {node.name: self.session.endpoint(node).host_key for node in self.lab.nodes}
-        stand_in = boxes.find_box(self.lab.box).file.stand_in
-        scripts = {
-            node.name: preparation.script(self.lab, node, host_keys=keys, stand_in=stand_in)
-            for node in self.nodes
-        }
-        prepared = prepare(self.session, self.links, self.nodes, scripts)
+        prepared = prepare(
+            self.session, self.connections, self.nodes, scripts(self.session, self.nodes)
+        )
         self.report = replace(self.report, prepared=prepared)
         self._keep(self._known().model_copy(update={"prepared": True}))
         self._took("prepare")
@@ -213,20 +201,27 @@ class _Deploying:
         """Keep the lab as it is before Packstack, unless it was kept or deployed already."""
         kept = Shelf(self.session.directory.snapshots).has(SNAPSHOT)
         if not kept and not self._known().deployed:
-            take(self.session, SNAPSHOT, note="before Packstack, by labkit deploy")
+            take_locked(self.session, SNAPSHOT, note="before Packstack, by labkit deploy")
             self._took("snapshot")
 
     def begin(self) -> None:
         """Start Packstack in the controller."""
         # A reboot during the preparation is no lost session of the run.
-        self.lost_before = packstack_run.lost_sessions(self.links)
+        self.lost_before = packstack_run.lost_sessions(self.connections)
         call = self._call()
+        packstack_run.mark(self.connections.values())
         run_id = uuid.uuid4().hex
-        names = tuple(node.name for node in self.nodes)
         before = self._known()
         # Written first: a run that starts when labkit dies is still found to be its own.
-        self._keep(before.model_copy(update={"run_id": run_id, "nodes": names, "handled": False}))
-        if not packstack_run.begin(self.links, self.controller, call, run_id):
+        self._keep(self._with_run(before, run_id))
+        try:
+            begun = packstack_run.begin(self.connections[self.controller], call, run_id)
+        except NotStartedError:
+            # After any other error it may have started all the same; `find` sees that.
+            with _without_hiding("write down that nothing was begun"):
+                self._keep(before)
+            raise
+        if not begun:
             self._keep(before)
             message = "A Packstack run that this labkit did not start is under way."
             raise OperationError(message, hint="Run 'labkit deploy' again to follow it.")
@@ -236,11 +231,12 @@ class _Deploying:
     def follow(self) -> None:
         """Watch the run to its end."""
         watcher = Watcher(
-            links=self.links,
+            connections=self.connections,
             controller=self.controller,
             view=RunView(expected=expected_steps(self._effective_answers())),
             hung_seconds=self.lab.deployment.hung_minutes * 60.0,
             progress=self.session.progress,
+            clock=self.session.tools.clock,
             pause=self.session.cancelled.wait,
             give_up=self.session.cancelled.set,
             lost_before=self.lost_before,
@@ -255,13 +251,15 @@ class _Deploying:
         """Fetch the files the run made, and let nova put its compute nodes into their cell."""
         state = self._known()
         by_command = self.lab.deployment.form is Form.COMMAND and not state.deployed
-        found, keystonerc = afterwards.fetch(self.links[self.controller], by_command=by_command)
+        found, keystonerc = bring_home.fetch(
+            self.connections[self.controller], by_command=by_command
+        )
         if by_command and found:
             passwords.keep(self.session.directory, answers.secrets_of(answers.parse(found)))
         self.found = found
-        files = afterwards.bring_home(self.session, found, keystonerc)
+        files = bring_home.keep_files(self.session, found, keystonerc)
         self.report = replace(self.report, files=files)
-        afterwards.discover_hosts(self.session, self.links[self.controller])
+        bring_home.discover_hosts(self.session, self.connections[self.controller])
         self._took("bring home")
 
     def finish(self) -> None:
@@ -273,29 +271,29 @@ class _Deploying:
                 update={
                     "handled": True,
                     "deployed": state.nodes,
-                    "answers": afterwards.digest(self.found),
+                    "answers": bring_home.digest(self.found),
                 }
             )
         )
         if not report.passed:
-            report = settled(self.session)
+            report = verification.settled(self.session)
         self._took("verify")
         self.report = replace(self.report, ended=True, verification=report)
 
     def _mend(self) -> Report:
         first = verification.verify(self.session)
-        wrong = afterwards.to_mend(self.session, first)
+        wrong = to_mend(self.lab, first)
         for node in wrong:
-            afterwards.mend(self.session, self.links[node.name], node)
+            mend(self.session, self.connections[node.name], node)
         self.report = replace(self.report, mended=tuple(node.name for node in wrong))
         return first
 
     def _call(self) -> PackstackCall:
-        link = self.links[self.controller]
+        connection = self.connections[self.controller]
         known = self._known()
         asked = dict(self.lab.deployment.answers)
         by_command = self.lab.deployment.form is Form.COMMAND
-        found, _ = afterwards.fetch(link, by_command=by_command and not known.answers)
+        found, _ = bring_home.fetch(connection, by_command=by_command and not known.answers)
         self._notice_changes(known, found)
         if by_command and not found:
             return scenarios.call(self.lab, {})
@@ -307,7 +305,7 @@ class _Deploying:
         return scenarios.call(self.lab, self.secrets)
 
     def _notice_changes(self, known: DeploymentState, found: str) -> None:
-        if not known.answers or not found or afterwards.digest(found) == known.answers:
+        if not known.answers or not found or bring_home.digest(found) == known.answers:
             return
         keys = scenarios.changed_by_hand(self.lab, found)
         named = f" ({', '.join(keys)})" if keys else ""
@@ -321,16 +319,19 @@ class _Deploying:
         scenario = scenarios.find(self.lab.deployment.scenario)
         return {**defaults, **scenario.answers(self.lab), **dict(self.lab.deployment.answers)}
 
-    def _fail(self, outcome: RunOutcome) -> None:
-        secrets = (*self.secrets.values(), *secret_values(self.secrets))
-        logs = afterwards.gather_logs(self.session, self.links, self.report.run_id, secrets)
-        self._keep(self._known().model_copy(update={"handled": True}))
-        raise run_failed(
-            outcome,
-            logs=logs,
-            secrets=secrets,
-            restorable=SNAPSHOT if Shelf(self.session.directory.snapshots).has(SNAPSHOT) else "",
-        )
+    def _fail(self, outcome: RunOutcome) -> NoReturn:
+        secrets = tuple(self.secrets.values())
+        logs, restorable = None, ""
+        with _without_hiding("collect the logs"):
+            logs = bring_home.gather_logs(
+                self.session, self.connections, self.report.run_id, secrets
+            )
+        with _without_hiding("look for a snapshot"):
+            if Shelf(self.session.directory.snapshots).has(SNAPSHOT):
+                restorable = SNAPSHOT
+        with _without_hiding("write down that the run was dealt with"):
+            self._keep(self._known().model_copy(update={"handled": True}))
+        raise run_failed(outcome, logs=logs, secrets=secrets, restorable=restorable)
 
     def _warn(self, outcome: RunOutcome) -> None:
         told = outcome.view.additional
@@ -340,6 +341,10 @@ class _Deploying:
             self._notice(f"NetworkManager is active on {host}; it may take br-ex apart")
         if outcome.outages:
             self._notice(f"the SSH sessions were lost and made again {outcome.outages} times")
+
+    def _with_run(self, known: DeploymentState, run_id: str) -> DeploymentState:
+        names = tuple(node.name for node in self.nodes)
+        return known.model_copy(update={"run_id": run_id, "nodes": names, "handled": False})
 
     def _known(self) -> DeploymentState:
         return self.session.state().deployment
@@ -359,6 +364,15 @@ class _Deploying:
         taken = (name, now - self._stage_at)
         self._stage_at = now
         self.report = replace(self.report, seconds=(*self.report.seconds, taken))
+
+
+@contextmanager
+def _without_hiding(what: str) -> Iterator[None]:
+    """Let nothing that goes wrong in the block take the place of the error that is being told."""
+    try:
+        yield
+    except Exception:  # whatever it is, it is not what the user has to know first
+        log.exception("could not %s", what)
 
 
 def _ago(found: RunSample) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from labkit.host.ssh import Connection
-    from labkit.packstack.link import Link
+    from labkit.packstack.connection import NodeConnection
 
 RUNS = PurePosixPath("/var/lib/labkit/runs")
 CHUNK_BYTES = 512 * 1024
@@ -27,6 +27,10 @@ SCRIPT_SECONDS = 60.0
 LOOK_SECONDS = 20.0
 # Every look makes the guest start half a dozen processes, so a long run is looked at less often.
 FIRST_TICK_SECONDS, TICK_GROWTH, TICK_SECONDS = 0.5, 1.2, 2.0
+
+
+class NotStartedError(OperationError):
+    """The guest answered that it could not start a run, so none was begun."""
 
 
 class RunState(StrEnum):
@@ -161,8 +165,8 @@ cat /proc/sys/kernel/random/boot_id >"$dir/boot_id"
 date +%s >"$dir/started"
 printf '%s\\n' "$run_id" >"$dir/run_id"
 : >"$dir/output.log"
-# Reserved now: on a full disk the exit code must still find its place.
-echo 000 >"$dir/status.new"
+# Reserved now: on a full disk the exit code must still find its place. Never a 0 that nothing gave.
+echo 255 >"$dir/status.new"
 # A power cut must not take with it what tells that this run was begun.
 sync
 systemd-run --quiet --unit="$unit" --description="$description" bash "$dir/main" 9>&- >&2
@@ -241,7 +245,7 @@ def start(
 
     Raises:
         NotReachableError: The session broke; whether the run started shows the next sample.
-        OperationError: The guest could not start it; details say why.
+        NotStartedError: The guest could not start it; details say why.
     """
     text = start_script(job, script, run_id=run_id, files=files)
     result = connection.run_script(text, what=f"start {job.unit}", timeout=SCRIPT_SECONDS)
@@ -249,7 +253,7 @@ def start(
     if result.returncode != 0 or answer not in {"started", "running"}:
         message = f"The guest could not start '{job.unit}'."
         lines = (result.stderr.strip() or answer or f"exit {result.returncode}").splitlines()
-        raise OperationError(message, details=tuple(lines[-10:]))
+        raise NotStartedError(message, details=tuple(lines[-10:]))
     return answer == "started"
 
 
@@ -292,7 +296,7 @@ def stop(connection: Connection, job: Job) -> None:
 
 
 def follow(
-    link: Link,
+    connection: NodeConnection,
     job: Job,
     *,
     receive: Callable[[RunSample], None],
@@ -301,7 +305,7 @@ def follow(
     """Look at a run until it is over and everything it printed has been received.
 
     Args:
-        link: The node it runs on.
+        connection: The node it runs on.
         job: The kind of run.
         receive: Called with every look; output comes in order and without gaps.
         pause: Passes the time between two looks, in seconds.
@@ -314,7 +318,7 @@ def follow(
     """
     offset, tick = 0, FIRST_TICK_SECONDS
     while True:
-        found = link.ask(partial(sample, job=job, offset=offset))
+        found = connection.ask(partial(sample, job=job, offset=offset))
         offset += len(found.output)
         receive(found)
         if offset >= found.size:

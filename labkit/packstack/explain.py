@@ -1,18 +1,27 @@
-"""Why a Packstack run failed, and what mends it: recognises the known failures in its texts."""
+"""Why a Packstack run failed, and what mends it: the known failures in its texts, and the error it ends with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from labkit.errors import OperationError
+from labkit.packstack.detached import RunState
+from labkit.packstack.gather import masked
 from labkit.packstack.known_failures import FAILURES, Failure, Where
 from labkit.packstack.output.puppet import PuppetError, puppet_errors
-from labkit.packstack.output.view import Outcome, RunView, view_of
+from labkit.packstack.output.view import PrintedStatus, RunView, view_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
-EVIDENCE_LINES = 5
+    from labkit.packstack.run import RunOutcome
+
+ERROR_LINES = 5
+TAIL_LINES = 10
+# Packstack needs room for its logs and packages; with less than this it fails in odd places.
+LITTLE_BYTES = 64 * 1024 * 1024
 _LINE_CHARACTERS = 300
 _PUPPET_LIMIT = 5
 
@@ -26,23 +35,12 @@ class Explanation:
         cause: Its cause, in one sentence about this run.
         remedy: The command or the lab file's key that mends it, in one sentence.
         node: The node whose Puppet log shows it; empty when Packstack's output does.
-        evidence: The lines it was recognised by, at most `EVIDENCE_LINES`.
     """
 
     failure: Failure
     cause: str
     remedy: str
     node: str
-    evidence: tuple[str, ...]
-
-
-def failure(identity: str) -> Failure:
-    """Return a known failure by its id, also one that no text gives away: hang, network-lost.
-
-    Raises:
-        KeyError: There is none of that id.
-    """
-    return {known.id: known for known in FAILURES}[identity]
 
 
 def explain(output_text: str, puppet_texts: Mapping[str, str]) -> tuple[Explanation, ...]:
@@ -62,7 +60,7 @@ def explain(output_text: str, puppet_texts: Mapping[str, str]) -> tuple[Explanat
     places = list(_places(view, puppet_texts))
     found: list[Explanation] = []
     for known in FAILURES:
-        if view.outcome is Outcome.SUCCEEDED and not known.note:
+        if view.status is PrintedStatus.SUCCEEDED and not known.note:
             continue
         for where, node, text in places:
             met = _met(known, node, text) if where in known.where else None
@@ -87,9 +85,51 @@ def shown_errors(puppet_texts: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
+def run_failed(
+    outcome: RunOutcome, *, logs: Path | None, secrets: Iterable[str], restorable: str
+) -> OperationError:
+    """Return the error for a run that did not end well.
+
+    Args:
+        outcome: How it ended.
+        logs: Where the logs of all nodes were collected; None when they could not be.
+        secrets: Texts that must not be shown.
+        restorable: Name of a snapshot from before the run; empty when there is none.
+    """
+    hidden = tuple(secrets)
+    output = _masked(outcome.output, hidden)
+    puppet = {name: _masked(text, hidden) for name, text in outcome.puppet.items()}
+    back = f"'labkit restore {restorable}', then " if restorable else ""
+    return OperationError(
+        _message(outcome),
+        details=(
+            *_why(outcome, output),
+            *shown_errors(puppet),
+            *explained(output, puppet),
+            f"Logs of all nodes: {logs or 'could not be collected'}",
+        ),
+        hint=f"Mend the cause, then {back}'labkit deploy' again; passwords stay the same.",
+    )
+
+
+def explained(output: str, puppet: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return what is known of the failures that texts show, two lines each.
+
+    Args:
+        output: What a run printed; secrets are masked.
+        puppet: Puppet's logs by name.
+    """
+    lines: list[str] = []
+    for known in explain(output, puppet or {}):
+        node = known.node.partition(":")[0]
+        remedy = known.remedy.replace("NODE", node) if node else known.remedy
+        lines += [f"Cause: {known.cause}", f"  Remedy: {remedy}"]
+    return tuple(lines)
+
+
 def _shown(node: str, error: PuppetError) -> tuple[str, ...]:
     # The text of an error that names its resource begins with it.
-    first, *more = error.lines[:EVIDENCE_LINES]
+    first, *more = error.lines[:ERROR_LINES]
     return (_short(f"{node}: {first}"), *(_short(f"  {line.strip()}") for line in more))
 
 
@@ -120,21 +160,47 @@ def _places(view: RunView, puppet_texts: Mapping[str, str]) -> Iterable[tuple[Wh
 
 
 def _met(known: Failure, node: str, text: str) -> Explanation | None:
-    match = known.pattern.search(text) if known.pattern else None
+    match = known.pattern.search(text)
     if match is None:
         return None
-    begin = text.rfind("\n", 0, match.start()) + 1
-    end = text.find("\n", match.end())
-    lines = text[begin : end if end >= 0 else None].split("\n")
     told = {name: value for name, value in match.groupdict().items() if value}
     return Explanation(
         failure=known,
-        cause=known.cause_for(told),
-        remedy=known.remedy_for(told),
+        cause=_short(known.cause_for(told)),
+        remedy=_short(known.remedy_for(told)),
         node=node,
-        evidence=tuple(_short(line) for line in lines[:EVIDENCE_LINES] if line.strip()),
     )
 
 
 def _short(line: str) -> str:
     return line if len(line) <= _LINE_CHARACTERS else f"{line[: _LINE_CHARACTERS - 1]}…"
+
+
+def _message(outcome: RunOutcome) -> str:
+    last, view = outcome.last, outcome.view
+    if last.state is RunState.ENDED:
+        failed = [step.title for step in view.steps if not step.ok]
+        where = f" in step '{failed[0]}'" if failed else ""
+        return f"Packstack failed{where} with exit code {last.code}."
+    if last.rebooted:
+        return "The controller was rebooted while Packstack ran, which ended the run."
+    if last.state is RunState.NONE:
+        return "The controller knows nothing of the Packstack run any more."
+    return "The Packstack run was killed in the controller before it ended."
+
+
+def _why(outcome: RunOutcome, output: str) -> tuple[str, ...]:
+    lines: list[str] = []
+    if outcome.last.free_bytes < LITTLE_BYTES:
+        free = outcome.last.free_bytes // 2**20
+        lines.append(f"The controller's root file system is full: {free} MiB are free.")
+    if outcome.view.error:
+        return (*lines, *outcome.view.error[:TAIL_LINES])
+    tail = [line for line in output.splitlines() if line.strip()][-TAIL_LINES:]
+    if not tail:
+        return (*lines, "It printed nothing.")
+    return (*lines, "Its last lines:", *(f"  {line}" for line in tail))
+
+
+def _masked(text: str, secrets: Iterable[str]) -> str:
+    return masked(text.encode(), secrets).decode("utf-8", "replace")

@@ -8,10 +8,11 @@ import tarfile
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+from labkit.lab.answers import MASK
 
-MASK = "********"
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 # The end of a log is what explains a failure; a whole Puppet debug log can be hundreds of MB.
 LOG_BYTES = 2 * 1024 * 1024
 # What could be read as a password in the middle of ordinary text is not blacked out.
@@ -102,12 +103,4 @@ def masked(content: bytes, secrets: Iterable[str]) -> bytes:
         rb"(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s#]+)",
         rb"\1" + MASK.encode(),
         content,
-    )
-
-
-def secret_values(answers: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values of an answer file that must not be shown."""
-    words = ("_PW", "PASSWORD", "SECRET", "TOKEN", "HASH", "ENC_KEY")
-    return tuple(
-        value for key, value in answers.items() if value and any(word in key for word in words)
     )

@@ -29,8 +29,8 @@ class Failure:
 
     Attributes:
         id: Its name in reports.
-        where: The texts it shows in; empty when no text gives it away.
-        pattern: What it shows by; None when no text gives it away.
+        where: The texts it shows in.
+        pattern: What it shows by.
         cause: Its cause, in one sentence; `{name}` stands for a group of the pattern.
         remedy: The command or the lab file's key that mends it; as `cause`.
         source: Where it is known from.
@@ -40,7 +40,7 @@ class Failure:
 
     id: str
     where: frozenset[Where]
-    pattern: re.Pattern[str] | None
+    pattern: re.Pattern[str]
     cause: str
     remedy: str
     source: str
@@ -65,7 +65,6 @@ _OUTPUT = frozenset({Where.OUTPUT})
 _PUPPET = frozenset({Where.PUPPET})
 _BOTH = _OUTPUT | _PUPPET
 _BULLETS = frozenset({Where.BULLETS})
-_NOWHERE: frozenset[Where] = frozenset()
 
 _REPORTS = "public reports"
 _CODE = "source code"
@@ -368,21 +367,5 @@ FAILURES: tuple[Failure, ...] = (
         remedy="On the node: 'systemctl disable --now NetworkManager', then 'systemctl enable --now network'.",
         source=_CODE,
         note=True,
-    ),
-    Failure(
-        id="network-lost",
-        where=_NOWHERE,
-        pattern=None,
-        cause="The card was put into the bridge but its ifcfg files were not rewritten, or lost its address or name servers on the way.",
-        remedy="'labkit deploy' compares and mends the files after the run; 'labkit console NODE' reaches the node without its network.",
-        source="source code of puppet-vswitch 8.4.0",
-    ),
-    Failure(
-        id="hang",
-        where=_NOWHERE,
-        pattern=None,
-        cause="Nothing moves any more; typical are too little memory or CPU, dead mirrors, and NetworkManager or firewalld left on.",
-        remedy="'labkit logs deploy -f' follows the run; more 'memory' and 'cpus' in lab.yaml help, 'deployment.hung_minutes' is the patience.",
-        source=_REPORTS,
     ),
 )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from labkit.errors import OperationError
 from labkit.lab import deployment
 from labkit.packstack import detached
+from labkit.packstack.connection import NodeConnection
 from labkit.packstack.detached import RunSample, RunState
-from labkit.packstack.link import Link
 from labkit.packstack.prepare import PREPARE
 from labkit.packstack.run import PACKSTACK
 
@@ -47,29 +47,34 @@ def print_log(
         WaitTimeout: The node cannot be reached.
     """
     chosen = session.node(node) if node else deployment.controller(session.lab)
-    with Link(
+    with NodeConnection(
         session.endpoint(chosen),
         cancelled=session.cancelled.is_set,
         lost_seconds=LOST_SECONDS,
         connect=session.tools.ssh,
-    ) as link:
-        first = link.ask(partial(detached.sample, job=job, offset=0))
+    ) as connection:
+        first = connection.ask(partial(detached.sample, job=job, offset=0))
         if first.state is RunState.NONE:
             message = f"Node '{chosen.name}' never had a run '{job.unit}'."
             raise OperationError(message, hint="Run 'labkit deploy' first.")
         if follow:
             detached.follow(
-                link, job, receive=lambda seen: write(seen.output), pause=session.cancelled.wait
+                connection,
+                job,
+                receive=lambda seen: write(seen.output),
+                pause=session.cancelled.wait,
             )
         else:
-            _print_once(link, job, first, write)
+            _print_once(connection, job, first, write)
 
 
-def _print_once(link: Link, job: Job, first: RunSample, write: Callable[[bytes], None]) -> None:
+def _print_once(
+    connection: NodeConnection, job: Job, first: RunSample, write: Callable[[bytes], None]
+) -> None:
     write(first.output)
     offset = len(first.output)
     # Up to where it was when the command was given; it may grow faster than it is printed.
     while offset < first.size:
-        more = link.ask(partial(detached.sample, job=job, offset=offset)).output
+        more = connection.ask(partial(detached.sample, job=job, offset=offset)).output
         write(more)
         offset += len(more)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import base64
 import re
 import shlex
+import uuid
 from typing import TYPE_CHECKING
 
+from labkit.errors import OperationError
+from labkit.packstack import detached
+from labkit.packstack.detached import Job, RunState
+from labkit.state.progress import stage
+from labkit.verify.check import Verdict
 from labkit.verify.checks.ifcfg import bridge_keys, port_keys
 from labkit.verify.outputs import SCRIPTS
 
@@ -14,7 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from labkit.lab.topology import ResolvedLab, ResolvedNode
+    from labkit.packstack.connection import NodeConnection
+    from labkit.state.session import Session
+    from labkit.verify.report import Report
 
+MEND = Job(unit="labkit-mend", description="labkit: puts the external bridge right")
 # The checks that fail when Packstack did not turn the card into a port, or left its address there.
 MENDABLE = frozenset({"ifcfg-port", "ifcfg-bridge", "external-address", "external-nic-bare"})
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,-]*")
@@ -37,6 +47,45 @@ ifdown "$nic"
 ip address flush dev "$nic" scope global
 ifup "$nic" && ifup "$bridge"
 """
+
+
+def to_mend(lab: ResolvedLab, report: Report) -> tuple[ResolvedNode, ...]:
+    """Return the nodes whose external bridge Packstack left half done, by a report."""
+    failed = {
+        result.node
+        for result in report.results
+        if result.verdict is Verdict.FAILED and result.check in MENDABLE
+    }
+    return tuple(node for node in lab.nodes if node.name in failed)
+
+
+def mend(session: Session, connection: NodeConnection, node: ResolvedNode) -> None:
+    """Write a node's two ifcfg files as they must be and bring the bridge up.
+
+    Raises:
+        OperationError: It did not work; details have what the guest said.
+    """
+    with stage(session.progress, node.name, "mending br-ex"):
+        run_id = uuid.uuid4().hex
+        script = mend_script(session.lab, node)
+        connection.ask(lambda c: detached.start(c, MEND, script, run_id=run_id))
+        told: list[bytes] = []
+        last = detached.follow(
+            connection,
+            MEND,
+            receive=lambda found: told.append(found.output),
+            pause=session.cancelled.wait,
+        )
+        if last.state is RunState.ENDED and last.code == 0:
+            return
+        lines = b"".join(told).decode("utf-8", "replace").splitlines()
+        message = f"The external bridge of node '{node.name}' could not be put right."
+        raise OperationError(
+            message,
+            details=tuple(lines[-10:]),
+            hint=f"Look with 'labkit ssh {node.name}'; its old files are "
+            "/var/lib/labkit/before-mend.ifcfg-*.",
+        )
 
 
 def mend_script(lab: ResolvedLab, node: ResolvedNode) -> str:

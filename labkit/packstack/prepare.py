@@ -9,12 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from labkit.boxes.definition import find_box
+from labkit.boxes.file import DebianBoxFile
 from labkit.errors import LabkitError, OperationError, joined
 from labkit.host import ssh
+from labkit.lab.topology import Repositories
 from labkit.packstack import detached
 from labkit.packstack import prepare_script as preparation
-from labkit.packstack import run_failed as packstack_failures
 from labkit.packstack.detached import Job, RunSample, RunState
+from labkit.packstack.explain import explained
 from labkit.packstack.prepare_script import PreparationView
 from labkit.state.progress import Event, Phase, Progress, stage
 from labkit.waiting import BOOT, Deadline, NotYet, wait_until
@@ -22,8 +25,9 @@ from labkit.waiting import BOOT, Deadline, NotYet, wait_until
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from labkit.lab.topology import ResolvedNode
-    from labkit.packstack.link import Link
+    from labkit.boxes.file import BoxFile
+    from labkit.lab.topology import ResolvedLab, ResolvedNode
+    from labkit.packstack.connection import NodeConnection
     from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
@@ -82,26 +86,59 @@ class _Reader:
         )
 
 
+def package_source(lab: ResolvedLab) -> Repositories:
+    """Return where a lab's nodes get their packages: a stand-in box brings its own place for them.
+
+    Raises:
+        UsageError: There is no such box.
+    """
+    return _source(lab, find_box(lab.box).file)
+
+
+def _source(lab: ResolvedLab, box: BoxFile) -> Repositories:
+    if not isinstance(box, DebianBoxFile) or box.package_base is None:
+        return lab.repositories
+    release = lab.repositories.release
+    return Repositories(release=release, bases=(box.package_base,), proxy=None)
+
+
+def scripts(session: Session, nodes: tuple[ResolvedNode, ...]) -> dict[str, str]:
+    """Return the script that prepares each of these nodes, by its name.
+
+    Raises:
+        UsageError: There is no such box.
+        OperationError: A node of the lab was never brought up.
+    """
+    lab, box = session.lab, find_box(session.lab.box).file
+    keys = {node.name: session.endpoint(node).host_key for node in lab.nodes}
+    return {
+        node.name: preparation.script(
+            lab, node, packages=_source(lab, box), host_keys=keys, stand_in=box.stand_in
+        )
+        for node in nodes
+    }
+
+
 def prepare(
     session: Session,
-    links: Mapping[str, Link],
+    connections: Mapping[str, NodeConnection],
     nodes: tuple[ResolvedNode, ...],
-    scripts: Mapping[str, str],
+    texts: Mapping[str, str],
 ) -> tuple[Prepared, ...]:
     """Prepare nodes side by side; one that is prepared already changes nothing.
 
     Args:
         session: The lab.
-        links: By node name.
+        connections: By node name.
         nodes: The nodes to prepare.
-        scripts: By node name, from `labkit.packstack.prepare_script`.
+        texts: By node name, from `scripts`.
 
     Raises:
         OperationError: A step failed on a node; every such node is in the details.
     """
     with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
         futures = [
-            pool.submit(_prepare, session, links[node.name], node, scripts[node.name])
+            pool.submit(_prepare, session, connections[node.name], node, texts[node.name])
             for node in nodes
         ]
         try:
@@ -118,15 +155,17 @@ def prepare(
     return tuple(future.result() for future in futures)
 
 
-def _prepare(session: Session, link: Link, node: ResolvedNode, script: str) -> Prepared:
-    first = _run(session, link, node, script)
+def _prepare(
+    session: Session, connection: NodeConnection, node: ResolvedNode, script: str
+) -> Prepared:
+    first = _run(session, connection, node, script)
     if first.reboot is None:
         return _prepared(node, first, rebooted=False)
     with stage(session.progress, node.name, "reboot") as current:
-        _reboot(session, link)
+        _reboot(session, connection)
         current.note = f"kernel {first.reboot[1]}"
     # What it prepared is still there; that nothing is left to do has to be seen once more.
-    second = _run(session, link, node, script)
+    second = _run(session, connection, node, script)
     if second.reboot is not None:
         running, newest = second.reboot
         message = f"Node '{node.name}' runs kernel '{running}' after a reboot, not '{newest}'."
@@ -145,10 +184,14 @@ def _prepared(node: ResolvedNode, view: PreparationView, *, rebooted: bool) -> P
     )
 
 
-def _run(session: Session, link: Link, node: ResolvedNode, script: str) -> PreparationView:
+def _run(
+    session: Session, connection: NodeConnection, node: ResolvedNode, script: str
+) -> PreparationView:
     reader = _Reader(node=node.name, progress=session.progress)
-    link.ask(lambda c: detached.start(c, PREPARE, script, run_id=uuid.uuid4().hex))
-    last = detached.follow(link, PREPARE, receive=reader.receive, pause=session.cancelled.wait)
+    connection.ask(lambda c: detached.start(c, PREPARE, script, run_id=uuid.uuid4().hex))
+    last = detached.follow(
+        connection, PREPARE, receive=reader.receive, pause=session.cancelled.wait
+    )
     view = reader.view
     if last.state is RunState.ENDED and last.code == 0 and view.failed is None:
         return view
@@ -172,7 +215,7 @@ def _failure(
             hint="Run 'labkit deploy' again; what is prepared stays.",
         )
     reason = view.failed.reason if view.failed else f"its script ended with {last.code}"
-    known = packstack_failures.explained(tail)
+    known = explained(tail)
     lines = [line for line in tail.splitlines() if line and not line.startswith("labkit-step:")]
     return OperationError(
         message,
@@ -181,24 +224,28 @@ def _failure(
     )
 
 
-def _reboot(session: Session, link: Link) -> None:
+def _reboot(session: Session, connection: NodeConnection) -> None:
     """Restart a node; a new boot id is the proof, an answer over SSH would not be."""
-    before = link.ask(boot_id)
+    before = connection.ask(boot_id)
+    said = ""
     # It may take the session with it before it answers: that is no failure.
     try:
-        link.once(lambda c: c.run_script("systemctl reboot", what="reboot", timeout=20.0))
+        result = connection.once(
+            lambda c: c.run_script("systemctl reboot", what="reboot", timeout=20.0)
+        )
+        said = f"; systemctl said: {result.stderr.strip()}" if result.returncode else ""
     except ssh.NotReachableError as exc:
         log.debug("the reboot took the session with it: %s", exc.message)
-    link.renew()
+    connection.renew()
 
     def check() -> None:
-        if link.ask(boot_id) == before:
-            msg = "it still has its old boot id"
+        if connection.ask(boot_id) == before:
+            msg = f"it still has its old boot id{said}"
             raise NotYet(msg)
 
     wait_until(
         check,
-        what=f"node '{link.node}' to boot again",
+        what=f"node '{connection.node}' to boot again",
         deadline=Deadline.after(REBOOT_SECONDS),
         policy=BOOT,
         cancelled=session.cancelled.is_set,
@@ -209,5 +256,14 @@ REBOOT_SECONDS = 900.0
 
 
 def boot_id(connection: ssh.Connection) -> str:
-    """Return the guest kernel's boot id, which changes with every boot and nothing else."""
-    return connection.run("cat /proc/sys/kernel/random/boot_id", timeout=20.0).stdout.strip()
+    """Return the guest kernel's boot id, which changes with every boot and nothing else.
+
+    Raises:
+        NotReachableError: The guest could not be asked, or did not tell it: no answer must not be
+            taken for another boot.
+    """
+    result = connection.run("cat /proc/sys/kernel/random/boot_id", timeout=20.0)
+    if result.returncode != 0 or not result.stdout.strip():
+        msg = "the guest does not tell its boot id"
+        raise ssh.NotReachableError(msg, details=tuple(result.stderr.splitlines()))
+    return result.stdout.strip()

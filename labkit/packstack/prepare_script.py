@@ -16,7 +16,7 @@ from labkit.resources import read_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from labkit.lab.topology import ResolvedLab, ResolvedNode
+    from labkit.lab.topology import Repositories, ResolvedLab, ResolvedNode
 
 SCRIPT = "kickstart/labkit-prepare"
 UNIT = "labkit-prepare"
@@ -66,6 +66,7 @@ def script(
     lab: ResolvedLab,
     node: ResolvedNode,
     *,
+    packages: Repositories,
     host_keys: Mapping[str, str],
     stand_in: bool = False,
 ) -> str:
@@ -76,6 +77,7 @@ def script(
     Args:
         lab: The lab.
         node: The node; it has to take part in the deployment.
+        packages: Where it gets its packages.
         host_keys: Per node name, its public SSH host key, `<type> <base64>`.
         stand_in: Whether the node runs a stand-in box, whose disk is small.
 
@@ -87,9 +89,9 @@ def script(
         raise ValueError(msg)
     first = node == controller(lab)
     peers = deployed_nodes(lab) if first else ()
-    places = repositories.candidates(lab.repositories)
-    proxy = lab.repositories.proxy
-    secret = repositories.has_password(proxy, *lab.repositories.bases)
+    places = repositories.candidates(packages)
+    proxy = packages.proxy
+    secret = repositories.has_password(proxy, *packages.bases)
     data: dict[str, str | tuple[str, ...]] = {
         "fqdn": node.fqdn,
         "address": str(management_address(node)),
@@ -110,9 +112,7 @@ def script(
         "release_package": repositories.RELEASE_PACKAGE,
         "release_repositories": ",".join(repositories.release_repositories()),
         "signing_keys": repositories.signing_keys(),
-        "pins": tuple(
-            " ".join(pin) for pin in repositories.PINS.get(lab.repositories.release, ())
-        ),
+        "pins": tuple(" ".join(pin) for pin in repositories.PINS.get(packages.release, ())),
         "packages": ("python-setuptools", *(["openstack-packstack"] if first else [])),
     }
     lines = "".join(f"{name}={_bash(value)}\n" for name, value in data.items())
@@ -225,11 +225,6 @@ class PreparationView:
     failed: StepEvent | None = None
     reboot: tuple[str, str] | None = None
     rest: str = ""
-
-    @property
-    def changed(self) -> bool:
-        """Return whether any step changed the node."""
-        return any(event.changed for event in self.done)
 
     @property
     def seconds(self) -> float:

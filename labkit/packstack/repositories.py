@@ -81,7 +81,7 @@ PINS: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class RepositoryAtPlace:
     """A repository at one place.
 
     Attributes:
@@ -110,7 +110,7 @@ class Candidate:
 
     base: str
     release: str
-    sources: tuple[Source, ...]
+    sources: tuple[RepositoryAtPlace, ...]
 
     @property
     def shown(self) -> str:
@@ -129,7 +129,7 @@ def _candidate(base: str, release: str) -> Candidate:
         base=place,
         release=release,
         sources=tuple(
-            Source(repository=item, url=f"{place}/{quote(release)}/{item.path}")
+            RepositoryAtPlace(repository=item, url=f"{place}/{quote(release)}/{item.path}")
             for item in REPOSITORIES
         ),
     )

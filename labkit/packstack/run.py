@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from labkit.errors import OperationError
+from labkit.errors import LabkitError, OperationError
 from labkit.host import ssh
 from labkit.lab.scenario import ANSWER_FILE
 from labkit.packstack import detached
@@ -25,10 +25,10 @@ from labkit.state.progress import Event, Phase
 from labkit.waiting import WaitCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from labkit.lab.scenario import PackstackCall
-    from labkit.packstack.link import Link
+    from labkit.packstack.connection import NodeConnection
     from labkit.packstack.output.parser import Event as PackstackEvent
     from labkit.packstack.output.view import RunView
     from labkit.state.progress import Progress
@@ -39,7 +39,12 @@ PACKSTACK = Job(unit="labkit-packstack", description="labkit: Packstack installs
 # Newer than every log of an earlier run.
 MARK = str(detached.RUNS / f"{PACKSTACK.unit}.mark")
 WATCH_SECONDS = 20.0
+# For the last look at a node: what it shows explains the end, which is known by then.
+LAST_LOOK_SECONDS = 60.0
 TAIL_BYTES = 64 * 1024
+HANG_CAUSES = (
+    "Typical causes: too little memory or CPU, dead mirrors, NetworkManager or firewalld left on."
+)
 # The walk-through's own setting; without unbuffered output a pipe holds lines back for minutes.
 _ENVIRONMENT = ("PYTHONUNBUFFERED=1", "LANG=en_US.utf-8", "LC_ALL=en_US.utf-8")
 
@@ -81,22 +86,35 @@ class HungError(OperationError):
     """A run shows no sign of progress; it was left running."""
 
 
-def begin(links: Mapping[str, Link], controller: str, call: PackstackCall, run_id: str) -> bool:
+def mark(connections: Iterable[NodeConnection]) -> None:
+    """Leave a file on every node by which the logs of the coming run are told from older ones.
+
+    Raises:
+        OperationError: A node could not write it; details say why.
+        WaitTimeout: A node could not be reached.
+    """
+    script = f"mkdir -p -m 0700 {detached.RUNS} && touch {shlex.quote(MARK)}"
+    for connection in connections:
+        result = connection.ask(
+            lambda c: c.run_script(script, what="mark the beginning", timeout=WATCH_SECONDS)
+        )
+        if result.returncode != 0:
+            message = f"Node '{connection.node}' cannot write '{MARK}'."
+            raise OperationError(message, details=tuple(result.stderr.splitlines()[-5:]))
+
+
+def begin(controller: NodeConnection, call: PackstackCall, run_id: str) -> bool:
     """Start Packstack; return False when a run is under way that somebody else started.
 
     Args:
-        links: By name, every node that takes part.
-        controller: The node Packstack runs on.
+        controller: The node Packstack runs on; `mark` comes before.
         call: How it is called.
         run_id: Identifies this run; asking twice with the same one starts it once.
 
     Raises:
-        OperationError: The controller could not start it.
-        WaitTimeout: A node could not be reached.
+        NotStartedError: The controller could not start it.
+        WaitTimeout: It could not be reached; it may have started the run.
     """
-    mark = f"mkdir -p -m 0700 {detached.RUNS} && touch {shlex.quote(MARK)}"
-    for link in links.values():
-        link.ask(lambda c: c.run_script(mark, what="mark the beginning", timeout=WATCH_SECONDS))
     files = []
     if call.answer_file is not None:
         content = call.answer_file.encode()
@@ -110,7 +128,7 @@ def begin(links: Mapping[str, Link], controller: str, call: PackstackCall, run_i
             return True
         return detached.start(connection, PACKSTACK, script, run_id=run_id, files=files)
 
-    return links[controller].ask(start)
+    return controller.ask(start)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,7 +136,7 @@ class Watcher:
     """Follows a run by its output and the Puppet logs of all nodes.
 
     Attributes:
-        links: By name, every node that takes part.
+        connections: By name, every node that takes part.
         controller: The node Packstack runs on.
         view: What the output said so far; give it the expected steps.
         hung_seconds: Seconds without any growth anywhere after which the run counts as hung.
@@ -128,7 +146,7 @@ class Watcher:
         lost_before: Sessions that had been lost when the run was started.
     """
 
-    links: Mapping[str, Link]
+    connections: Mapping[str, NodeConnection]
     controller: str
     view: RunView
     hung_seconds: float
@@ -158,7 +176,7 @@ class Watcher:
         """
         self._began = self._event_at = self.clock()
         self._activity = Activity(began=self._began)
-        with ThreadPoolExecutor(max_workers=len(self.links)) as pool:
+        with ThreadPoolExecutor(max_workers=len(self.connections)) as pool:
             try:
                 return self._until_over(pool)
             except BaseException:
@@ -169,10 +187,13 @@ class Watcher:
         while True:
             last = self._look()
             over = last.state is not RunState.RUNNING and self._offset >= last.size
-            for name, seen in pool.map(self._watch, self.links.values()):
-                self._take(name, seen)
             if over:
+                for name, seen in pool.map(self._watch_once_more, self.connections.values()):
+                    self._feed(name, seen)
                 return self._outcome(last)
+            for name, seen in pool.map(self._watch, self.connections.values()):
+                self._require_same_boot(name, seen)
+                self._feed(name, seen)
             self._require_life(last)
             self._tell_running()
             if self._offset >= last.size and self.pause(detached.TICK_SECONDS):
@@ -181,7 +202,7 @@ class Watcher:
 
     def _look(self) -> RunSample:
         look = partial(detached.sample, job=PACKSTACK, offset=self._offset)
-        found = self.links[self.controller].ask(look)
+        found = self.connections[self.controller].ask(look)
         self._offset += len(found.output)
         self._output = (self._output + found.output)[-TAIL_BYTES:]
         self._advance(self._parser.feed(found.output))
@@ -205,14 +226,15 @@ class Watcher:
             )
             self.progress(told)
 
-    def _watch(self, link: Link) -> tuple[str, NodeSample]:
-        offsets = {
-            key.path: puppet.size for key, puppet in self._logs.items() if key.node == link.node
-        }
+    def _watch(
+        self, connection: NodeConnection, within: float | None = None
+    ) -> tuple[str, NodeSample]:
+        node = connection.node
+        offsets = {key.path: puppet.size for key, puppet in self._logs.items() if key.node == node}
         script = watch_script(offsets, since=MARK)
 
-        def ask(connection: ssh.Connection) -> NodeSample:
-            result = connection.run_script(
+        def ask(session: ssh.Connection) -> NodeSample:
+            result = session.run_script(
                 script, what="look at Puppet's logs", timeout=WATCH_SECONDS
             )
             try:
@@ -221,9 +243,17 @@ class Watcher:
                 # A log was renamed or removed between two lines of the script.
                 raise ssh.NotReachableError(str(exc)) from exc
 
-        return link.node, link.ask(ask)
+        return node, connection.ask(ask, within=within)
 
-    def _take(self, node: str, seen: NodeSample) -> None:
+    def _watch_once_more(self, connection: NodeConnection) -> tuple[str, NodeSample]:
+        """Look at a node after the run; one that is away must not hide how the run ended."""
+        try:
+            return self._watch(connection, LAST_LOOK_SECONDS)
+        except LabkitError as exc:
+            log.warning("no last look at node '%s': %s", connection.node, exc)
+            return connection.node, NodeSample(boot_id="", logs=())
+
+    def _require_same_boot(self, node: str, seen: NodeSample) -> None:
         known = self._boots.setdefault(node, seen.boot_id)
         if seen.boot_id != known and node != self.controller:
             message = f"Node '{node}' was rebooted while Packstack worked on it."
@@ -232,6 +262,8 @@ class Watcher:
                 details=("Packstack waits for ever for the Puppet run that the reboot ended.",),
                 hint="Run 'labkit deploy --kill', then 'labkit deploy' again.",
             )
+
+    def _feed(self, node: str, seen: NodeSample) -> None:
         now = self.clock()
         for piece in seen.logs:
             key = LogKey(node, piece.path, piece.manifest)
@@ -240,7 +272,7 @@ class Watcher:
     def _require_life(self, last: RunSample) -> None:
         now = self.clock()
         looks = {OUTPUT: Look(size=last.size, tail=tuple(self._text().splitlines()[-5:]))}
-        for name in self.links:
+        for name in self.connections:
             mine = [puppet for key, puppet in self._logs.items() if key.node == name]
             if mine:
                 newest = max(mine, key=lambda puppet: puppet.changed_at or 0.0)
@@ -255,7 +287,7 @@ class Watcher:
         )
         raise HungError(
             message,
-            details=verdict.describe(),
+            details=(*verdict.describe(), HANG_CAUSES),
             hint=(
                 "It was left running: 'labkit deploy' follows it again, 'labkit logs' shows its "
                 "output, 'labkit deploy --kill' ends it."
@@ -274,7 +306,7 @@ class Watcher:
             last=last,
             output=self._text(),
             puppet=texts,
-            outages=lost_sessions(self.links) - self.lost_before,
+            outages=lost_sessions(self.connections) - self.lost_before,
         )
 
     def _text(self) -> str:
@@ -291,15 +323,15 @@ class Watcher:
                     self.progress(Event(node=key.node, stage=shown, phase=Phase.STARTED))
 
 
-def lost_sessions(links: Mapping[str, Link]) -> int:
+def lost_sessions(connections: Mapping[str, NodeConnection]) -> int:
     """Return how many sessions with the nodes were lost so far."""
-    return sum(link.outages for link in links.values())
+    return sum(connection.outages for connection in connections.values())
 
 
-def peek(link: Link) -> RunSample:
+def peek(connection: NodeConnection) -> RunSample:
     """Look at the run without its output.
 
     Raises:
         WaitTimeout: The controller could not be reached.
     """
-    return link.ask(partial(detached.sample, job=PACKSTACK, offset=2**62))
+    return connection.ask(partial(detached.sample, job=PACKSTACK, offset=2**62))

@@ -41,14 +41,12 @@ class LogPiece:
     Attributes:
         path: Without the ending that says whether Puppet is done: the log's identity.
         manifest: The manifest's file name, `<ip>_<role>.pp`.
-        finished: Whether Puppet is done with it.
         size: Its length in bytes.
         content: What is new since the offset asked for; not more than `CHUNK_BYTES`.
     """
 
     path: str
     manifest: str
-    finished: bool
     size: int
     content: bytes
 
@@ -97,12 +95,11 @@ def parse_watch(printed: bytes) -> NodeSample:
             raise ValueError(msg)
         path, size, more = head.removeprefix(MARK).decode("utf-8").rsplit(" ", 2)
         content, rest = rest[: int(more)], rest[int(more) + 1 :]
-        base, _, ending = path.rpartition(".")
+        base = path.rpartition(".")[0]
         logs.append(
             LogPiece(
                 path=base,
                 manifest=base.rpartition("/")[2],
-                finished=ending == "finished",
                 size=int(size),
                 content=content,
             )

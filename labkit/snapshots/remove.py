@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from labkit.errors import LabkitError
 from labkit.snapshots.heal import heal
 from labkit.snapshots.members import Fault, Members, no_fault
 from labkit.snapshots.record import Journal, Shelf
@@ -13,10 +12,6 @@ from labkit.snapshots.undo import drop_everywhere, withdraw
 from labkit.state.lock import lab_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from labkit.host.libvirt.connection import Hypervisor
-    from labkit.host.libvirt.xml import DomainInfo
     from labkit.state.session import Session
 
 log = logging.getLogger(__name__)
@@ -77,16 +72,3 @@ def delete(session: Session, name: str | None, *, fault: Fault = no_fault) -> tu
             fault("dropped")
             shelf.done()
         return names
-
-
-def forget(hypervisor: Hypervisor, domains: Iterable[DomainInfo]) -> None:
-    """Make libvirt forget domains' snapshots, so that removing them need not clean their images.
-
-    Vagrant's destroy deletes every snapshot it finds from an image that goes anyway, one by one.
-    """
-    for domain in domains:
-        for name in hypervisor.snapshots.names(domain.uuid):
-            try:
-                hypervisor.snapshots.forget(domain.uuid, name)
-            except LabkitError as exc:
-                log.warning("a snapshot of '%s' stays for now: %s", domain.name, exc)

@@ -243,8 +243,7 @@ class _Restoring:
 
     def _prepare(self) -> None:
         """Give libvirt back what it lost: networks, domains, descriptions of snapshots."""
-        # Templates and Vagrant take long to load, and taking a snapshot loads this module.
-        from labkit.host import vagrant  # noqa: PLC0415
+        # Templates take long to load, and taking a snapshot loads this module.
         from labkit.lab import render  # noqa: PLC0415
 
         session, record = self.session, self.record
@@ -256,7 +255,6 @@ class _Restoring:
         for node in session.lab.nodes:
             if hypervisor.domain_state(node.uuid) is None:
                 hypervisor.snapshots.define(record.nodes[node.name].domain_xml)
-                vagrant.adopt(session.directory.vagrant, node.name, node.uuid)
             self._describe(hypervisor, node)
 
     def _describe(self, hypervisor: Hypervisor, node: ResolvedNode) -> None:

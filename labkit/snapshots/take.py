@@ -101,10 +101,27 @@ def take(
     """
     check(session, name, note=note, replace=replace)
     with lab_lock(session.directory, "snapshot"):
-        heal(session)
-        with Members(session) as members:
-            wanted = _planned(session, members.hypervisor(), name, replace=replace)
-            return _Taking(members, wanted, fault).run(note)
+        return take_locked(session, name, note=note, replace=replace, fault=fault)
+
+
+def take_locked(
+    session: Session,
+    name: str,
+    *,
+    note: str = "",
+    replace: bool = False,
+    fault: Fault = no_fault,
+) -> SnapshotRecord:
+    """Do what `take` does for a caller that holds the lab's lock.
+
+    Raises:
+        LabkitError: As `take`.
+    """
+    check(session, name, note=note, replace=replace)
+    heal(session)
+    with Members(session) as members:
+        wanted = _planned(session, members.hypervisor(), name, replace=replace)
+        return _Taking(members, wanted, fault).run(note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

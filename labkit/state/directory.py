@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,11 +12,12 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import AwareDatetime, ValidationError
 
-from labkit.errors import HostError, OperationError
+from labkit.errors import OperationError
 from labkit.host.files import write_atomically
 from labkit.lab.types import Edge
 
 STATE_DIR_VARIABLE = "LABKIT_STATE_DIR"
+IGNORE = ".gitignore"
 
 
 class NodeState(Edge):
@@ -106,6 +108,11 @@ class LabDirectory:
         return self.path / "state.json"
 
     @property
+    def lock(self) -> Path:
+        """Return the file that the one labkit holds which changes the lab."""
+        return self.path / "lock"
+
+    @property
     def vagrant(self) -> Path:
         """Return the directory with the Vagrantfile; Vagrant keeps its own data there too."""
         return self.path / "vagrant"
@@ -153,22 +160,27 @@ class LabDirectory:
         """Return the file labkit-firstboot's virtio port is written to."""
         return self.logs / f"{node}.firstboot.log"
 
-    def create(self) -> None:
-        """Make the directories; keys are for the owner alone.
+    def make(self) -> None:
+        """Make the lab's directory, which git is to ignore.
 
         Raises:
-            HostError: The file system refuses.
+            FileNotFoundError: Another labkit removed `.labkit` meanwhile, with its last lab.
+            OSError: The file system refuses.
         """
-        try:
-            for directory in (self.vagrant, self.rendered, self.seeds, self.logs):
-                directory.mkdir(parents=True, exist_ok=True)
-            for private in (self.keys, self.packstack):
-                private.mkdir(mode=0o700, exist_ok=True)
-            ignore = self.path.parent / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n", encoding="utf-8")
-        except OSError as exc:
-            raise unwritable(self.path, exc) from exc
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._ignore()
+
+    def create(self) -> None:
+        """Make all of the lab's directories; keys are for the owner alone.
+
+        Raises:
+            OSError: The file system refuses.
+        """
+        self.make()
+        for directory in (self.vagrant, self.rendered, self.seeds, self.logs):
+            directory.mkdir(exist_ok=True)
+        for private in (self.keys, self.packstack):
+            private.mkdir(mode=0o700, exist_ok=True)
 
     def load(self, lab: str) -> LabState:
         """Return the recorded state, or a fresh one when nothing is recorded yet.
@@ -197,15 +209,65 @@ class LabDirectory:
             ) from exc
 
     def save(self, state: LabState) -> None:
-        """Write state.json so that a crash leaves either the old or the new one."""
+        """Write state.json so that a crash leaves either the old or the new one.
+
+        Raises:
+            OSError: The file system refuses.
+        """
         write_atomically(self.state_file, state.model_dump_json(indent=2) + "\n")
 
-    def remove(self) -> None:
-        """Delete the lab's directory, and `.labkit` with it when no other lab is in there."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        parent = self.path.parent
-        if parent.name == ".labkit" and {p.name for p in parent.iterdir()} <= {".gitignore"}:
-            shutil.rmtree(parent, ignore_errors=True)
+    def clear(self) -> None:
+        """Delete everything of the lab; the lock stays, for whoever holds it.
+
+        Raises:
+            OSError: Of the first thing that could not be deleted; the others are.
+        """
+        first: OSError | None = None
+        for each in sorted(self._content() - {self.lock}):
+            try:
+                if each.is_dir() and not each.is_symlink():
+                    shutil.rmtree(each)
+                else:
+                    each.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as exc:
+                first = first or exc
+        if first is not None:
+            raise first
+
+    def remove_if_bare(self) -> None:
+        """Remove the directory when only the lock is left, and `.labkit` after the last lab.
+
+        The caller holds the lock. Only what is empty is removed: another labkit may be making its
+        lab in here at this moment.
+        """
+        if self._content() - {self.lock}:
+            return
+        with suppress(OSError):
+            self.lock.unlink(missing_ok=True)
+            self.path.rmdir()
+            if self._ignored and {p.name for p in self.path.parent.iterdir()} <= {IGNORE}:
+                (self.path.parent / IGNORE).unlink(missing_ok=True)
+                self.path.parent.rmdir()
+        with suppress(OSError):
+            self._ignore()
+
+    @property
+    def _ignored(self) -> bool:
+        # Not any other directory: LABKIT_STATE_DIR may name one with files of its own.
+        return self.path.parent.name == ".labkit"
+
+    def _ignore(self) -> None:
+        ignore = self.path.parent / IGNORE
+        if self._ignored and self.path.parent.is_dir() and not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+
+    def _content(self) -> set[Path]:
+        try:
+            return set(self.path.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
 
 
 def lab_directory(lab_file: Path, lab: str, environment: Mapping[str, str]) -> LabDirectory:
@@ -218,11 +280,3 @@ def lab_directory(lab_file: Path, lab: str, environment: Mapping[str, str]) -> L
 def path_lab_id(directory: Path) -> UUID:
     """Return the id a lab has by the place of its directory."""
     return uuid5(NAMESPACE_URL, f"labkit:{directory}")
-
-
-def unwritable(path: Path, cause: OSError) -> HostError:
-    """Return the error of a lab directory that cannot be made."""
-    return HostError(
-        f"The lab's directory '{path}' cannot be created: {cause.strerror}.",
-        hint=f"Make its parent writable, or set {STATE_DIR_VARIABLE} to another place.",
-    )

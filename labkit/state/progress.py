@@ -42,18 +42,18 @@ Progress = Callable[[Event], None]
 
 
 @dataclass(slots=True)
-class Stage:
+class UnderWay:
     """A stage under way; its owner may leave a note for the final event."""
 
     note: str = ""
 
 
 @contextmanager
-def stage(progress: Progress, node: str, name: str) -> Iterator[Stage]:
+def stage(progress: Progress, node: str, name: str) -> Iterator[UnderWay]:
     """Report a stage's start, and its end with the time it took, even when it fails."""
     started = time.monotonic()
     progress(Event(node=node, stage=name, phase=Phase.STARTED))
-    current = Stage()
+    current = UnderWay()
     try:
         yield current
     except BaseException:

@@ -31,8 +31,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Return whether no check failed; one that was not judged did not."""
-        return not self.count(Verdict.FAILED)
+        """Return whether a check was judged, and none failed."""
+        return self.count(Verdict.OK) > 0 and not self.count(Verdict.FAILED)
 
     def count(self, verdict: Verdict) -> int:
         """Return how many checks came out so."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from labkit.verify.checks import all_checks
 from labkit.verify.collect import COMMAND_SECONDS, script, unpack
 from labkit.verify.outputs import Output, commands
 from labkit.verify.report import Report
+from labkit.waiting import AGENT_READY, Deadline, NotYet, WaitTimeout, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 
 REACHABLE = "reachable"
 REACHABLE_SUMMARY = "The node takes an SSH session and its commands can be run."
+JUDGED = "judged"
+JUDGED_SUMMARY = "Something of the node could be judged."
 # Beside a file: how its command ended, when that was not with 0.
 ERROR_SUFFIX = ".error"
 MOST_BYTES = 4 * 1024 * 1024
+# Agents and services report themselves within a minute or two of their start.
+SETTLE_SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +64,36 @@ def judge(
             checks not judged.
         unreachable: Per node that could not be asked, why; for outputs just collected. Every
             node then has a check more, which says whether it could be reached.
+
+    A node that was reached and of which nothing could be judged fails one check more, so that no
+    outputs at all are never taken for a lab that is as it should be.
     """
     results: list[Result] = []
     for node in deployment.deployed_nodes(lab):
         reason = (unreachable or {}).get(node.name)
         if unreachable is not None:
             results.append(_reached(node, reason))
-        for check in all_checks():
-            if node not in check.nodes(lab):
-                continue
-            if reason is None:
-                results.append(run(check, lab, node, outputs.get(node.name, {})))
-            else:
-                results.append(not_judged(check, node, "the node could not be reached"))
+        applying = [check for check in all_checks() if node in check.nodes(lab)]
+        if reason is not None:
+            gone = "the node could not be reached"
+            results += [not_judged(check, node, gone) for check in applying]
+            continue
+        found = [run(check, lab, node, outputs.get(node.name, {})) for check in applying]
+        if found and all(result.verdict is Verdict.NOT_JUDGED for result in found):
+            results.append(_nothing_judged(node))
+        results += found
     return Report(lab=lab.name, results=tuple(results))
+
+
+def _nothing_judged(node: ResolvedNode) -> Result:
+    return Result(
+        node=node.name,
+        check=JUDGED,
+        summary=JUDGED_SUMMARY,
+        verdict=Verdict.FAILED,
+        expected="an output that a check can judge",
+        seen=f"no output of node '{node.name}'",
+    )
 
 
 def _reached(node: ResolvedNode, reason: str | None) -> Result:
@@ -97,6 +117,51 @@ def verify(session: Session) -> Report:
         session.lab, session.endpoint, connect=session.tools.ssh, progress=session.progress
     )
     return judge_collected(session.lab, collected)
+
+
+def settled(session: Session, seconds: float = SETTLE_SECONDS) -> Report:
+    """Verify a lab until it is as it should be, or the time for that is over.
+
+    Returns:
+        The last report, green or not.
+    """
+    reports: list[Report] = []
+
+    def check() -> Report:
+        report = verify(session)
+        reports.append(report)
+        if not report.passed:
+            msg = "not every check passes"
+            raise NotYet(msg)
+        return report
+
+    try:
+        return wait_until(
+            check,
+            what="every check to pass",
+            deadline=Deadline.after(seconds, session.tools.clock),
+            policy=AGENT_READY,
+            cancelled=session.cancelled.is_set,
+        )
+    except WaitTimeout:
+        return reports[-1]
+
+
+def prove_deployed(session: Session) -> None:
+    """Require that every check of a deployed lab passes, for a restore of one.
+
+    Raises:
+        OperationError: Some do not, after the time services are given to find each other again.
+    """
+    report = settled(session)
+    if not report.passed:
+        failed = [
+            f"{item.node}: {item.check}: {item.seen}" for item in report.results if item.failed
+        ]
+        message = f"The lab '{session.lab.name}' runs, and not every check of it passes."
+        raise OperationError(
+            message, details=tuple(failed), hint="'labkit verify' shows expected and seen."
+        )
 
 
 def judge_collected(lab: ResolvedLab, collected: Collected) -> Report:
@@ -205,26 +270,3 @@ def _text(file: Path) -> str | None:
     except OSError as exc:
         message = f"The file '{file}' cannot be read: {exc.strerror}."
         raise UsageError(message) from exc
-
-
-def save(outputs: Mapping[str, Mapping[str, Output]], directory: Path) -> None:
-    """Keep outputs in files, for `from_directory` and for people.
-
-    Files are for their owner alone: they show the lab's inside, though no password.
-    """
-    for node, files in outputs.items():
-        target = directory / node
-        target.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name, output in files.items():
-            _write(target / name, output.text)
-            if output.returncode or output.stderr:
-                text = f"exit {output.returncode}\n{output.stderr}"
-                _write(target / f"{name}{ERROR_SUFFIX}", text)
-            else:
-                (target / f"{name}{ERROR_SUFFIX}").unlink(missing_ok=True)
-
-
-def _write(file: Path, text: str) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-        stream.write(text)

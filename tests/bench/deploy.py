@@ -27,7 +27,7 @@ from labkit.lab.resolve import resolve
 from labkit.lab.scenario import PackstackCall
 from labkit.packstack import deploy
 from labkit.packstack import run as packstack_run
-from labkit.packstack.link import Link
+from labkit.packstack.connection import NodeConnection
 from labkit.packstack.output.view import RunView
 from labkit.packstack.prepare import prepare
 from labkit.packstack.run import Watcher
@@ -52,7 +52,7 @@ class SimulatedDeploying(deploy._Deploying):
     """Calls the simulated Packstack where it lies: a unit finds only the system's commands."""
 
     def __init__(self, simulated: Simulated) -> None:
-        super().__init__(simulated.session, simulated.links())
+        super().__init__(simulated.session, simulated.connections())
         self._simulated = simulated
 
     def _call(self) -> PackstackCall:
@@ -93,11 +93,13 @@ class Simulated:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def links(self) -> Mapping[str, Link]:
-        """Return a link to every node."""
+    def connections(self) -> Mapping[str, NodeConnection]:
+        """Return a connection to every node."""
         return {
             node.name: self._stack.enter_context(
-                Link(self.session.endpoint(node), cancelled=lambda: False, connect=ssh.connect)
+                NodeConnection(
+                    self.session.endpoint(node), cancelled=lambda: False, connect=ssh.connect
+                )
             )
             for node in self.lab.nodes
         }
@@ -133,7 +135,7 @@ def preparation(simulated: Simulated) -> tuple[float, float]:
         for name, each in seconds.items()
     }
     started = time.monotonic()
-    prepared = prepare(simulated.session, simulated.links(), simulated.lab.nodes, scripts)
+    prepared = prepare(simulated.session, simulated.connections(), simulated.lab.nodes, scripts)
     return time.monotonic() - started, max(item.seconds for item in prepared)
 
 
@@ -144,8 +146,8 @@ def share(simulated: Simulated) -> float:
     work.find()
     work.begin()
     work.follow()
-    link = work.links[work.controller]
-    own = link.ask(
+    connection = work.connections[work.controller]
+    own = connection.ask(
         lambda c: c.run_script(
             "d=/var/lib/labkit/runs/labkit-packstack; "
             "echo $(($(stat -c %Y $d/status) - $(cat $d/started)))",
@@ -172,16 +174,17 @@ def verified(simulated: Simulated) -> float:
 
 def attached(simulated: Simulated) -> float:
     """Return the seconds from nothing to the first output of a run that is under way."""
-    links = simulated.links()
+    connections = simulated.connections()
     controller = simulated.lab.nodes[0].name
-    packstack_run.begin(links, controller, simulated.call, "bench")
+    packstack_run.mark(connections.values())
+    packstack_run.begin(connections[controller], simulated.call, "bench")
     time.sleep(1.5)  # noqa: TID251 -- until the run has printed something
     seen = threading.Event()
     started = time.monotonic()
-    fresh = simulated.links()
+    fresh = simulated.connections()
     packstack_run.peek(fresh[controller])
     watcher = Watcher(
-        links=fresh,
+        connections=fresh,
         controller=controller,
         view=RunView(),
         hung_seconds=600.0,

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Self
 
 from labkit.host import ssh
-from labkit.packstack.link import Link
+from labkit.packstack.connection import NodeConnection
 
-Answer = bytes | ssh.ScriptResult | Callable[[str], bytes]
+Answer = bytes | ssh.ScriptResult | Callable[[str], bytes | ssh.ScriptResult]
 BOOT = "11111111-1111-1111-1111-111111111111"
 
 
@@ -50,10 +51,11 @@ class FakeGuest:
         answer = self.answers[key]
         if isinstance(answer, list):
             answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        if callable(answer):
+            answer = answer(script)
         if isinstance(answer, ssh.ScriptResult):
             return answer
-        printed = answer if isinstance(answer, bytes) else answer(script)
-        return ssh.ScriptResult(returncode=0, stdout=printed, stderr="")
+        return ssh.ScriptResult(returncode=0, stdout=answer, stderr="")
 
     def run(self, command: str, *, timeout: float) -> ssh.RemoteResult:
         """Answer a command as its script."""
@@ -65,15 +67,21 @@ class FakeGuest:
     def close(self) -> None:
         """Be closed."""
 
-    def link(self) -> Link:
-        """Return a link to it."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def connection(self) -> NodeConnection:
+        """Return a connection to it."""
         endpoint = ssh.Endpoint(
             node=self.name,
             addresses=(IPv4Address("192.0.2.1"),),
             key_file=Path("key"),
             host_key="ssh-ed25519 AAAA",
         )
-        return Link(
+        return NodeConnection(
             endpoint,
             cancelled=lambda: False,
             lost_seconds=1.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from dataclasses import dataclass, field
@@ -35,8 +36,11 @@ class _Transport(paramiko.Transport):
 
 
 class _Interface(paramiko.ServerInterface):
-    def __init__(self, answer: Callable[[str, paramiko.Channel], None]) -> None:
+    def __init__(
+        self, answer: Callable[[str, paramiko.Channel], None], confirm: Callable[[str], bool]
+    ) -> None:
         self._answer = answer
+        self._confirm = confirm
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return OPEN_SUCCEEDED
@@ -50,6 +54,8 @@ class _Interface(paramiko.ServerInterface):
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         # Answered from another thread: the request has to be confirmed first.
         line = command.decode()
+        if not self._confirm(line):
+            return False
         threading.Thread(target=self._answer, args=(line, channel), daemon=True).start()
         return True
 
@@ -59,7 +65,9 @@ class FakeSshServer:
     """Listens on 127.0.0.1; `answers` maps a command to (status, stdout, stderr).
 
     An answer may also be what makes it when it is asked for. A command that is not in the table
-    gets status 127. `commands` records what was asked, `connections` counts who came.
+    gets status 127. `commands` records what was asked, `connections` counts who came. Of the commands
+    in `hung`, one that is "unconfirmed" is not even taken, one that is "endless" prints for ever, and one
+    that is "silent" ends without saying how.
     """
 
     host_key: paramiko.PKey
@@ -67,6 +75,8 @@ class FakeSshServer:
     default: Answer = (127, "", "not in the table")
     commands: list[str] = field(default_factory=list)
     connections: int = 0
+    hung: Mapping[str, str] = field(default_factory=dict)
+    _closing: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server(self.address())
@@ -83,6 +93,7 @@ class FakeSshServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closing.set()
         # shutdown() wakes accept(); close() alone would leave the thread in it.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -101,7 +112,9 @@ class FakeSshServer:
             transport.add_server_key(self.host_key)
             self._transports.append(transport)
             try:
-                transport.start_server(server=_Interface(self._answer), event=threading.Event())
+                transport.start_server(
+                    server=_Interface(self._answer, self._confirm), event=threading.Event()
+                )
             except paramiko.SSHException:
                 transport.close()
 
@@ -110,9 +123,20 @@ class FakeSshServer:
         assert isinstance(transport, _Transport)
         transport.confirmed.acquire(timeout=10)
 
+    def _confirm(self, command: str) -> bool:
+        return self.hung.get(command) != "unconfirmed" or not self._closing.wait(30)
+
     def _answer(self, command: str, channel: paramiko.Channel) -> None:
         self.commands.append(command)
         self._confirmed(channel)
+        if self.hung.get(command) == "endless":
+            with contextlib.suppress(OSError):
+                while not self._closing.wait(0.02):
+                    channel.sendall(b"x")
+            return
+        if self.hung.get(command) == "silent":
+            channel.shutdown_write()
+            return
         found = self.answers.get(command, self.default)
         status, out, err = found() if callable(found) else found
         channel.sendall(out.encode())

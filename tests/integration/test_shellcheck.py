@@ -28,7 +28,8 @@ def test_scripts_for_the_guests_of_an_example_lab_pass_shellcheck(
     lab = example(name)
     keys = {node.name: f"ssh-ed25519 AAAA{node.name}" for node in lab.nodes}
     texts = {
-        f"prepare-{node.name}": script(lab, node, host_keys=keys) for node in deployed_nodes(lab)
+        f"prepare-{node.name}": script(lab, node, packages=lab.repositories, host_keys=keys)
+        for node in deployed_nodes(lab)
     }
     if attaches_external_nic(lab) and not lab.obstacles:
         texts |= {f"mend-{node.name}": mend_script(lab, node) for node in network_nodes(lab)}

@@ -21,10 +21,11 @@ from typer.main import get_command
 from labkit.cli.app import add_verbs, app
 from labkit.cli.box import box_app
 from labkit.cli.snapshots import snapshots_app
+from labkit.host.vagrant_environment import rules
 from labkit.lab import file as config
 from labkit.verify import outputs
 from labkit.verify.checks import all_checks
-from labkit.verify.run import REACHABLE_SUMMARY
+from labkit.verify.run import JUDGED_SUMMARY, REACHABLE_SUMMARY
 from tests.support import examples
 
 ROOT = Path(__file__).parents[2]
@@ -205,7 +206,10 @@ def check_sections() -> str:
         "Only where the nodes are asked; when it fails, the node's other checks are not judged.",
         "",
     ]
-    parts += ["| | |", "|---|---|", "| judged on | all nodes of the deployment |", ""]
+    everywhere = ["| | |", "|---|---|", "| judged on | all nodes of the deployment |", ""]
+    parts += [*everywhere, "### judged", "", JUDGED_SUMMARY, ""]
+    parts += ["Shown only when it fails: every other check of the node is not judged then.", ""]
+    parts += everywhere
     for check in all_checks():
         nodes = str(inspect.getdoc(check.nodes)).split("\n")[0].removeprefix("Return ")
         files = ", ".join(f"`{outputs.file_name(kind, lab)}`" for kind in check.needs)
@@ -306,6 +310,16 @@ def _meaning(field: dict[str, Any]) -> str:
         return description
     written = str(default).lower() if isinstance(default, bool) else str(default)
     return f"{description} Default: `{written}`."
+
+
+def vagrant_rules() -> str:
+    """Return the table of what becomes of each variable that labkit's Vagrant could see."""
+    rows = [
+        f"| `{rule.name}` | {rule.treatment}{f' to `{rule.value}`' if rule.value else ''} "
+        f"| {rule.reason} |"
+        for rule in rules()
+    ]
+    return "\n".join(["| variable | what becomes of it | why |", "|---|---|---|", *rows])
 
 
 def with_generated(page: str, made: str) -> str:

@@ -10,9 +10,13 @@ from labkit.lab import deployment
 from labkit.verify.checks import ifcfg
 from labkit.verify.checks.tunnels import port_name
 from labkit.verify.outputs import Kind, Output, file_name
+from labkit.verify.run import ERROR_SUFFIX
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from labkit.lab.topology import ResolvedLab, ResolvedNode
 
 DOCUMENT = ROOT / "tests" / "data" / "document" / "verify"
@@ -160,3 +164,24 @@ def _ovs(lab: ResolvedLab, node: ResolvedNode, *, quote: str) -> str:
             lines += [f"                type: {kind}"] if kind else []
             lines += [f"                options: {options}"] if options else []
     return "\n".join([*lines, '    ovs_version: "3.1.0"']) + "\n"
+
+
+def save(outputs: Outputs, directory: Path) -> None:
+    """Write outputs as `labkit verify --from` reads them."""
+    for node, files in outputs.items():
+        (directory / node).mkdir(exist_ok=True)
+        for name, output in files.items():
+            (directory / node / name).write_text(output.text, encoding="utf-8", newline="")
+            if output.returncode or output.stderr:
+                text = f"exit {output.returncode}\n{output.stderr}"
+                (directory / node / f"{name}{ERROR_SUFFIX}").write_text(text, encoding="utf-8")
+
+
+def packed(outputs: Mapping[str, Output]) -> str:
+    """Return outputs as the collecting script prints them."""
+    heads = [
+        f"{item.returncode} {len(item.text.encode())} {len(item.stderr.encode())} {file}"
+        for file, item in outputs.items()
+    ]
+    bodies = [item.text + item.stderr for item in outputs.values()]
+    return "\n".join([f"labkit-outputs {len(outputs)}", *heads, ""]) + "".join(bodies)

@@ -29,6 +29,7 @@ MADE: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": documentation.verb_sections,
     "docs/reference/lab-file.md": documentation.key_tables,
     "docs/reference/checks.md": documentation.checks_page,
+    "docs/reference/vagrant-environment.md": documentation.vagrant_rules,
 }
 MAX_COLUMNS = 120
 

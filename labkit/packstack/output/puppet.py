@@ -23,7 +23,6 @@ _KEPT_ERROR_LINES = 12
 
 _LEVEL = re.compile(r"(Debug|Info|Notice|Warning|Error|Critical|Alert|Emergency): ")
 _RESOURCE = re.compile(r"(/Stage\[[^\]]+\]/.+?\])(?:/[a-z_]+)?: ")
-_COMPILED = re.compile(r"Notice: Compiled catalog for .* in ([\d.]+) seconds")
 _APPLIED = re.compile(r"Notice: (?:Applied catalog|Finished catalog run) in ([\d.]+) seconds")
 # What packstack/modules/puppet.py of stable/queens lets pass as expected.
 _IGNORED = re.compile(
@@ -57,7 +56,6 @@ class PuppetLog:
     Attributes:
         size: Bytes read.
         changed_at: When it last grew; None while it is empty.
-        compiled_seconds: How long the catalogue took; None before.
         applied_seconds: How long the manifest took, by Puppet; None before its end.
         names: The resources that were changed or failed, each once.
         errors: The errors, the first ones, at most 50.
@@ -66,7 +64,6 @@ class PuppetLog:
 
     size: int = 0
     changed_at: float | None = None
-    compiled_seconds: float | None = None
     applied_seconds: float | None = None
     names: frozenset[str] = frozenset()
     errors: tuple[PuppetError, ...] = ()
@@ -139,8 +136,5 @@ def _error_goes_on(log: PuppetLog, line: str) -> PuppetLog:
 
 
 def _timed(log: PuppetLog, line: str) -> PuppetLog:
-    compiled = _COMPILED.match(line)
-    if compiled:
-        return replace(log, compiled_seconds=float(compiled[1]))
     applied = _APPLIED.match(line)
     return replace(log, applied_seconds=float(applied[1])) if applied else log

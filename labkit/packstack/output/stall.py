@@ -30,7 +30,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class WatchedLog:
     """A source over time: Packstack's output, or the Puppet logs of a node.
 
     Attributes:
@@ -51,14 +51,12 @@ class Hung:
     Attributes:
         seconds: For how long.
         source: What moved last: `OUTPUT` or a node's name.
-        moved_at: When that was.
         tail: The last lines of that source.
         unseen: Sources not seen for a minute; they may be at work.
     """
 
     seconds: float
     source: str
-    moved_at: float
     tail: tuple[str, ...]
     unseen: tuple[str, ...]
 
@@ -101,7 +99,7 @@ class Activity:
 
     began: float
     sampled_at: float | None = None
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    sources: Mapping[str, WatchedLog] = field(default_factory=dict)
 
     def observe(self, looks: Mapping[str, Look], at: float) -> Activity:
         """Return what is known after a sample.
@@ -118,7 +116,7 @@ class Activity:
             before = known.get(name)
             moved = before is None or before.look.size != look.size
             since = at if before is None or moved else before.moved_at
-            known[name] = Source(look=look, moved_at=since, seen_at=at)
+            known[name] = WatchedLog(look=look, moved_at=since, seen_at=at)
         return replace(self, sampled_at=at, sources=known)
 
 
@@ -143,7 +141,6 @@ def judge(activity: Activity, *, now: float, limit: float) -> Hung | OutOfSight 
     return Hung(
         seconds=silent,
         source=name,
-        moved_at=source.moved_at,
         tail=source.look.tail,
         unseen=tuple(
             other

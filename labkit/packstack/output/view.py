@@ -34,21 +34,12 @@ _KEPT_LINES = 200
 _T = TypeVar("_T")
 
 
-class Outcome(StrEnum):
+class PrintedStatus(StrEnum):
     """How a run stands, by its output; the exit code has the last word."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRecord:
-    """A step that ended, and when it was seen."""
-
-    title: str
-    ok: bool
-    at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,27 +75,15 @@ class ManifestRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Additional:
-    """What the bullets at the end of a run say.
+    """What the bullets at the end of a run say that its user has to know.
 
     Attributes:
         needs_reboot: Hosts whose kernel is older than the one installed.
         network_manager: Hosts on which NetworkManager is active.
-        dashboard: The dashboard's URL; empty without.
-        keystonerc: The credentials file, on `keystonerc_host`; empty without.
-        keystonerc_host: The host the file is on.
-        answer_file: The answer file Packstack made; empty when it was given one.
-        time_sync_skipped: Whether it left the clocks alone.
-        others: The bullets that say something else.
     """
 
     needs_reboot: tuple[str, ...] = ()
     network_manager: tuple[str, ...] = ()
-    dashboard: str = ""
-    keystonerc: str = ""
-    keystonerc_host: str = ""
-    answer_file: str = ""
-    time_sync_skipped: bool = False
-    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,41 +96,33 @@ class RunView:
         manifests: The manifests seen, in order of their start.
         installing: Whether the parameters were accepted.
         installed: Whether Packstack said that it completed.
-        changed: Answers that Packstack replaced.
         invalid: Answers that it refused.
         error: The lines of its error text; empty without an error.
         traceback: The lines of a Python traceback; empty without one.
         bullets: The additional information, one text each; several lines joined by a blank.
         other: The last lines labkit knows nothing of.
-        log_file: Packstack's own log, on the controller; empty until named.
-        manifests_path: Where the manifests and Puppet's logs are; empty until named.
-        last_line_at: When the last event was seen; None before the first.
     """
 
     expected: tuple[str, ...] = ()
-    steps: tuple[StepRecord, ...] = ()
+    steps: tuple[StepDone, ...] = ()
     manifests: tuple[ManifestRun, ...] = ()
     installing: bool = False
     installed: bool = False
-    changed: tuple[ChangedValue, ...] = ()
     invalid: tuple[InvalidParameter, ...] = ()
     error: tuple[str, ...] = ()
     traceback: tuple[str, ...] = ()
     bullets: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
-    log_file: str = ""
-    manifests_path: str = ""
-    last_line_at: float | None = None
 
     @property
-    def outcome(self) -> Outcome:
+    def status(self) -> PrintedStatus:
         """Return how the run stands."""
         failed = self.error or any(not step.ok for step in self.steps)
         if failed or any(run.ok is False for run in self.manifests):
-            return Outcome.FAILED
+            return PrintedStatus.FAILED
         if self.installed:
-            return Outcome.SUCCEEDED
-        return Outcome.FAILED if self.traceback else Outcome.RUNNING
+            return PrintedStatus.SUCCEEDED
+        return PrintedStatus.FAILED if self.traceback else PrintedStatus.RUNNING
 
     @property
     def total(self) -> int:
@@ -169,7 +140,7 @@ class RunView:
 
         Packstack prints a step at its end only, so this is the next expected one.
         """
-        if self.outcome is not Outcome.RUNNING or not self.installing:
+        if self.status is not PrintedStatus.RUNNING or not self.installing:
             return None
         return self.expected[self._position] if self._position < len(self.expected) else None
 
@@ -193,7 +164,7 @@ class RunView:
         return max(places, default=-1) + 1
 
     @property
-    def _extras(self) -> tuple[StepRecord, ...]:
+    def _extras(self) -> tuple[StepDone, ...]:
         return tuple(step for step in self.steps if step.title not in self.expected)
 
     def advance(self, event: Event, at: float) -> RunView:  # noqa: C901, PLR0911 -- one case each
@@ -203,32 +174,27 @@ class RunView:
             event: One of `Parser.feed`.
             at: When it was seen, seconds by any clock that only goes forward.
         """
-        view = replace(self, last_line_at=at)
         match event:
-            case StepDone(title=title, ok=ok):
-                return replace(view, steps=(*view.steps, StepRecord(title=title, ok=ok, at=at)))
+            case StepDone():
+                return replace(self, steps=(*self.steps, event))
             case Applying() | Applied():
-                return replace(view, manifests=_with_manifest(view.manifests, event, at))
+                return replace(self, manifests=_with_manifest(self.manifests, event, at))
             case Installing():
-                return replace(view, installing=True)
+                return replace(self, installing=True)
             case Installed():
-                return replace(view, installed=True)
-            case ChangedValue():
-                return replace(view, changed=(*view.changed, event))
+                return replace(self, installed=True)
             case InvalidParameter():
-                return replace(view, invalid=(*view.invalid, event))
+                return replace(self, invalid=(*self.invalid, event))
             case ErrorText(line=line):
-                return replace(view, error=_with_error(view.error, line))
+                return replace(self, error=_with_error(self.error, line))
             case TracebackLine(line=line):
-                return replace(view, traceback=_last((*view.traceback, line)))
+                return replace(self, traceback=_last((*self.traceback, line)))
             case Bullet():
-                return replace(view, bullets=_with_bullet(view.bullets, event))
-            case LogFile(path=path):
-                return replace(view, log_file=path)
-            case ManifestsPath(path=path):
-                return replace(view, manifests_path=path)
+                return replace(self, bullets=_with_bullet(self.bullets, event))
+            case ChangedValue() | LogFile() | ManifestsPath():
+                return self
             case OtherText(line=line):
-                return replace(view, other=_last((*view.other, line)))
+                return replace(self, other=_last((*self.other, line)))
 
     def advance_all(self, events: Iterable[Event], at: float) -> RunView:
         """Return what is known after further events that were seen at one moment."""
@@ -276,36 +242,14 @@ def _with_bullet(bullets: tuple[str, ...], event: Bullet) -> tuple[str, ...]:
 
 _REBOOT = re.compile(r"Because of the kernel update the host (\S+) requires reboot\.")
 _NETWORK_MANAGER = re.compile(r"Warning: NetworkManager is active on ([^ ]+(?:, ?[^ ]+)*)\. ")
-_DASHBOARD = re.compile(r"To access the OpenStack Dashboard browse to (\S+?)\s*\.?(?: .*)?")
-_KEYSTONERC = re.compile(
-    r"File (\S+/keystonerc_admin) has been created on OpenStack client host (\S+?)\.(?: .*)?"
-)
-_ANSWER_FILE = re.compile(r"A new answerfile was created in: (\S+)")
-_TIME_SYNC = "Time synchronization installation was skipped"
-_PATHS = ("The installation log file is available at: ", "The generated manifests are available")
 
 
 def _additional(bullets: tuple[str, ...]) -> Additional:
-    found = Additional()
-    for text in bullets:
-        found = _told(found, text)
-    return found
-
-
-def _told(found: Additional, text: str) -> Additional:  # noqa: PLR0911 -- one bullet each
-    if text.startswith(_PATHS):
-        return found
-    if text.startswith(_TIME_SYNC):
-        return replace(found, time_sync_skipped=True)
-    if reboot := _REBOOT.match(text):
-        return replace(found, needs_reboot=(*found.needs_reboot, reboot[1]))
-    if active := _NETWORK_MANAGER.match(text):
-        hosts = tuple(host.strip() for host in active[1].split(","))
-        return replace(found, network_manager=(*found.network_manager, *hosts))
-    if dashboard := _DASHBOARD.fullmatch(text):
-        return replace(found, dashboard=dashboard[1])
-    if made := _KEYSTONERC.fullmatch(text):
-        return replace(found, keystonerc=made[1], keystonerc_host=made[2])
-    if answers := _ANSWER_FILE.fullmatch(text):
-        return replace(found, answer_file=answers[1])
-    return replace(found, others=(*found.others, text))
+    reboots = (_REBOOT.match(text) for text in bullets)
+    active = (_NETWORK_MANAGER.match(text) for text in bullets)
+    return Additional(
+        needs_reboot=tuple(found[1] for found in reboots if found),
+        network_manager=tuple(
+            host.strip() for found in active if found for host in found[1].split(",")
+        ),
+    )

@@ -15,7 +15,7 @@ from labkit.packstack.output.parser import (
     InvalidParameter,
     StepDone,
 )
-from labkit.packstack.output.view import Outcome
+from labkit.packstack.output.view import PrintedStatus
 
 if TYPE_CHECKING:
     from labkit.packstack.output.puppet import PuppetLog
@@ -100,10 +100,10 @@ def headline(view: RunView, *, started: float, now: float) -> str:
         now: The present.
     """
     parts = [f"{view.done} of {view.total} steps"]
-    if view.outcome is Outcome.FAILED:
+    if view.status is PrintedStatus.FAILED:
         failed = [step.title for step in view.steps if not step.ok]
         parts.append(f"failed in '{failed[0]}'" if failed else "failed")
-    elif view.outcome is Outcome.SUCCEEDED:
+    elif view.status is PrintedStatus.SUCCEEDED:
         parts.append("completed")
     elif view.current:
         parts.append(view.current)

@@ -58,6 +58,15 @@ def test_verb_with_a_libvirtd_that_hangs_ends_with_3_and_says_so(status: list[st
     assert run(status, timeout=60).returncode == 0
 
 
+@pytest.fixture
+def _ctrl_c_not_ignored() -> Iterator[None]:
+    """Let a verb hear Ctrl-C also where a shell started these tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_not_ignored")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_verb_with_a_libvirtd_that_hangs_hears_an_interrupt(
     status: list[str], number: signal.Signals

@@ -44,7 +44,7 @@ def test_up_with_a_broken_vagrantfile_keeps_what_vagrant_said(
     before = machines.log.read_bytes()
 
     with pytest.raises(CommandError):
-        machines.destroy()
+        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
 
     assert machines.log.read_bytes().startswith(before)
     assert len(machines.log.read_bytes()) > len(before)
@@ -60,12 +60,13 @@ def test_cancelled_up_leaves_no_vagrant_behind(machines: vagrant.Machines) -> No
     assert not Path("/proc", mark.read_text()).exists()
 
 
-def test_box_that_is_no_box_is_refused_with_vagrants_words(
+def test_case_03_home_vagrantfile_of_the_user_is_not_read(
     machines: vagrant.Machines, tmp_path: Path
 ) -> None:
-    catalog = tmp_path / "box.json"
-    catalog.write_text('{"name": "labkit-x", "versions": []}')
-    with pytest.raises(CommandError) as caught:
-        vagrant.add_box(catalog, "labkit-x", "1.0.0", machines.log)
-    assert caught.value.details
-    assert not vagrant.box_directory("labkit-x", "1.0.0").exists()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "Vagrantfile").write_text("raise 'the one of the user'\n")
+    (machines.root / "Vagrantfile").write_text("raise 'the one of the lab'\n")
+    with pytest.raises(CommandError):
+        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    assert "the one of the lab" in machines.log.read_text()
+    assert "the one of the user" not in machines.log.read_text()

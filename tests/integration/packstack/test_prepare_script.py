@@ -56,7 +56,7 @@ def prepared(lab: ResolvedLab, node: str = "controller") -> str:
     chosen = lab.node(node)
     assert chosen is not None
     keys = {item.name: f"ssh-ed25519 AAAA{item.name}" for item in lab.nodes}
-    return script(lab, chosen, host_keys=keys)
+    return script(lab, chosen, packages=lab.repositories, host_keys=keys)
 
 
 def repositories(guest: Guest, name: str) -> configparser.RawConfigParser:
@@ -84,7 +84,7 @@ def test_fresh_controller_is_prepared_and_a_second_run_changes_nothing(
     second = guest.prepare(text)
     assert second.returncode == 0
     again = guest.view
-    assert not again.changed
+    assert not guest.changed()
     assert again.reboot is None
     assert tuple(event.step for event in again.done) == STEPS
     assert guest.files() == before
@@ -264,6 +264,12 @@ def test_another_version_of_a_pinned_package_is_replaced(guest: Guest, mirror: F
         ("fake/closed", "172.16.208.23\n", "ssh: root cannot log in to 172.16.208.23: root@172"),
         ("root/.ssh/id_rsa", "", "ssh: '/root/.ssh/id_rsa' is missing"),
         ("root/.ssh/authorized_keys", "", "ssh: '/root/.ssh/authorized_keys' is missing"),
+        ("fake/deaf", "", "firewalld: systemd does not tell the state of firewalld"),
+        (
+            "fake/packages",
+            "leatherman 1.2.0\n",
+            "packages: yum did not bring 'leatherman-1.3.0', but left '1.2.0'",
+        ),
         ("fake/broken", "x\nError: No space\ny\n", "release: yum: Error: No space"),
         ("fake/broken", "[Errno 14] HTTP\x1b[31m\n", "release: yum: [Errno 14] HTTP?[31m"),
     ],

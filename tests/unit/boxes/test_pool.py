@@ -1,53 +1,34 @@
-"""A box comes into Vagrant's list and into the pool, and what each step that fails leaves."""
+"""A box comes into the pool, and what each step that fails leaves."""
 
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from labkit.boxes.definition import find_box
 from labkit.boxes.pool import OVERLAY_BYTES, ensure, forget
-from labkit.errors import CommandError, HostError, OperationError
+from labkit.errors import HostError, OperationError
 from labkit.host.libvirt.errors import ConflictError
 from labkit.host.locks import held
-from labkit.host.vagrant import box_directory, box_volume
+from labkit.host.vagrant import box_volume
 from labkit.waiting import Policy, WaitCancelled
-from tests.fakes import vagrant
 from tests.fakes.libvirt import FakeHost
 from tests.support.boxtree import CHECKOUT, put_in_cache
 from tests.support.users import public_directory, without_root
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from labkit.boxes.cache import CachedBox
 
 AT_ONCE = Policy(tick=0.0)
-# Does what 'vagrant box add' does that labkit looks at; the third argument is the catalog.
-ADD = """\
-[ "$(sed -n 2p "$RECORD/arguments")" = add ] || exit 0
-cp "$(sed -n 3p "$RECORD/arguments")" "$RECORD/catalog"
-mkdir -p "$VAGRANT_HOME/boxes/{name}/1.0.0/libvirt"
-"""
 
 
 @pytest.fixture
-def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the fake Vagrant writes what it was told."""
-    monkeypatch.setenv("VAGRANT_HOME", str(tmp_path / "vagrant.d"))
-    monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
-    (tmp_path / "cache").mkdir()
-    return vagrant.install(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def box(record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CachedBox:
-    """A cached box that Vagrant takes."""
-    assert record.is_dir()
-    found = put_in_cache(find_box("rehearsal", CHECKOUT), tmp_path / "cache")
-    monkeypatch.setenv("BEHAVE", ADD.format(name=found.vagrant_name))
-    return found
+def box(tmp_path: Path) -> CachedBox:
+    return put_in_cache(find_box("rehearsal", CHECKOUT), tmp_path / "cache")
 
 
 @pytest.fixture
@@ -65,54 +46,42 @@ def put(
     host: FakeHost, box: CachedBox, said: list[str] | None = None, *, overlays: int = 1
 ) -> str:
     told = [] if said is None else said
-    log = box.box_file.parents[3] / "vagrant.log"
     with host.connect() as hypervisor:
         return ensure(
             hypervisor,
             box,
             pool="default",
             overlays=overlays,
-            log_file=log,
             progress=told.append,
             growing=AT_ONCE,
         )
 
 
-def test_box_new_to_the_host_is_known_to_vagrant_and_uploaded(
-    host: FakeHost, box: CachedBox, record: Path
-) -> None:
+def test_box_new_to_the_host_is_uploaded(host: FakeHost, box: CachedBox) -> None:
     said: list[str] = []
     assert put(host, box, said) == "uploaded"
     assert host.calls == [("upload", volume(box))]
-    assert box_directory(box.vagrant_name, box.vagrant_version).is_dir()
-    assert (record / "catalog").read_text() == box.catalog()
-    catalog = Path((record / "arguments").read_text().splitlines()[2])
-    assert not catalog.exists()  # nothing is left of what names the cache's place
     assert said == []
 
 
-def test_box_that_is_there_is_left_alone(host: FakeHost, box: CachedBox, record: Path) -> None:
+def test_box_that_is_there_is_left_alone(host: FakeHost, box: CachedBox) -> None:
     put(host, box)
-    (record / "arguments").unlink()
     host.calls.clear()
     assert put(host, box) == "in the pool"
     assert host.calls == []
-    assert not (record / "arguments").exists()
 
 
 def test_box_in_another_users_cache_is_taken_from_there(
-    host: FakeHost, record: Path, monkeypatch: pytest.MonkeyPatch
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     definition = find_box("rehearsal", CHECKOUT)
     with public_directory() as cache, public_directory() as home:
         monkeypatch.setenv("VAGRANT_HOME", str(home))
         box = put_in_cache(definition, cache)
-        box_directory(box.vagrant_name, box.vagrant_version).mkdir(parents=True)
         cache.chmod(0o555)
         with without_root():
             assert put(host, box) == "uploaded"
         assert sorted(path.name for path in cache.iterdir()) == ["boxes", "image"]
-    assert not (record / "arguments").exists()
 
 
 def test_torn_volume_of_an_earlier_run_is_replaced(host: FakeHost, box: CachedBox) -> None:
@@ -174,31 +143,6 @@ def test_upload_cut_short_is_the_error_and_the_next_run_replaces_what_it_left(
     assert host.torn == set()
 
 
-def test_vagrant_that_refuses_the_box_ends_it_before_the_upload(
-    host: FakeHost, box: CachedBox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BEHAVE", "echo no provider; exit 1")
-    with pytest.raises(CommandError) as caught:
-        put(host, box)
-    assert "no provider" in caught.value.details
-    assert host.calls == []
-
-
-def test_vagrant_that_refuses_a_damaged_box_is_explained(
-    host: FakeHost, box: CachedBox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with box.box_file.open("r+b") as stream:
-        stream.seek(box.image_offset)
-        stream.write(b"X")
-    monkeypatch.setenv("BEHAVE", "echo the checksum does not match; exit 1")
-    with pytest.raises(OperationError, match="The cached box 'rehearsal' is damaged") as caught:
-        put(host, box)
-    assert box.sha256 in caught.value.details[0]
-    assert "the checksum does not match" in caught.value.details
-    assert "labkit box remove rehearsal" in caught.value.hint
-    assert host.calls == []
-
-
 def test_box_file_that_is_gone_is_named_and_not_made_anew(host: FakeHost, box: CachedBox) -> None:
     box.box_file.unlink()
     with pytest.raises(HostError, match=r"labkit\.box' cannot be opened: No such file"):
@@ -217,10 +161,7 @@ def test_box_that_another_labkit_copies_is_waited_for(host: FakeHost, box: Cache
 
     def second() -> None:
         with host.connect() as hypervisor:
-            log = box.box_file.with_name("log")
-            done.append(
-                ensure(hypervisor, box, pool="default", overlays=1, log_file=log, progress=told)
-            )
+            done.append(ensure(hypervisor, box, pool="default", overlays=1, progress=told))
 
     with held(box.box_file, doing="copies", seconds=0, progress=print):
         thread = threading.Thread(target=second)
@@ -244,7 +185,6 @@ def test_box_that_another_labkit_copies_is_given_up_when_cancelled(
             box,
             pool="default",
             overlays=1,
-            log_file=box.box_file.with_name("log"),
             progress=print,
             cancelled=lambda: True,
         )
@@ -263,9 +203,7 @@ def test_pool_without_room_for_the_nodes_says_how_much_is_needed(
 OTHER = "a" * 12
 
 
-def test_forget_removes_every_build_of_that_box_and_of_no_other(
-    host: FakeHost, record: Path
-) -> None:
+def test_forget_removes_every_build_of_that_box_and_of_no_other(host: FakeHost) -> None:
     mine = [f"labkit-centos7-{digit * 12}_vagrant_box_image_1.0.0_box.img" for digit in "ab"]
     others = (
         f"labkit-centos7-2009-{OTHER}_vagrant_box_image_1.0.0_box.img",
@@ -274,17 +212,11 @@ def test_forget_removes_every_build_of_that_box_and_of_no_other(
     for name in (*mine, *others):
         host.add_volume(name)
     host.add_volume("demo.img", backing=others[0])
-    for name in (f"labkit-centos7-{OTHER}", f"labkit-centos7-2009-{OTHER}"):
-        box_directory(name, "1.0.0").mkdir(parents=True)
 
     told = forget(find_box("centos7", CHECKOUT), connect=host.connect)
 
-    assert told == (
-        *(f"removed /pool/{name}" for name in mine),
-        f"removed labkit-centos7-{OTHER} from Vagrant's boxes",
-    )
+    assert told == tuple(f"removed /pool/{name}" for name in mine)
     assert set(host.volumes) == {*others, "demo.img"}
-    assert f"labkit-centos7-{OTHER}" in (record / "arguments").read_text()
 
 
 def test_forget_of_a_box_that_a_lab_uses_removes_nothing(host: FakeHost, box: CachedBox) -> None:
@@ -296,22 +228,14 @@ def test_forget_of_a_box_that_a_lab_uses_removes_nothing(host: FakeHost, box: Ca
     assert host.calls == []
 
 
-def test_forget_without_libvirtd_says_so_and_goes_on(
-    host: FakeHost, box: CachedBox, record: Path
-) -> None:
+def test_forget_without_libvirtd_says_so_and_goes_on(host: FakeHost, box: CachedBox) -> None:
     put(host, box)
     host.fail("connect", "", HostError("libvirtd does not answer."))
     told = forget(find_box("rehearsal", CHECKOUT), connect=host.connect)
-    assert told == (
-        "left the storage pool alone: libvirtd does not answer.",
-        f"removed {box.vagrant_name} from Vagrant's boxes",
-    )
-    assert "remove" in (record / "arguments").read_text()
+    assert told == ("left the storage pool alone: libvirtd does not answer.",)
 
 
-def test_forget_that_loses_libvirtd_amid_the_volumes_says_what_is_gone(
-    host: FakeHost, record: Path
-) -> None:
+def test_forget_that_loses_libvirtd_amid_the_volumes_says_what_is_gone(host: FakeHost) -> None:
     names = [f"labkit-centos7-{digit * 12}_vagrant_box_image_1.0.0_box.img" for digit in "ab"]
     for name in names:
         host.add_volume(name)
@@ -320,11 +244,9 @@ def test_forget_that_loses_libvirtd_amid_the_volumes_says_what_is_gone(
         f"removed /pool/{names[0]}",
         "left the storage pool alone: libvirtd does not answer.",
     )
-    assert not (record / "arguments").exists()
 
 
-def test_forget_without_a_pool_makes_none(record: Path) -> None:
+def test_forget_without_a_pool_makes_none() -> None:
     host = FakeHost()
     assert forget(find_box("centos7", CHECKOUT), connect=host.connect) == ()
     assert (host.calls, host.pools, host.open) == ([], set(), 0)
-    assert not (record / "arguments").exists()

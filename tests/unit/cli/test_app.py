@@ -67,7 +67,8 @@ def run(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    terminate = signal.getsignal(signal.SIGTERM)
+    heard = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in heard}
     logger = logging.getLogger("labkit")
 
     def run(*arguments: str) -> Ended:
@@ -79,11 +80,12 @@ def run(
         return Ended(code=code if isinstance(code, int) else 0, out=seen.out, err=seen.err)
 
     yield run
-    signal.signal(signal.SIGTERM, terminate)
-    for handler in logger.handlers[:]:
-        if isinstance(handler, logging.FileHandler):
-            logger.removeHandler(handler)
-            handler.close()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    for each in logger.handlers[:]:
+        if isinstance(each, logging.FileHandler):
+            logger.removeHandler(each)
+            each.close()
 
 
 @pytest.fixture
@@ -191,6 +193,29 @@ def test_state_directory_that_cannot_be_made_exits_with_3(
         assert ended.code == 3
         assert "LABKIT_STATE_DIR" in ended.err
         assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("verb", ["status", "destroy", "up", "deploy"])
+@pytest.mark.usefixtures("document")
+def test_file_that_cannot_be_read_is_a_sentence_with_exit_code_3(run: Run, verb: str) -> None:
+    Path(".labkit/packstack/state.json").mkdir(parents=True)
+    ended = run(verb)
+    assert (ended.code, ended.out) == (3, "")
+    assert re.match(r"error: labkit cannot use '/.*/state\.json': Is a directory\.\n", ended.err)
+    assert "hint: " in ended.err
+    assert "unexpected" not in ended.err
+
+
+@pytest.mark.usefixtures("document")
+def test_name_longer_than_the_file_system_takes_is_a_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", "x" * 300)
+    for verb in ("status", "halt", "destroy"):
+        ended = run(verb)
+        assert ended.code == 3
+        assert "File name too long" in ended.err
+        assert "unexpected" not in ended.err
 
 
 @pytest.mark.usefixtures("document")

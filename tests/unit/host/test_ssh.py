@@ -29,7 +29,8 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server() -> Iterator[FakeSshServer]:
     answers = {"hostname": (0, "controller\n", ""), "false": (1, "", "no\n")}
-    with FakeSshServer(paramiko.ECDSAKey.generate(), answers) as running:
+    hung = {name: name for name in ("unconfirmed", "endless", "silent")}
+    with FakeSshServer(paramiko.ECDSAKey.generate(), answers, hung=hung) as running:
         yield running
 
 
@@ -49,6 +50,35 @@ def test_run_returns_status_and_both_streams(server: FakeSshServer, key_file: Pa
         assert session.run("hostname", timeout=5).stdout == "controller\n"
         failed = session.run("false", timeout=5)
     assert (failed.returncode, failed.stderr) == (1, "no\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "limit"), [("unconfirmed", 0.3), ("silent", 0.3), ("endless", 3)]
+)
+@pytest.mark.timeout(20)
+def test_command_that_never_ends_is_lost_and_the_limit_is_told(
+    server: FakeSshServer, key_file: Path, command: str, limit: float
+) -> None:
+    with (
+        ssh.connect(endpoint(server, key_file)) as session,
+        pytest.raises(ssh.NotReachableError, match=f"broke during '{command}'") as caught,
+    ):
+        session.run(command, timeout=0.3)
+    assert caught.value.details == (f"it was not done within {limit:g} s",)
+
+
+def test_connect_to_a_server_that_stays_silent_tells_the_limits(key_file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = ssh.Endpoint(
+            node="compute",
+            addresses=(LOCAL,),
+            key_file=key_file,
+            host_key=f"ssh-rsa {paramiko.RSAKey.generate(1024).get_base64()}",
+            port=listener.getsockname()[1],
+        )
+        with pytest.raises(ssh.NotReachableError) as caught:
+            ssh.connect(nobody, timeout=0.2)
+    assert caught.value.details[0].endswith("(it has 0.2 s for the keys, 0.8 s to log in)")
 
 
 def test_connect_to_a_foreign_host_key_is_refused(server: FakeSshServer, key_file: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,10 +48,10 @@ def test_up_is_one_process_for_all_machines_without_waiting(
     assert (record / "directory").read_text().strip() == str(machines.root)
 
 
-def test_output_is_appended_to_the_log(machines: vagrant.Machines, record: Path) -> None:
+@pytest.mark.usefixtures("record")
+def test_output_is_appended_to_the_log(machines: vagrant.Machines) -> None:
     machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
-    machines.destroy()
-    assert (record / "arguments").read_text().split() == ["destroy", "--force"]
+    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
     assert machines.log.read_text().splitlines() == ["one line of output", "one line of error"] * 2
 
 
@@ -76,13 +77,23 @@ def test_cancelled_up_ends_vagrant(
         machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: True)
 
 
-def test_box_that_is_known_is_not_added_again(
-    record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_up_sees_the_home_of_its_lab_and_nothing_of_the_users(
+    machines: vagrant.Machines, record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VAGRANT_HOME", str(tmp_path / "home"))
-    vagrant.box_directory("labkit-x", "1.0.0").mkdir(parents=True)
-    assert not vagrant.add_box(tmp_path / "box.json", "labkit-x", "1.0.0", tmp_path / "log")
-    assert not (record / "arguments").exists()
+    for name in ("VAGRANT_HOME", "VAGRANT_DOTFILE_PATH", "VAGRANT_NO_PLUGINS", "RUBYOPT"):
+        monkeypatch.setenv(name, "/the/users")
+    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    found = environment_in(record)
+    assert found["VAGRANT_HOME"] == str(machines.root / "home")
+    assert "/the/users" not in found.values()
+
+
+def test_box_is_made_known_to_the_vagrant_of_one_lab(tmp_path: Path) -> None:
+    for _ in range(2):
+        vagrant.provide_box(tmp_path, name="a/b", version="1.0.0", virtual_size_gib=4)
+    found = tmp_path / "home" / "boxes" / "a-VAGRANTSLASH-b" / "1.0.0" / "libvirt"
+    known = json.loads((found / "metadata.json").read_text())
+    assert known == {"provider": "libvirt", "format": "qcow2", "virtual_size": 4}
 
 
 def test_box_volume_is_named_as_vagrant_libvirt_looks_it_up() -> None:

@@ -1,9 +1,25 @@
 from __future__ import annotations
 
-import pytest
+import json
+from typing import TYPE_CHECKING
 
+import pytest
+from typer.testing import CliRunner
+
+from labkit.cli.app import add_verbs, app
+from labkit.errors import HostError
 from labkit.host.http import HttpAnswer
-from labkit.lifecycle.repositories import RepositoryAnswer, chosen_place, nothing_answers, problem
+from labkit.lifecycle.repositories import (
+    IN_THE_BOX,
+    RepositoryAnswer,
+    chosen_place,
+    nothing_answers,
+    problem,
+)
+from tests.support import examples
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 URL = "http://vault.example/7.9.2009/os/x86_64/repodata/repomd.xml"
 
@@ -40,6 +56,26 @@ def test_chosen_place_is_the_first_with_everything() -> None:
     ]
     assert chosen_place(answers) == "b"
     assert chosen_place(answers[:2]) is None
+
+
+@pytest.fixture
+def stand_in_lab(tmp_path: Path) -> Path:
+    file = tmp_path / "lab.yaml"
+    text = (examples.ROOT / "lab.yaml").read_text(encoding="utf-8")
+    file.write_text(f"{text}\nrepos:\n  base: http://127.0.0.1:9/nobody\n  fallbacks: []\n")
+    return file
+
+
+def test_doctor_asks_nobody_for_what_a_stand_in_box_brings(stand_in_lab: Path) -> None:
+    add_verbs()
+    words = ["doctor", "--repos", "--json", "--lab", str(stand_in_lab)]
+    done = CliRunner().invoke(app, [*words, "--box", "rehearsal"])
+    assert done.exit_code == 0
+    told = json.loads(done.stdout)
+    assert told["chosen"] == "http://127.0.0.1:8088/centos/7.9.2009"
+    assert {item["said"] for item in told["repositories"]} == {IN_THE_BOX}
+    with pytest.raises(HostError, match="Not a single server answers"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
 
 
 def test_nothing_answers_only_when_nobody_does() -> None:

@@ -1,17 +1,27 @@
 from __future__ import annotations
 
 import json
-from typing import NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Literal, NoReturn
 from xml.etree import ElementTree as ET
 
 import pytest
 from typer.testing import CliRunner
 
 from labkit.cli.app import add_verbs, app
-from labkit.errors import OperationError
-from labkit.lifecycle.run import LabRun
+from labkit.errors import HostError, OperationError, TimeOver
+from labkit.lifecycle.run import LabRun, run
+from labkit.state.lock import LabInUseError
 from labkit.verify.check import Result, Verdict
 from labkit.verify.report import Report
+from tests.fakes.libvirt import FakeHost
+from tests.support import labs, sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from labkit.state.session import Session
 
 
 def result(verdict: Verdict) -> Result:
@@ -31,36 +41,16 @@ def test_run_passes_only_with_green_checks_and_without_errors() -> None:
     assert not LabRun(lab="demo").passed
     assert LabRun(lab="demo", verification=report()).passed
     assert not LabRun(lab="demo", verification=report(Verdict.FAILED)).passed
+    assert not LabRun(lab="demo", verification=report(Verdict.NOT_JUDGED)).passed
     assert not LabRun(lab="demo", verification=report(), error=KeyboardInterrupt()).passed
 
 
-def test_stage_keeps_its_result_or_its_error_and_raises_it() -> None:
-    run = LabRun(lab="demo")
-    run.stage("up", lambda: "changed")
-    with pytest.raises(OperationError):
-        run.stage("deploy", fail)
-    first, second = run.stages
-    assert (first.name, first.result, first.error) == ("up", "changed", "")
-    assert second.error == "It \x1b[31mbroke.\nbecause\nhint: mend it"
-    assert first.seconds >= 0
-
-
-def test_interruption_is_a_stages_error() -> None:
-    def interrupted() -> NoReturn:
-        raise KeyboardInterrupt
-
-    run = LabRun(lab="demo")
-    with pytest.raises(KeyboardInterrupt):
-        run.stage("up", interrupted)
-    assert run.stages[0].error == "interrupted"
-
-
 def test_junit_has_stages_and_checks_and_no_control_characters() -> None:
-    run = LabRun(lab="demo", verification=report(Verdict.FAILED))
-    run.stage("up", lambda: "changed")
+    job = LabRun(lab="demo", verification=report(Verdict.FAILED))
+    job.stages.run("up", lambda: "changed")
     with pytest.raises(OperationError):
-        run.stage("deploy", fail)
-    root = ET.fromstring(run.junit())  # noqa: S314 -- just written
+        job.stages.run("deploy", fail)
+    root = ET.fromstring(job.junit())  # noqa: S314 -- just written
     stages, node = root.findall("testsuite")
     assert (stages.get("tests"), stages.get("errors")) == ("2", "1")
     assert [case.get("name") for case in stages] == ["up", "deploy"]
@@ -71,9 +61,9 @@ def test_junit_has_stages_and_checks_and_no_control_characters() -> None:
 
 
 def test_json_has_everything_a_machine_asks_for() -> None:
-    run = LabRun(lab="demo", verification=report())
-    run.stage("up", lambda: "changed")
-    data = json.loads(json.dumps(run.as_json()))
+    job = LabRun(lab="demo", verification=report())
+    job.stages.run("up", lambda: "changed")
+    data = json.loads(json.dumps(job.as_json()))
     assert data["passed"] is True
     assert data["stages"][0]["name"] == "up"
     assert data["verification"]["passed"] is True
@@ -97,3 +87,131 @@ def test_run_with_a_bad_option_ends_before_anything_is_done(words: list[str], to
 def test_destroy_takes_only_the_words_it_knows(word: str, code: int) -> None:
     add_verbs()
     assert CliRunner().invoke(app, ["run", word]).exit_code == code
+
+
+HOST_LAB = labs.lab("controller")
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    return FakeHost()
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: FakeHost) -> Session:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "records"))
+    return sessions.session(tmp_path, HOST_LAB, host)
+
+
+class Script:
+    """The steps of a run as a test wants them, and what was done in which order."""
+
+    def __init__(self, host: FakeHost, **failures: BaseException) -> None:
+        self.host = host
+        self.failures = failures
+        self.done: list[str] = []
+        self.verification = report()
+
+    def steps(self) -> tuple[tuple[str, Callable[[Session, LabRun], str]], ...]:
+        return tuple((name, partial(self._step, name)) for name in ("up", "snapshot", "deploy"))
+
+    def _step(self, name: str, session: Session, result: LabRun) -> str:
+        self.done.append(name)
+        if name in self.failures:
+            raise self.failures[name]
+        if name == "up":
+            self.host.add_lab(session.lab)
+        if name == "deploy":
+            result.verification = self.verification
+        return f"{name} is done"
+
+    def shield(self) -> None:
+        self.done.append("shield")
+
+    def run(self, session: Session, remove: Literal["never", "on-success", "always"]) -> LabRun:
+        return run(session, remove=remove, shield=self.shield, steps=self.steps())
+
+
+def test_run_does_its_steps_in_order_and_keeps_the_lab_unless_told(
+    session: Session, host: FakeHost
+) -> None:
+    script = Script(host)
+    result = script.run(session, "never")
+    assert script.done == ["up", "snapshot", "deploy", "shield"]
+    assert (result.passed, result.destroyed, len(host.domains)) == (True, False, 1)
+
+
+@pytest.mark.parametrize("step", ["up", "snapshot", "deploy"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationError("It broke."),
+        KeyboardInterrupt(),
+        TimeOver(OperationError("late")),
+        OSError(),
+    ],
+)
+def test_run_that_fails_reports_the_first_error_and_is_destroyed_when_told(
+    session: Session, host: FakeHost, step: str, error: BaseException
+) -> None:
+    script = Script(host, **{step: error})
+    result = script.run(session, "always")
+    assert script.done[-2:] == [step, "shield"]
+    assert result.error is error
+    assert [(each.name, bool(each.error)) for each in result.stages.ended[-2:]] == [
+        (step, True),
+        ("destroy", False),
+    ]
+    assert (result.passed, result.destroyed, host.domains) == (False, True, {})
+
+
+def test_run_that_failed_is_kept_when_only_success_removes_it(
+    session: Session, host: FakeHost
+) -> None:
+    result = Script(host, deploy=OperationError("It broke.")).run(session, "on-success")
+    assert (result.destroyed, len(host.domains)) == (False, 1)
+
+
+def test_run_with_a_failed_check_is_kept_when_only_success_removes_it(
+    session: Session, host: FakeHost
+) -> None:
+    script = Script(host)
+    script.verification = report(Verdict.FAILED)
+    assert not script.run(session, "on-success").destroyed
+    assert len(host.domains) == 1
+
+
+def test_run_that_passed_is_removed_on_success(session: Session, host: FakeHost) -> None:
+    assert Script(host).run(session, "on-success").destroyed
+    assert host.domains == {}
+
+
+def test_run_whose_teardown_fails_keeps_the_first_error_and_says_both(
+    session: Session, host: FakeHost
+) -> None:
+    host.fail("undefine", "demo_controller", OperationError("libvirt refuses."))
+    result = Script(host, deploy=OperationError("It broke.")).run(session, "always")
+    assert str(result.error) == "It broke."
+    assert [each.error.partition("\n")[0] for each in result.stages.ended[-2:]] == [
+        "It broke.",
+        "Not everything of the lab 'demo' could be removed.",
+    ]
+    assert not result.destroyed
+
+
+def test_run_on_a_lab_that_another_labkit_works_on_never_destroys_it(
+    session: Session, host: FakeHost
+) -> None:
+    host.add_lab(HOST_LAB)
+    result = Script(host, up=LabInUseError("in use")).run(session, "always")
+    assert (result.destroyed, len(host.domains)) == (False, 1)
+
+
+def test_run_of_a_real_up_without_libvirt_ends_with_that_error(
+    session: Session, host: FakeHost, tmp_path: Path
+) -> None:
+    host.fail("connect", "", HostError("libvirtd does not answer."))
+    result = run(session, source="no-such-snapshot", remove="always")
+    assert result.error is not None
+    assert result.stages.ended[0].name == "restore"
+    assert not (tmp_path / ".labkit").exists()

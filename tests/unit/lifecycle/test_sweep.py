@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from labkit.lifecycle.sweep import Sweeping, Swept, Verdict, judge, state_in_directory
-from labkit.state.directory import LabDirectory, LabState, path_lab_id
+from labkit.errors import HostError, OperationError
+from labkit.lab.topology import network_uuid, node_uuid
+from labkit.lifecycle.sweep import Standing, Sweeping, Swept, judge, state_in_directory, sweep
+from labkit.state.directory import LabDirectory, LabState, NodeState, path_lab_id
 from labkit.state.lock import lab_lock
 from labkit.state.registry import Record, Registry
 from tests.fakes.libvirt import FakeHost
 from tests.fakes.tools import tools
+from tests.support import labs
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -27,16 +31,16 @@ def record(directory: Path, *, expires: datetime | None = None) -> Record:
 @pytest.mark.parametrize(
     ("expires", "here", "things", "verdict"),
     [
-        (None, True, 5, Verdict.KEPT),
-        (NOW + SECOND, True, 5, Verdict.KEPT),
-        (NOW, True, 5, Verdict.EXPIRED),
-        (NOW - SECOND, True, 5, Verdict.EXPIRED),
-        (NOW - SECOND, True, 0, Verdict.EXPIRED),
-        (None, True, 0, Verdict.KEPT),
-        (NOW + SECOND, False, 1, Verdict.ORPHANED),
+        (None, True, 5, Standing.KEPT),
+        (NOW + SECOND, True, 5, Standing.KEPT),
+        (NOW, True, 5, Standing.EXPIRED),
+        (NOW - SECOND, True, 5, Standing.EXPIRED),
+        (NOW - SECOND, True, 0, Standing.EXPIRED),
+        (None, True, 0, Standing.KEPT),
+        (NOW + SECOND, False, 1, Standing.ORPHANED),
         # Expired as it is, only its owner can say whether its directory comes back.
-        (NOW - SECOND, False, 1, Verdict.ORPHANED),
-        (None, False, 0, Verdict.VANISHED),
+        (NOW - SECOND, False, 1, Standing.ORPHANED),
+        (None, False, 0, Standing.VANISHED),
     ],
 )
 def test_judge_a_lab_by_its_time_its_directory_and_what_it_has(
@@ -44,7 +48,7 @@ def test_judge_a_lab_by_its_time_its_directory_and_what_it_has(
     expires: datetime | None,
     here: bool,  # noqa: FBT001 -- a parameter of the table above
     things: int,
-    verdict: Verdict,
+    verdict: Standing,
 ) -> None:
     state = record(tmp_path, expires=expires).state
 
@@ -103,7 +107,7 @@ def expired(tmp_path: Path) -> Sweeping:
         progress=lambda _event: None,
         record=known,
         state=state,
-        verdict=Verdict.EXPIRED,
+        standing=Standing.EXPIRED,
         things=("domain demo_controller",),
         tools=tools(connect=FakeHost().connect),
     )
@@ -122,7 +126,7 @@ def test_expired_lab_renewed_before_it_is_held_is_left_alone(expired: Sweeping) 
 
 
 def test_orphaned_lab_entered_anew_before_it_is_held_is_left_alone(expired: Sweeping) -> None:
-    orphaned = replace(expired, verdict=Verdict.ORPHANED)
+    orphaned = replace(expired, standing=Standing.ORPHANED)
     expired.registry.enter(LabDirectory(Path("/elsewhere/demo")), expired.state)
 
     said = orphaned.run(orphans=True, dry_run=False)
@@ -151,7 +155,7 @@ def test_expired_lab_that_cannot_be_removed_fails_and_says_why(expired: Sweeping
 def test_orphaned_lab_that_cannot_be_lent_a_directory_fails_and_says_why(
     expired: Sweeping,
 ) -> None:
-    orphaned = replace(expired, verdict=Verdict.ORPHANED)
+    orphaned = replace(expired, standing=Standing.ORPHANED)
     lent = expired.registry.path / "orphans" / str(expired.state.lab_id)
     (lent / "state.json").mkdir(parents=True)
 
@@ -164,13 +168,13 @@ def test_orphaned_lab_that_cannot_be_lent_a_directory_fails_and_says_why(
 def test_vanished_lab_takes_what_a_killed_removal_left_with_it(expired: Sweeping) -> None:
     expired.registry.stand_in_directory(expired.record)
 
-    replace(expired, verdict=Verdict.VANISHED, things=()).run(orphans=False, dry_run=False)
+    replace(expired, standing=Standing.VANISHED, things=()).run(orphans=False, dry_run=False)
 
     assert [each for each in expired.registry.path.rglob("*") if each.name == "state.json"] == []
 
 
 def test_vanished_lab_loses_its_record_unless_only_asked(expired: Sweeping) -> None:
-    vanished = replace(expired, verdict=Verdict.VANISHED, things=())
+    vanished = replace(expired, standing=Standing.VANISHED, things=())
 
     asked = vanished.run(orphans=False, dry_run=True)
     assert expired.registry.records() == ((expired.record,), ())
@@ -182,7 +186,7 @@ def test_vanished_lab_loses_its_record_unless_only_asked(expired: Sweeping) -> N
 
 
 def test_orphaned_lab_is_left_alone_unless_orphans_are_asked_for(expired: Sweeping) -> None:
-    orphaned = replace(expired, verdict=Verdict.ORPHANED)
+    orphaned = replace(expired, standing=Standing.ORPHANED)
 
     unasked = orphaned.run(orphans=False, dry_run=False)
     asked = orphaned.run(orphans=True, dry_run=True)
@@ -198,7 +202,7 @@ def test_swept_as_json_is_plain_data(tmp_path: Path) -> None:
         lab="demo",
         directory=tmp_path,
         expires=NOW,
-        verdict=Verdict.EXPIRED,
+        standing=Standing.EXPIRED,
         removed=True,
         failed=False,
         result="removed 7 things",
@@ -213,3 +217,99 @@ def test_swept_as_json_is_plain_data(tmp_path: Path) -> None:
         "failed": False,
         "result": "removed 7 things",
     }
+
+
+def put_up(registry: Registry, host: FakeHost, path: Path, number: int) -> LabDirectory:
+    """Let a lab of one node whose time is over be on record, on the host, and in its directory."""
+    directory = LabDirectory(path / f"lab{number}")
+    directory.create()
+    lab_id = path_lab_id(directory.path)
+    lan = replace(labs.network(), uuid=network_uuid(lab_id, "lan"), libvirt_name=f"net{number}")
+    node = replace(
+        labs.node("one", 1, lan), uuid=node_uuid(lab_id, "one"), domain=f"lab{number}_one"
+    )
+    lab = replace(labs.lab(), name=f"lab{number}", lab_id=lab_id, networks=(lan,), nodes=(node,))
+    host.add_lab(lab)
+    state = LabState(
+        lab=lab.name,
+        lab_id=lab_id,
+        nodes={"one": NodeState(created=True)},
+        networks=("lan",),
+        volumes=(node.disk_volume, node.seed_volume),
+        expires=NOW,
+    )
+    directory.save(state)
+    registry.enter(directory, state)
+    return directory
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    return FakeHost()
+
+
+def swept(registry: Registry, host: FakeHost, *, orphans: bool = False) -> list[Swept]:
+    return list(
+        sweep(registry, lambda _event: None, tools=tools(connect=host.connect), orphans=orphans)
+    )
+
+
+def test_sweep_removes_all_of_every_lab_whose_time_is_over(tmp_path: Path, host: FakeHost) -> None:
+    registry = Registry(tmp_path / "records")
+    directories = [put_up(registry, host, tmp_path, number) for number in (1, 2)]
+    said = swept(registry, host)
+    assert [each.result for each in said] == ["removed 4 things", "removed 4 things"]
+    assert (host.domains, host.networks, host.volumes) == ({}, {}, {})
+    assert not [each for each in directories if each.path.exists()]
+    assert registry.records() == ((), ())
+
+
+def test_sweep_of_a_lab_that_stays_removes_the_next_and_keeps_what_is_known(
+    tmp_path: Path, host: FakeHost
+) -> None:
+    registry = Registry(tmp_path / "records")
+    first, second = (put_up(registry, host, tmp_path, number) for number in (1, 2))
+    host.fail("undefine", "lab1_one", OperationError("libvirt refuses."))
+    said = swept(registry, host)
+    assert [(each.failed, each.removed) for each in said] == [(True, False), (False, True)]
+    assert said[0].result == (
+        "Not everything of the lab 'lab1' could be removed. domain lab1_one libvirt refuses."
+    )
+    assert first.load("lab1").nodes
+    assert not second.path.exists()
+    assert [each.state.lab for each in registry.records()[0]] == ["lab1"]
+
+
+def test_sweep_of_a_lab_whose_directory_stays_tells_what_refuses(
+    tmp_path: Path, host: FakeHost
+) -> None:
+    registry = Registry(tmp_path / "records")
+    directory = put_up(registry, host, tmp_path, 1)
+    directory.lock.mkdir()
+    (said,) = swept(registry, host)
+    assert said.failed
+    assert said.result.startswith(f"labkit cannot use '{directory.lock}': Is a directory.")
+
+
+def test_sweep_without_libvirt_raises_that_and_removes_nothing(
+    tmp_path: Path, host: FakeHost
+) -> None:
+    registry = Registry(tmp_path / "records")
+    directory = put_up(registry, host, tmp_path, 1)
+    host.fail("connect", "", HostError("libvirtd does not answer."))
+    with pytest.raises(HostError):
+        swept(registry, host)
+    assert directory.load("lab1").nodes
+
+
+def test_sweep_removes_an_orphan_when_asked_and_its_lent_directory(
+    tmp_path: Path, host: FakeHost
+) -> None:
+    registry = Registry(tmp_path / "records")
+    shutil.rmtree(put_up(registry, host, tmp_path, 1).path)
+    (asked,) = swept(registry, host)
+    assert (asked.removed, len(host.domains)) == (False, 1)
+    (said,) = swept(registry, host, orphans=True)
+    assert said.result == "removed 4 things"
+    assert (host.domains, host.networks, host.volumes) == ({}, {}, {})
+    assert [each for each in registry.path.rglob("*") if each.is_file()] == []

@@ -113,6 +113,11 @@ def test_output_from_an_offset_leaves_out_what_is_known(guest: FakeGuest, job: J
     assert detached.sample(as_connection(guest), job, offset=5).output == b""
 
 
+def test_exit_code_that_was_never_written_is_no_success(guest: FakeGuest, job: Job) -> None:
+    assert start(guest, job, "cat status.new")
+    assert int(ended(guest, job).output) != 0
+
+
 def test_killed_run_is_lost(guest: FakeGuest, job: Job) -> None:
     assert start(guest, job, "sleep 30")
     detached.stop(as_connection(guest), job)

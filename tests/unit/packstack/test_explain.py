@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from labkit.packstack.explain import EVIDENCE_LINES, explain, failure, shown_errors
+from labkit.packstack.detached import RunState, parse_sample
+from labkit.packstack.explain import ERROR_LINES, explain, explained, run_failed, shown_errors
 from labkit.packstack.known_failures import FAILURES, Failure, Where
+from labkit.packstack.output.view import view_of
+from labkit.packstack.run import RunOutcome
+from tests.fakes.guest import sample
 from tests.support.packstack import NAMES, transcript
 
 
@@ -21,15 +27,13 @@ def test_transcript_is_explained_as_written_down(name: str) -> None:
     found = explain(run.output.decode(), run.puppet)
     assert [one.failure.id for one in found] == run.expected["failures"]
     for one in found:
-        assert one.evidence
-        assert len(one.evidence) <= EVIDENCE_LINES
         assert "{" not in one.cause + one.remedy
         assert "(unknown)" not in one.cause + one.remedy
 
 
 @pytest.mark.parametrize("known", FAILURES, ids=lambda known: known.id)
-def test_known_failure_has_a_transcript_or_no_text(told: set[str], known: Failure) -> None:
-    assert (known.id in told) is bool(known.where)
+def test_known_failure_has_a_transcript(told: set[str], known: Failure) -> None:
+    assert known.id in told
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +44,13 @@ def told() -> set[str]:
 def test_registry_is_well_formed() -> None:
     assert len({known.id for known in FAILURES}) == len(FAILURES)
     for known in FAILURES:
-        assert (known.pattern is None) is (not known.where)
+        assert known.where
         names = set(re.findall(r"\{(\w+)\}", known.cause + known.remedy))
-        assert names <= set(known.pattern.groupindex if known.pattern else ())
+        assert names <= set(known.pattern.groupindex)
         assert known.note is (known.where == {Where.BULLETS})
         assert known.cause.rstrip("}").endswith(".") or known.cause.endswith("{reason}")
         assert known.remedy.endswith(".")
         assert known.source
-
-
-@pytest.mark.parametrize("name", ["hang", "network-lost"])
-def test_failure_that_no_text_gives_away_is_found_by_its_id(name: str) -> None:
-    assert (failure(name).id, failure(name).pattern) == (name, None)
-
-
-def test_unknown_id_is_refused() -> None:
-    with pytest.raises(KeyError):
-        failure("nothing-of-the-kind")
 
 
 def test_cause_names_what_was_found() -> None:
@@ -64,9 +58,6 @@ def test_cause_names_what_was_found() -> None:
     found = explain(run.output.decode(), {})[0]
     assert "'enp0s8' on 172.16.208.141" in found.cause
     assert "CONFIG_NEUTRON_OVS_TUNNEL_SUBNETS" in found.remedy
-    assert found.evidence == (
-        "Couldn't detect ipaddress of interface enp0s8 on node 172.16.208.141",
-    )
 
 
 def test_failure_in_puppets_log_names_the_node() -> None:
@@ -94,7 +85,7 @@ def test_hostile_text_is_neither_format_nor_endless() -> None:
     line = "Parameter CONFIG_X failed validation: {key} {0} " + "x" * 5000
     found = explain(f"{line}\n\nERROR : Failed handling answer file: {{reason}}\n", {})
     assert found[0].cause.startswith("Packstack refuses the value of CONFIG_X: {key} {0} x")
-    assert max(len(text) for one in found for text in one.evidence) == 300
+    assert len(found[0].cause) == 300
 
 
 def test_shown_errors_tell_each_error_once_with_its_resource() -> None:
@@ -109,4 +100,76 @@ def test_shown_errors_tell_each_error_once_with_its_resource() -> None:
 
 def test_shown_errors_are_limited() -> None:
     log = "".join(f"Error: number {n}\n" + "  more\n" * 9 for n in range(99))
-    assert len(shown_errors({"controller": log})) == 5 * EVIDENCE_LINES
+    assert len(shown_errors({"controller": log})) == 5 * ERROR_LINES
+
+
+OUTPUT = (
+    "Installing:\nClean Up   [ DONE ]\nApplying Puppet manifests   [ ERROR ]\n\n"
+    "ERROR : Error appeared during Puppet run: 192.0.2.1_controller.pp\n"
+    "Error: Execution of '/usr/bin/yum -d 0 -e 0 -y install openstack-nova-api' returned 1\n"
+    "You will find full trace in log /var/tmp/packstack/x/manifests/192.0.2.1_controller.pp.log\n"
+    "Please check log file /var/tmp/packstack/x/openstack-setup.log for more information\n"
+)
+PUPPET = {"controller: 192.0.2.1_controller.pp": "Error: password hunter2hunter2 refused\n"}
+
+
+def outcome(**changes: object) -> RunOutcome:
+    found = RunOutcome(
+        view=view_of(OUTPUT.encode()),
+        last=parse_sample(sample(state="ended", code="001")),
+        output=OUTPUT,
+        puppet=PUPPET,
+        outages=0,
+    )
+    return replace(found, **changes)  # type: ignore[arg-type] # fields by name
+
+
+def failed(found: RunOutcome, *, restorable: str = "pre-packstack") -> tuple[str, str, str]:
+    error = run_failed(
+        found, logs=Path("/logs"), secrets=["hunter2hunter2"], restorable=restorable
+    )
+    return error.message, "\n".join(error.details), error.hint
+
+
+def test_failed_run_names_step_reason_logs_and_the_way_back() -> None:
+    message, details, hint = failed(outcome())
+    assert message == "Packstack failed in step 'Applying Puppet manifests' with exit code 1."
+    assert "Error appeared during Puppet run: 192.0.2.1_controller.pp" in details
+    assert "Logs of all nodes: /logs" in details
+    assert "'labkit restore pre-packstack'" in hint
+    assert "restore" not in failed(outcome(), restorable="")[2]
+
+
+def test_failed_run_shows_no_password() -> None:
+    _, details, _ = failed(outcome())
+    assert "password ******** refused" in details
+    assert "hunter2" not in details
+
+
+def test_run_that_was_cut_off_says_by_what() -> None:
+    rebooted = parse_sample(sample(state="lost", boot="22222222-2222"))
+    killed = parse_sample(sample(state="lost"))
+    assert "was rebooted while" in failed(outcome(last=rebooted))[0]
+    assert "was killed in the controller" in failed(outcome(last=killed))[0]
+    gone = replace(killed, state=RunState.NONE)
+    assert "knows nothing of the Packstack run" in failed(outcome(last=gone))[0]
+
+
+def test_full_disk_is_told_first() -> None:
+    full = parse_sample(sample(state="ended", code="001", free=2**20))
+    assert failed(outcome(last=full))[1].startswith(
+        "The controller's root file system is full: 1 MiB are free."
+    )
+
+
+@pytest.mark.parametrize("output", ["", "\n\n"])
+def test_run_that_printed_nothing_says_so(output: str) -> None:
+    silent = outcome(view=view_of(b""), output=output, puppet={})
+    assert "It printed nothing." in failed(silent)[1]
+
+
+def test_known_failure_comes_with_its_remedy() -> None:
+    cause, remedy = explained("Could not resolve host: mirrorlist.centos.org; Unknown error\n")[:2]
+    assert cause.startswith("Cause: ")
+    assert remedy.startswith("  Remedy: ")
+    assert explained("all is well\n") == ()

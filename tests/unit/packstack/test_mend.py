@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.packstack.mend import ifcfg_text, mend_script
+from labkit.errors import OperationError
+from labkit.packstack.mend import ifcfg_text, mend, mend_script, to_mend
+from labkit.state.directory import LabDirectory
+from labkit.state.session import Session
+from labkit.verify.check import Result, Verdict
 from labkit.verify.parsers import ifcfg
+from labkit.verify.report import Report
+from tests.fakes.guest import FakeGuest, sample
+from tests.fakes.tools import tools
 from tests.support import examples
 
 if TYPE_CHECKING:
@@ -71,3 +78,38 @@ def test_hostile_ifcfg_key_of_the_lab_file_is_mended_byte_for_byte(tmp_path: Pat
     run_mend(tmp_path, mend_script(LAB, replace(node, nics=(nic, *node.nics[1:]))))
     text = (tmp_path / "scripts" / "ifcfg-br-ex").read_text()
     assert "COMMENT='CONTENT_ENDS '\"'\"'$(x)'\"'\"''\n" in text
+
+
+def test_nodes_to_mend_are_those_whose_bridge_is_half_done() -> None:
+    def result(node: str, check: str, verdict: Verdict) -> Result:
+        return Result(node=node, check=check, summary="", verdict=verdict)
+
+    report = Report(
+        lab="packstack",
+        results=(
+            result("controller", "ifcfg-port", Verdict.FAILED),
+            result("controller", "ifcfg-bridge", Verdict.OK),
+            result("compute", "vxlan-ports", Verdict.FAILED),
+            result("compute", "ifcfg-port", Verdict.NOT_JUDGED),
+        ),
+    )
+    assert [node.name for node in to_mend(LAB, report)] == ["controller"]
+
+
+def test_mending_that_fails_shows_what_the_guest_said(tmp_path: Path) -> None:
+    session = Session(
+        lab=LAB,
+        lab_file=tmp_path / "lab.yaml",
+        directory=LabDirectory(tmp_path),
+        progress=lambda _event: None,
+        tools=tools(),
+    )
+    guest = FakeGuest(
+        {
+            "start labkit-mend": b"started\n",
+            "look at labkit-mend": sample(b"ifup: no device\n", state="ended", code="001"),
+        }
+    )
+    with pytest.raises(OperationError, match="could not be put right") as caught:
+        mend(session, guest.connection(), LAB.nodes[0])
+    assert caught.value.details == ("ifup: no device",)

@@ -54,9 +54,9 @@ def ended(output: bytes, code: str = "000", *, size: int | None = None) -> bytes
 
 
 def prepare_with(session: Session, *guests: FakeGuest) -> tuple[Prepared, ...]:
-    links = {guest.name: guest.link() for guest in guests}
-    nodes = tuple(node for node in LAB.nodes if node.name in links)
-    return prepare(session, links, nodes, SCRIPTS)
+    connections = {guest.name: guest.connection() for guest in guests}
+    nodes = tuple(node for node in LAB.nodes if node.name in connections)
+    return prepare(session, connections, nodes, SCRIPTS)
 
 
 def test_nodes_are_prepared_side_by_side_and_every_step_is_told(
@@ -162,10 +162,19 @@ def test_reboot_that_takes_the_session_with_it_is_no_failure(session: Session) -
     assert found.rebooted
 
 
+def test_boot_id_that_is_not_told_is_no_proof_of_a_reboot(session: Session) -> None:
+    guest = rebooting(ended(NEWER), ended(DONE))
+    silent = ssh.ScriptResult(returncode=1, stdout=b"", stderr="cat: no such file\n")
+    guest.answers = {**guest.answers, BOOT_ID: [BOOT.encode(), silent, b"22222222\n"]}
+    (found,) = prepare_with(session, guest)
+    assert found.rebooted
+    assert guest.questions(BOOT_ID) == 3
+
+
 def test_cancelled_preparation_ends_soon(session: Session) -> None:
     session.cancelled.set()
     guest = FakeGuest({START: b"started\n", LOOK: sample(b"")})
-    link = guest.link()
-    link._cancelled = session.cancelled.is_set
+    connection = guest.connection()
+    connection._cancelled = session.cancelled.is_set
     with pytest.raises(OperationError, match="cancelled"):
-        prepare(session, {"controller": link}, LAB.nodes[:1], SCRIPTS)
+        prepare(session, {"controller": connection}, LAB.nodes[:1], SCRIPTS)

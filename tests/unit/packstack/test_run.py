@@ -49,7 +49,7 @@ class Told:
 
 def watcher(told: Told, *guests: FakeGuest, hung_seconds: float = 600.0) -> Watcher:
     return Watcher(
-        links={guest.name: guest.link() for guest in guests},
+        connections={guest.name: guest.connection() for guest in guests},
         controller="controller",
         view=RunView(expected=STEPS),
         hung_seconds=hung_seconds,
@@ -167,8 +167,9 @@ def test_begin_puts_the_answers_in_place_and_marks_every_node() -> None:
     call = PackstackCall(
         argv=("packstack", "--answer-file=/var/lib/labkit/answers.cfg"), answer_file="[general]\n"
     )
-    links = {guest.name: guest.link() for guest in (head, other)}
-    assert packstack_run.begin(links, "controller", call, "r9")
+    connections = {guest.name: guest.connection() for guest in (head, other)}
+    packstack_run.mark(connections.values())
+    assert packstack_run.begin(connections["controller"], call, "r9")
     (script,) = (script for what, script in head.asked if what.startswith("start"))
     assert "run_id=r9" in script
     assert "/var/lib/labkit/answers.cfg" in script
@@ -183,4 +184,4 @@ def test_begin_puts_the_answers_in_place_and_marks_every_node() -> None:
 def test_begin_tells_its_own_run_from_another(found: bytes, *, begun: bool) -> None:
     guest = FakeGuest({"mark": b"", LOOK: found, "start": b"running\n"})
     call = PackstackCall(argv=("packstack", "--allinone"), answer_file=None)
-    assert packstack_run.begin({"controller": guest.link()}, "controller", call, "r9") is begun
+    assert packstack_run.begin(guest.connection(), call, "r9") is begun

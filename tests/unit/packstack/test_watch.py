@@ -44,9 +44,9 @@ def test_logs_come_with_what_is_new(tmp_path: Path, packstack: Path) -> None:
     first = sample(tmp_path, {})
     again = sample(tmp_path, {log.path: log.size for log in first.logs} | {"/other": 5})
 
-    assert [(log.manifest, log.finished, log.size) for log in first.logs] == [
-        (f"{IP}_network.pp", False, 30),
-        (f"{IP}_controller.pp", True, 8),
+    assert [(log.manifest, log.size) for log in first.logs] == [
+        (f"{IP}_network.pp", 30),
+        (f"{IP}_controller.pp", 8),
     ]
     assert first.logs[0].content == b"no line end \xff labkit-log x 1 2"
     assert [log.content for log in again.logs] == [b"", b""]
@@ -62,7 +62,7 @@ def test_log_keeps_its_identity_when_puppet_is_done(tmp_path: Path, packstack: P
 
     after = sample(tmp_path, {before.path: before.size}).logs[0]
 
-    assert (after.path, after.content, after.finished) == (before.path, b"two\n", True)
+    assert (after.path, after.content) == (before.path, b"two\n")
 
 
 def test_logs_of_earlier_runs_are_left_out(tmp_path: Path, packstack: Path) -> None:

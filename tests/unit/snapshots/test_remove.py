@@ -7,10 +7,10 @@ import pytest
 from labkit.errors import OperationError, UsageError
 from labkit.host.libvirt.xml import DomainState
 from labkit.snapshots.heal import heal
-from labkit.snapshots.remove import STEPS, delete, forget, plan
+from labkit.snapshots.remove import STEPS, delete, plan
 from labkit.snapshots.restore import restore
 from labkit.snapshots.take import take
-from tests.support.snapshot_lab import LAB, ONE, TWO, World, world
+from tests.support.snapshot_lab import TWO, World, world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,13 +171,3 @@ def test_delete_does_not_depend_on_what_the_nodes_do(lab: World, state: DomainSt
     heal(lab.session)
     assert lab.states() == ("running", state.value)
     assert lab.whole()
-
-
-def test_forget_goes_on_past_a_domain_that_refuses(lab: World) -> None:
-    lab.host.fail("forget", ONE.domain, BUSY)
-    with lab.host.connect() as hypervisor:
-        forget(hypervisor, [lab.host.domains[node.uuid] for node in LAB.nodes])
-    assert [name for call, name in lab.host.calls if call == "forget"] == [
-        *(ONE.domain, ONE.domain),
-        *(TWO.domain, TWO.domain),
-    ]

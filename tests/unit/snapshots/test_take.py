@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,7 +106,7 @@ def test_take_of_a_lab_that_was_never_brought_up_makes_no_directory(
     lab: World, tmp_path: Path
 ) -> None:
     new = lab.copy(tmp_path / "other")
-    lab.session.directory.remove()
+    shutil.rmtree(lab.session.directory.path)
 
     with pytest.raises(OperationError, match="was never brought up"):
         take(lab.session, "base")

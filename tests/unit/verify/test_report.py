@@ -111,4 +111,9 @@ def test_table_fits_eighty_columns(kind: str, report: Report) -> None:
 def test_counts_tell_failed_from_not_judged(report: Report) -> None:
     assert reports.summary(report) == "packstack: 23 ok, 3 failed, 8 not judged"
     assert not report.passed
-    assert Report(lab="x", results=()).passed
+
+
+def test_report_of_which_nothing_was_judged_does_not_pass() -> None:
+    skipped = Result(node="n", check="c", summary="s.", verdict=Verdict.NOT_JUDGED)
+    assert not Report(lab="x", results=()).passed
+    assert not Report(lab="x", results=(skipped,)).passed

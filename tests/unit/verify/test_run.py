@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import stat
+import shutil
 import subprocess  # noqa: TID251 -- a fresh Python, to see what it loads
 import sys
 import threading
@@ -34,16 +34,6 @@ if TYPE_CHECKING:
 LAB = examples.example("packstack")
 EVERYTHING = transcripts.whole(LAB)
 ROOT_LAB = ["--lab", str(examples.ROOT / "lab.yaml")]
-
-
-def packed(outputs: Mapping[str, Output]) -> str:
-    """Return outputs as the collecting script prints them."""
-    heads = [
-        f"{item.returncode} {len(item.text.encode())} {len(item.stderr.encode())} {file}"
-        for file, item in outputs.items()
-    ]
-    bodies = [item.text + item.stderr for item in outputs.values()]
-    return "\n".join([f"labkit-outputs {len(outputs)}", *heads, ""]) + "".join(bodies)
 
 
 @dataclass
@@ -119,7 +109,8 @@ def silent(_event: Event) -> None:
 def test_nodes_are_asked_side_by_side_with_one_command_each(start: Start) -> None:
     meeting = threading.Barrier(2)
     tables = {
-        name: MeetingAnswers((0, packed(files), ""), meeting) for name, files in EVERYTHING.items()
+        name: MeetingAnswers((0, transcripts.packed(files), ""), meeting)
+        for name, files in EVERYTHING.items()
     }
     collected = verify.collect(LAB, start(**tables).endpoint, connect=ssh.connect, progress=silent)
 
@@ -134,7 +125,10 @@ def test_nodes_are_asked_side_by_side_with_one_command_each(start: Start) -> Non
 
 
 def test_node_that_cannot_be_reached_fails_one_check_and_leaves_the_rest(start: Start) -> None:
-    nodes = start(controller=MeetingAnswers((0, packed(EVERYTHING["controller"]), "")), compute={})
+    nodes = start(
+        controller=MeetingAnswers((0, transcripts.packed(EVERYTHING["controller"]), "")),
+        compute={},
+    )
     wrong = paramiko.ECDSAKey.generate()
 
     def endpoint(node: ResolvedNode) -> ssh.Endpoint:
@@ -160,7 +154,7 @@ def test_node_that_cannot_be_reached_fails_one_check_and_leaves_the_rest(start: 
 def test_answer_that_is_none_makes_the_node_unreachable_with_its_words(start: Start) -> None:
     nodes = start(
         controller={ssh.AS_ROOT: (1, "", "sudo: a password is required\n")},
-        compute={ssh.AS_ROOT: (0, packed(EVERYTHING["compute"])[:-5], "")},
+        compute={ssh.AS_ROOT: (0, transcripts.packed(EVERYTHING["compute"])[:-5], "")},
     )
     collected = verify.collect(LAB, nodes.endpoint, connect=ssh.connect, progress=silent)
     assert "sudo: a password is required" in collected.unreachable["controller"]
@@ -182,13 +176,35 @@ def test_saved_outputs_are_judged_the_same_again(tmp_path: Path) -> None:
     outputs["compute"]["ip-addr.txt"] = Output(
         text=outputs["compute"]["ip-addr.txt"].text, stderr="a warning\n"
     )
-    verify.save(outputs, tmp_path / "kept")
+    transcripts.save(outputs, tmp_path)
+    assert verify.from_directory(LAB, tmp_path) == verify.judge(LAB, outputs)
 
-    assert verify.from_directory(LAB, tmp_path / "kept") == verify.judge(LAB, outputs)
-    kept = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
-    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
-    verify.save(EVERYTHING, tmp_path / "kept")
-    assert verify.from_directory(LAB, tmp_path / "kept").passed
+
+@pytest.mark.parametrize("empty", [{"controller", "compute"}, {"compute"}])
+def test_node_of_which_nothing_is_there_is_named_and_does_not_pass(
+    tmp_path: Path, empty: set[str]
+) -> None:
+    transcripts.save(EVERYTHING, tmp_path)
+    for node in empty:
+        shutil.rmtree(tmp_path / node)
+        (tmp_path / node).mkdir()
+    junit = tmp_path / "junit.xml"
+    given = ["verify", *ROOT_LAB, "--from", str(tmp_path), "--junit", str(junit)]
+    done = CliRunner().invoke(app, [*given, "--json"])
+
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert not told["passed"]
+    failed = {r["node"]: r["seen"] for r in told["results"] if r["verdict"] == "failed"}
+    assert failed == {node: f"no output of node '{node}'" for node in empty}
+    assert junit.read_text().count("<failure") == len(empty)
+    assert CliRunner().invoke(app, given).stdout.count("FAILED      judged") == len(empty)
+
+
+def test_node_that_answers_without_outputs_does_not_pass() -> None:
+    report = verify.judge(LAB, {}, unreachable={})
+    assert not report.passed
+    assert {r.node for r in report.results if r.failed} == {"controller", "compute"}
 
 
 def test_directory_without_a_node_is_a_mistake_and_no_pass(tmp_path: Path) -> None:
@@ -218,7 +234,7 @@ def test_verb_passes_on_the_walk_through_and_writes_both_reports(tmp_path: Path)
 
 def test_verb_ends_with_1_when_a_check_fails(tmp_path: Path) -> None:
     [change] = [each for each in mutations.DOCUMENT if each.name == "missing tunnel"]
-    verify.save(change.of(transcripts.document()), tmp_path)
+    transcripts.save(change.of(transcripts.document()), tmp_path)
     done = CliRunner().invoke(app, ["verify", *ROOT_LAB, "--from", str(tmp_path)])
     assert done.exit_code == 1
     assert "FAILED      vxlan-ports" in done.stdout

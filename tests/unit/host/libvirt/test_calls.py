@@ -113,6 +113,8 @@ def silent_uri(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def interrupt() -> Iterator[Callable[[float], None]]:
     """Press Ctrl-C after so many seconds."""
+    # What a shell starts in the background ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timers: list[threading.Timer] = []
     main = threading.main_thread().ident
     assert main is not None
@@ -124,6 +126,7 @@ def interrupt() -> Iterator[Callable[[float], None]]:
     yield press
     for timer in timers:
         timer.join()
+    signal.signal(signal.SIGINT, before)
 
 
 def taken(since: float) -> float:

@@ -36,7 +36,7 @@ RUN = ManifestRun(manifest=MANIFEST, host=CONTROLLER, role="controller", started
 def test_puppet_log_of_a_transcript_is_counted() -> None:
     log = PuppetLog().feed(transcript("allinone").puppet["controller"].encode(), 5.0)
     assert log.resources == 4
-    assert (log.compiled_seconds, log.applied_seconds) == (14.07, 1512.3)
+    assert log.applied_seconds == 1512.3
     assert (log.errors, log.changed_at) == ((), 5.0)
     assert log.tail[-1] == "Notice: Applied catalog in 1512.30 seconds"
 
@@ -203,9 +203,7 @@ def test_run_without_growth_anywhere_is_hung_with_evidence() -> None:
         (660.0, {OUTPUT: 10, "controller": 6}),
     )
     verdict = judge(activity, now=660.0, limit=600.0)
-    assert verdict == Hung(
-        seconds=600.0, source="controller", moved_at=60.0, tail=("controller 6",), unseen=()
-    )
+    assert verdict == Hung(seconds=600.0, source="controller", tail=("controller 6",), unseen=())
     assert verdict.describe() == (
         "Nothing has moved for 10:00; last the Puppet log on 'controller' did.",
         "  controller 6",

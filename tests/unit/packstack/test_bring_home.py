@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import subprocess  # noqa: TID251 -- the guest's bash, run here
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,11 @@ import pytest
 
 from labkit.errors import OperationError
 from labkit.host import ssh
-from labkit.packstack import afterwards
+from labkit.packstack import bring_home
 from labkit.state.directory import LabDirectory
 from labkit.state.session import Session
-from labkit.verify.check import Result, Verdict
-from labkit.verify.report import Report
-from tests.fakes.guest import FakeGuest, sample
+from labkit.verify.outputs import KEYSTONERC
+from tests.fakes.guest import FakeGuest
 from tests.fakes.tools import tools
 from tests.support import examples
 
@@ -43,9 +43,9 @@ def files(*contents: str) -> bytes:
 
 def test_fetch_returns_both_files_and_nothing_for_a_missing_one() -> None:
     guest = FakeGuest({"fetch": [files("[general]\n", "export OS\n"), files("", "")]})
-    link = guest.link()
-    assert afterwards.fetch(link, by_command=False) == ("[general]\n", "export OS\n")
-    assert afterwards.fetch(link, by_command=True) == ("", "")
+    connection = guest.connection()
+    assert bring_home.fetch(connection, by_command=False) == ("[general]\n", "export OS\n")
+    assert bring_home.fetch(connection, by_command=True) == ("", "")
     assert "by_command=yes" in guest.asked[-1][1]
 
 
@@ -54,49 +54,43 @@ def test_fetch_of_nonsense_says_so() -> None:
         {"fetch": ssh.ScriptResult(returncode=1, stdout=b"", stderr="sudo: no tty\n")}
     )
     with pytest.raises(OperationError, match="could not be read on node 'controller'") as caught:
-        afterwards.fetch(guest.link(), by_command=False)
+        bring_home.fetch(guest.connection(), by_command=False)
     assert caught.value.details == ("sudo: no tty",)
 
 
+def test_file_that_is_there_and_cannot_be_read_is_not_taken_for_a_missing_one(
+    tmp_path: Path,
+) -> None:
+    there = tmp_path / "keystonerc_admin"
+    there.write_text("export OS\n")
+    (tmp_path / "base64").write_text("#!/bin/bash\nexit 1\n")
+    (tmp_path / "base64").chmod(0o755)
+
+    def run(script: str) -> ssh.ScriptResult:
+        done = subprocess.run(
+            ["bash", "-c", script.replace(KEYSTONERC, str(there))],
+            capture_output=True,
+            check=False,
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        )
+        return ssh.ScriptResult(returncode=done.returncode, stdout=done.stdout, stderr="")
+
+    with pytest.raises(OperationError, match="could not be read on node 'controller'"):
+        bring_home.fetch(FakeGuest({"fetch": run}).connection(), by_command=False)
+
+
+def test_logs_that_cannot_be_kept_are_left_out(session: Session) -> None:
+    session.directory.logs.rmdir()
+    session.directory.logs.write_text("")
+    here = FakeGuest({"true": b"", "collect": archive()})
+    target = bring_home.gather_logs(session, {here.name: here.connection()}, "r1", [])
+    assert not target.exists()
+
+
 def test_files_come_home_private_and_an_empty_one_does_not(session: Session) -> None:
-    (written,) = afterwards.bring_home(session, "[general]\n", "")
+    (written,) = bring_home.keep_files(session, "[general]\n", "")
     assert written.read_text() == "[general]\n"
     assert written.stat().st_mode & 0o777 == 0o600
-
-
-def test_nodes_to_mend_are_those_whose_bridge_is_half_done() -> None:
-    def result(node: str, check: str, verdict: Verdict) -> Result:
-        return Result(node=node, check=check, summary="", verdict=verdict)
-
-    report = Report(
-        lab="packstack",
-        results=(
-            result("controller", "ifcfg-port", Verdict.FAILED),
-            result("controller", "ifcfg-bridge", Verdict.OK),
-            result("compute", "vxlan-ports", Verdict.FAILED),
-            result("compute", "ifcfg-port", Verdict.NOT_JUDGED),
-        ),
-    )
-    found = Session(
-        lab=LAB,
-        lab_file=examples.ROOT / "lab.yaml",
-        directory=LabDirectory(examples.ROOT),
-        progress=lambda _event: None,
-        tools=tools(),
-    )
-    assert [node.name for node in afterwards.to_mend(found, report)] == ["controller"]
-
-
-def test_mending_that_fails_shows_what_the_guest_said(session: Session) -> None:
-    guest = FakeGuest(
-        {
-            "start labkit-mend": b"started\n",
-            "look at labkit-mend": sample(b"ifup: no device\n", state="ended", code="001"),
-        }
-    )
-    with pytest.raises(OperationError, match="could not be put right") as caught:
-        afterwards.mend(session, guest.link(), LAB.nodes[0])
-    assert caught.value.details == ("ifup: no device",)
 
 
 def archive() -> bytes:
@@ -116,8 +110,8 @@ def test_logs_are_collected_masked_and_private_though_a_node_is_away(session: Se
 
     here = FakeGuest({"true": b"", "collect": archive()})
     gone = FakeGuest({"true": away}, name="compute")
-    links = {guest.name: guest.link() for guest in (here, gone)}
-    target = afterwards.gather_logs(session, links, "r1", ["hunter2hunter2"])
+    connections = {guest.name: guest.connection() for guest in (here, gone)}
+    target = bring_home.gather_logs(session, connections, "r1", ["hunter2hunter2"])
     log = target / "controller" / "runs" / "labkit-packstack" / "output.log"
     assert log.read_text() == "password ********\n"
     assert log.stat().st_mode & 0o777 == 0o600
@@ -129,5 +123,5 @@ def test_host_discovery_that_fails_is_told(session: Session) -> None:
     failed = ssh.ScriptResult(returncode=1, stdout=b"", stderr="DB down\n")
     guest = FakeGuest({"nova-manage": failed})
     with pytest.raises(OperationError, match="into their cell") as caught:
-        afterwards.discover_hosts(session, guest.link())
+        bring_home.discover_hosts(session, guest.connection())
     assert caught.value.details == ("DB down",)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 LOST_SECONDS = 900.0
 
 
-class Link:
+class NodeConnection:
     """Asks a node again and again, through lost sessions; a context manager.
 
     Attributes:
@@ -45,7 +45,7 @@ class Link:
         self._open: ssh.Connection | None = None
 
     def __enter__(self) -> Self:
-        """Return the link; the session is made when it is needed."""
+        """Return the connection; the session is made when it is needed."""
         return self
 
     def __exit__(
@@ -57,36 +57,38 @@ class Link:
         """Close the session."""
         self._drop()
 
-    def ask(self, question: Callable[[ssh.Connection], T]) -> T:
+    def ask(self, question: Callable[[ssh.Connection], T], *, within: float | None = None) -> T:
         """Return the node's answer, however many sessions that takes.
 
         Args:
             question: Asks over the session it is given. It is asked again after a lost
                 session, so asking twice must be the same as asking once.
+            within: Seconds to try for; `lost_seconds` when None.
 
         Raises:
-            WaitTimeout: The node could not be reached for `lost_seconds`; says on which layer.
+            WaitTimeout: The node could not be reached for that long; says on which layer.
             WaitCancelled: The caller's `cancelled` said so.
             WrongHostKeyError: Something else answers at the node's address.
         """
         return wait_until(
             lambda: self._once(question),
             what=f"node '{self.node}' to be reachable over SSH",
-            deadline=Deadline.after(self._lost_seconds),
+            deadline=Deadline.after(self._lost_seconds if within is None else within),
             policy=SSH_CONNECT,
             retry_on=(ssh.NotReachableError,),
             cancelled=self._cancelled,
         )
 
-    def once(self, order: Callable[[ssh.Connection], T]) -> T:
+    def once(self, order: Callable[[ssh.Connection], T], *, within: float | None = None) -> T:
         """Return the node's answer to something that must not be asked twice.
 
-        The session is made as in `ask`; if it breaks after that, so does this.
+        The session is made as in `ask`, within as many seconds; if it breaks after that, so does
+        this.
 
         Raises:
             NotReachableError: The session broke while it was asked.
         """
-        self.ask(lambda connection: connection.run("true", timeout=ssh.CONNECT_SECONDS * 4))
+        self.ask(lambda c: c.run("true", timeout=ssh.CONNECT_SECONDS * 4), within=within)
         return self._once(order)
 
     def renew(self) -> None:

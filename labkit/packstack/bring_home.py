@@ -1,4 +1,4 @@
-"""After a Packstack run: what it left wrong is mended, what it made is brought home."""
+"""What a Packstack run made is brought home: answer file, credentials, and logs when it failed."""
 
 from __future__ import annotations
 
@@ -7,35 +7,29 @@ import hashlib
 import logging
 import os
 import tarfile
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError, OperationError
 from labkit.host.files import write_atomically
 from labkit.lab.scenario import ANSWER_FILE
-from labkit.packstack import detached
-from labkit.packstack.detached import Job, RunState
 from labkit.packstack.gather import gather_script, unpack
-from labkit.packstack.mend import MENDABLE, mend_script
-from labkit.state.progress import stage
-from labkit.verify.check import Verdict
+from labkit.state.progress import LAB, stage
+from labkit.verify.outputs import KEYSTONERC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from labkit.lab.topology import ResolvedNode
-    from labkit.packstack.link import Link
+    from labkit.packstack.connection import NodeConnection
     from labkit.state.session import Session
-    from labkit.verify.report import Report
 
 log = logging.getLogger(__name__)
 
-MEND = Job(unit="labkit-mend", description="labkit: puts the external bridge right")
-KEYSTONERC = "/root/keystonerc_admin"
 FETCH_SECONDS = 60.0
 GATHER_SECONDS = 120.0
+# A node that is away now is no use to somebody who waits to be told why the run failed.
+REACH_SECONDS = 60.0
 DISCOVER = "su -s /bin/sh nova -c 'nova-manage cell_v2 discover_hosts --verbose'"
 
 # Packstack names the file it makes itself after the time of its run; the newest is meant.
@@ -49,56 +43,17 @@ if [ ! -s "$answers" ] || [ "$by_command" = yes ]; then
 fi
 for file in "$answers" @KEYSTONERC@; do
   printf 'file '
-  [ ! -f "$file" ] || base64 -w0 "$file"
+  [ ! -f "$file" ] || base64 -w0 "$file" || exit 1
   echo
 done
 """
 
 
-def to_mend(session: Session, report: Report) -> tuple[ResolvedNode, ...]:
-    """Return the nodes whose external bridge Packstack left half done, by a report."""
-    failed = {
-        result.node
-        for result in report.results
-        if result.verdict is Verdict.FAILED and result.check in MENDABLE
-    }
-    return tuple(node for node in session.lab.nodes if node.name in failed)
-
-
-def mend(session: Session, link: Link, node: ResolvedNode) -> None:
-    """Write a node's two ifcfg files as they must be and bring the bridge up.
-
-    Raises:
-        OperationError: It did not work; details have what the guest said.
-    """
-    with stage(session.progress, node.name, "mending br-ex"):
-        run_id = uuid.uuid4().hex
-        script = mend_script(session.lab, node)
-        link.ask(lambda connection: detached.start(connection, MEND, script, run_id=run_id))
-        told: list[bytes] = []
-        last = detached.follow(
-            link,
-            MEND,
-            receive=lambda found: told.append(found.output),
-            pause=session.cancelled.wait,
-        )
-        if last.state is RunState.ENDED and last.code == 0:
-            return
-        lines = b"".join(told).decode("utf-8", "replace").splitlines()
-        message = f"The external bridge of node '{node.name}' could not be put right."
-        raise OperationError(
-            message,
-            details=tuple(lines[-10:]),
-            hint=f"Look with 'labkit ssh {node.name}'; its old files are "
-            "/var/lib/labkit/before-mend.ifcfg-*.",
-        )
-
-
-def fetch(link: Link, *, by_command: bool) -> tuple[str, str]:
+def fetch(connection: NodeConnection, *, by_command: bool) -> tuple[str, str]:
     """Return the answer file and the credentials the controller has; empty for a missing one.
 
     Args:
-        link: The controller.
+        connection: The controller.
         by_command: Prefer the answer file that Packstack made up by itself.
 
     Raises:
@@ -106,12 +61,14 @@ def fetch(link: Link, *, by_command: bool) -> tuple[str, str]:
     """
     script = _FETCH.replace("@ANSWERS@", ANSWER_FILE).replace("@KEYSTONERC@", KEYSTONERC)
     script = f"by_command={'yes' if by_command else 'no'}\n{script}"
-    result = link.ask(
+    result = connection.ask(
         lambda c: c.run_script(script, what="fetch the answer file", timeout=FETCH_SECONDS)
     )
     lines = result.stdout.decode("ascii", "replace").splitlines()
-    if len(lines) != 2 or not all(line.startswith("file ") for line in lines):  # noqa: PLR2004 -- the two files
-        message = f"The files of the deployment could not be read on node '{link.node}'."
+    readable = len(lines) == 2 and all(line.startswith("file ") for line in lines)  # noqa: PLR2004 -- the two files
+    # A file that is there and cannot be read must not count as a missing one.
+    if result.returncode != 0 or not readable:
+        message = f"The files of the deployment could not be read on node '{connection.node}'."
         raise OperationError(message, details=tuple(result.stderr.splitlines()[-5:]))
     answers, keystonerc = (
         base64.b64decode(line.removeprefix("file ")).decode("utf-8", "replace") for line in lines
@@ -119,7 +76,7 @@ def fetch(link: Link, *, by_command: bool) -> tuple[str, str]:
     return answers, keystonerc
 
 
-def bring_home(session: Session, answers: str, keystonerc: str) -> tuple[Path, ...]:
+def keep_files(session: Session, answers: str, keystonerc: str) -> tuple[Path, ...]:
     """Write answer file and credentials into the lab's directory, for their owner alone."""
     written: list[Path] = []
     for name, text in (("answers.cfg", answers), ("keystonerc_admin", keystonerc)):
@@ -135,14 +92,16 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def discover_hosts(session: Session, link: Link) -> None:
+def discover_hosts(session: Session, connection: NodeConnection) -> None:
     """Let nova put new compute nodes into their cell; those that are there stay.
 
     Raises:
         OperationError: nova-manage failed.
     """
-    with stage(session.progress, link.node, "discovering hosts"):
-        result = link.ask(lambda c: c.run_script(DISCOVER, what="nova-manage", timeout=180.0))
+    with stage(session.progress, connection.node, "discovering hosts"):
+        result = connection.ask(
+            lambda c: c.run_script(DISCOVER, what="nova-manage", timeout=180.0)
+        )
         if result.returncode != 0:
             message = "nova-manage could not put the compute nodes into their cell."
             text = result.stderr or result.stdout.decode("utf-8", "replace")
@@ -150,34 +109,39 @@ def discover_hosts(session: Session, link: Link) -> None:
 
 
 def gather_logs(
-    session: Session, links: Mapping[str, Link], run_id: str, secrets: Iterable[str]
+    session: Session,
+    connections: Mapping[str, NodeConnection],
+    run_id: str,
+    secrets: Iterable[str],
 ) -> Path:
     """Collect the logs of all nodes into `logs/<run>/<node>/` and return that directory.
 
-    A node that does not answer is left out; so nothing here hides the failure that is explained.
+    A node that does not answer, or whose logs cannot be kept here, is left out: nothing in here may
+    hide the failure that the logs explain.
     """
     target = session.directory.logs / f"deploy-{run_id}"
-    target.mkdir(mode=0o700, exist_ok=True)
     blacked_out = tuple(secrets)
 
-    def one(link: Link) -> str:
+    def one(connection: NodeConnection) -> str:
         try:
-            result = link.once(
+            result = connection.once(
                 lambda c: c.run_script(
                     gather_script(), what="collect logs", timeout=GATHER_SECONDS
-                )
+                ),
+                within=REACH_SECONDS,
             )
-            count = _store(target / link.node, result.stdout, blacked_out)
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            count = _store(target / connection.node, result.stdout, blacked_out)
         except (LabkitError, tarfile.TarError, OSError) as exc:
-            log.warning("no logs of node '%s': %s", link.node, exc)
-            return f"{link.node}: none ({exc})"
-        return f"{link.node}: {count} files"
+            log.warning("no logs of node '%s': %s", connection.node, exc)
+            return f"{connection.node}: none ({exc})"
+        return f"{connection.node}: {count} files"
 
     with (
-        stage(session.progress, "lab", "collecting logs") as current,
-        ThreadPoolExecutor(max_workers=len(links)) as pool,
+        stage(session.progress, LAB, "collecting logs") as current,
+        ThreadPoolExecutor(max_workers=len(connections)) as pool,
     ):
-        current.note = "; ".join(pool.map(one, links.values()))
+        current.note = "; ".join(pool.map(one, connections.values()))
     return target
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit.host import ssh
-from labkit.packstack.link import Link
+from labkit.packstack.connection import NodeConnection
 from labkit.waiting import WaitCancelled, WaitTimeout
 
 ENDPOINT = ssh.Endpoint(
@@ -53,8 +53,10 @@ class FakeNode:
         return found  # type: ignore[return-value] # it has the methods that are used
 
 
-def link(node: FakeNode, *, cancelled: bool = False, lost_seconds: float = 5.0) -> Link:
-    return Link(
+def connection(
+    node: FakeNode, *, cancelled: bool = False, lost_seconds: float = 5.0
+) -> NodeConnection:
+    return NodeConnection(
         ENDPOINT, cancelled=lambda: cancelled, lost_seconds=lost_seconds, connect=node.connect
     )
 
@@ -65,14 +67,14 @@ def date(connection: ssh.Connection) -> str:
 
 def test_ask_twice_uses_one_session() -> None:
     node = FakeNode([FakeConnection(["a", "b"])])
-    with link(node) as asked:
+    with connection(node) as asked:
         assert (asked.ask(date), asked.ask(date), asked.outages) == ("a", "b", 0)
     assert node.given[0].closed
 
 
 def test_ask_through_a_broken_session_makes_a_new_one() -> None:
     node = FakeNode([FakeConnection(["a", None]), None, FakeConnection(["b"])])
-    with link(node) as asked:
+    with connection(node) as asked:
         assert (asked.ask(date), asked.ask(date)) == ("a", "b")
         assert asked.outages == 2
     assert all(connection.closed for connection in node.given)
@@ -81,22 +83,31 @@ def test_ask_through_a_broken_session_makes_a_new_one() -> None:
 def test_ask_a_node_that_stays_away_says_for_what_it_waited() -> None:
     node = FakeNode([None] * 100)
     with (
-        link(node, lost_seconds=0.4) as asked,
+        connection(node, lost_seconds=0.4) as asked,
         pytest.raises(WaitTimeout, match="node 'controller' to be reachable over SSH") as caught,
     ):
         asked.ask(date)
     assert caught.value.details == ("Last answer: no route",)
 
 
+def test_ask_within_a_shorter_time_gives_up_then() -> None:
+    node = FakeNode([None] * 100)
+    with (
+        connection(node, lost_seconds=900.0) as asked,
+        pytest.raises(WaitTimeout, match="Waited 0 s"),
+    ):
+        asked.once(date, within=0.3)
+
+
 def test_ask_when_cancelled_gives_up_at_once() -> None:
     node = FakeNode([])
-    with link(node, cancelled=True) as asked, pytest.raises(WaitCancelled):
+    with connection(node, cancelled=True) as asked, pytest.raises(WaitCancelled):
         asked.ask(date)
 
 
 def test_order_that_breaks_is_not_given_again() -> None:
     node = FakeNode([FakeConnection(["alive", None]), FakeConnection(["alive", "done"])])
-    with link(node) as asked:
+    with connection(node) as asked:
         with pytest.raises(ssh.NotReachableError, match="broke during date"):
             asked.once(date)
         assert asked.once(date) == "done"

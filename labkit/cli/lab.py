@@ -1,0 +1,231 @@
+"""The verbs on a lab's machines: up, status, ssh, console, halt, destroy."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path  # noqa: TC003 -- typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labkit.cli.options import (
+    LAB_FILE,
+    BoxOption,
+    DryRunOption,
+    JsonOption,
+    LabOption,
+    print_json,
+    utc,
+)
+
+if TYPE_CHECKING:
+    from labkit.lifecycle.plan import Possessions
+    from labkit.lifecycle.status import LabStatus
+    from labkit.lifecycle.up import UpReport
+
+
+def up(
+    *,
+    lab: LabOption = LAB_FILE,
+    box: BoxOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the lab up: box, networks, seeds, machines, and proof that each is ready."""
+    from labkit.cli.session import working
+    from labkit.lifecycle.up import up as bring_up
+
+    with working(lab, "up", box=box, changes=not dry_run) as session:
+        report = bring_up(session, dry_run=dry_run)
+    if as_json:
+        print_json(_up_data(report))
+    else:
+        _print_up(report, dry_run=dry_run)
+
+
+def _up_data(report: UpReport) -> dict[str, object]:
+    ready = {item.node: item for item in report.ready}
+    return {
+        "changed": report.plan.changes,
+        "notes": list(report.plan.notes),
+        "nodes": [
+            {
+                "name": item.node.name,
+                "action": item.action.value,
+                "notice": item.notice,
+                "address": ready[item.node.name].address if ready else None,
+                "boot_id": ready[item.node.name].boot_id if ready else None,
+                "failed_units": list(ready[item.node.name].failed_units) if ready else [],
+                "seconds": dict(ready[item.node.name].seconds) if ready else {},
+                "evidence": ready[item.node.name].evidence if ready else "",
+            }
+            for item in report.plan.nodes
+        ],
+    }
+
+
+def _print_up(report: UpReport, *, dry_run: bool) -> None:
+    from labkit.cli.output import notice, print_table
+
+    ready = {item.node: item for item in report.ready}
+    rows = [
+        (
+            item.node.name,
+            item.action.value,
+            str(item.node.cpus),
+            f"{item.node.memory_mib} MiB",
+            "\n".join(f"{nic.name} {nic.address}" for nic in item.node.nics),
+        )
+        for item in report.plan.nodes
+    ]
+    print_table(("node", "to do" if dry_run else "done", "cpus", "memory", "nics"), rows)
+    for note in report.plan.notes:
+        notice(note)
+    for item in report.plan.nodes:
+        if item.notice:
+            notice(f"{item.node.name}: {item.notice}")
+    for name, node in ready.items():
+        if node.failed_units:
+            notice(f"{name}: failed units: {', '.join(node.failed_units)}")
+        if node.evidence == "asked":
+            notice(f"{name}: asked over SSH for its seed: only root may read its own report")
+    if ready:
+        notice("ready; next: 'labkit status', 'labkit ssh NODE'")
+
+
+def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
+    """Show every node: state, hardware, addresses, how to reach it."""
+    from labkit.cli.session import looking
+    from labkit.lifecycle.status import status as ask
+
+    session = looking(lab)
+    if as_json:
+        print_json(ask(session).as_json())
+        return
+    _print_status(ask(session))
+
+
+def _print_status(found: LabStatus) -> None:
+    from labkit.cli.output import notice, print_table
+
+    rows = [
+        (
+            node.name,
+            node.state,
+            str(node.vcpus),
+            f"{node.memory_mib} MiB",
+            "\n".join(nic.name for nic in node.nics),
+            "\n".join(nic.pci or "-" for nic in node.nics),
+            "\n".join(", ".join(nic.addresses) for nic in node.nics),
+        )
+        for node in found.nodes
+    ]
+    print_table(("node", "state", "cpus", "memory", "nic", "pci", "address"), rows)
+    if found.expires:
+        when = utc(datetime.fromisoformat(found.expires))
+        notice(f"expires {when}; 'labkit up' renews it, 'labkit sweep' removes it then")
+
+
+def ssh(
+    node: Annotated[str, typer.Argument(help="The node.")],
+    command: Annotated[list[str] | None, typer.Argument(help="A command to run there.")] = None,
+    *,
+    lab: LabOption = LAB_FILE,
+) -> None:
+    """Log in to a node, or run a command there; the host key is checked."""
+    from labkit.cli.remote import ssh_argv
+    from labkit.cli.session import looking
+    from labkit.host.process import become
+
+    session = looking(lab)
+    words = command or []
+    # A '--' between node and command is not part of the command.
+    argv = ssh_argv(session, session.node(node), words[words[:1] == ["--"] :])
+    become(argv)
+
+
+def console(
+    node: Annotated[str, typer.Argument(help="The node.")],
+    *,
+    lab: LabOption = LAB_FILE,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,
+) -> None:
+    """Print what a node wrote to its serial console."""
+    from labkit.cli.remote import console_argv
+    from labkit.cli.session import looking
+    from labkit.host.process import become
+
+    session = looking(lab)
+    argv = console_argv(session, session.node(node), follow=follow)
+    become(argv)
+
+
+def halt(
+    *,
+    lab: LabOption = LAB_FILE,
+    force: Annotated[bool, typer.Option("--force", help="Cut the power at once.")] = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Shut every node down; 'labkit up' starts them again."""
+    from labkit.cli.output import print_table
+    from labkit.cli.session import working
+    from labkit.lifecycle.teardown import halt as stop
+
+    with working(lab, "halt", changes=not dry_run) as session:
+        report = stop(session, force=force, dry_run=dry_run)
+    print_table(("node", "result"), report.nodes)
+
+
+def destroy(
+    *,
+    lab: LabOption = LAB_FILE,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="LAB",
+            help="A lab whose file is gone, by its name; its directory is beside --lab.",
+        ),
+    ] = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Remove everything of the lab and prove that nothing is left. Asks nothing."""
+    from labkit.cli.output import notice
+
+    if name is None:
+        name, owned = _destroy(lab, dry_run=dry_run)
+    else:
+        owned = _destroy_by(name, lab, dry_run)
+    verb = "would remove" if dry_run else "removed"
+    for line in owned.describe():
+        notice(f"{verb} {line}")
+    if not owned.describe():
+        notice(f"nothing of the lab '{name}' exists on this host")
+
+
+def _destroy(lab: Path, *, dry_run: bool) -> tuple[str, Possessions]:
+    from labkit.cli.session import working
+    from labkit.lifecycle.teardown import destroy as remove
+
+    with working(lab, "destroy", changes=not dry_run) as session:
+        return session.lab.name, remove(session, dry_run=dry_run)
+
+
+def _destroy_by(name: str, lab: Path, dry_run: bool) -> Possessions:  # noqa: FBT001 -- its one caller names it
+    from labkit.cli.output import shown_progress
+    from labkit.lifecycle.teardown import destroy_by_name
+    from labkit.state.directory import lab_directory
+    from labkit.state.registry import user_registry
+    from labkit.state.tools import real_tools
+
+    directory = lab_directory(lab, name, os.environ)
+    with shown_progress() as progress:
+        return destroy_by_name(
+            name,
+            directory,
+            progress,
+            registry=user_registry(),
+            tools=real_tools(),
+            dry_run=dry_run,
+        )

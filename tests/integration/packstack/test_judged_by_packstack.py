@@ -1,0 +1,130 @@
+"""What labkit tells Packstack, judged by Packstack 12.0.2 itself; no guest, no host."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit.errors import UsageError
+from labkit.lab import deployment, options, scenarios
+from labkit.lab.scenario import ANSWER_FILE
+from labkit.lab.topology import Form
+from labkit.packstack import passwords
+from labkit.packstack.output.steps import expected_steps
+from tests.support.examples import EXAMPLES, example
+from tests.support.real_packstack import Outcome, packstack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labkit.lab.scenario import PackstackCall
+    from labkit.lab.topology import ResolvedLab
+
+pytestmark = pytest.mark.integration
+
+DONE = re.compile(r"^(.+?)\s*\[ DONE \]$", re.MULTILINE)
+MANIFEST = re.compile(r"^\S+\.pp:")
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m|\r")
+# What two runs never have in common: made up anew, or a place.
+RANDOM = {option.key for option in options.options() if option.random}
+
+
+def asking(name: str, scenario: str, form: Form) -> ResolvedLab:
+    lab = example(name)
+    return replace(lab, deployment=replace(lab.deployment, scenario=scenario, form=form))
+
+
+def told(lab: ResolvedLab) -> PackstackCall:
+    secrets = {} if lab.deployment.form is Form.COMMAND else passwords.complete({}, {})
+    return scenarios.call(lab, secrets)
+
+
+def possible(name: str, scenario: str, form: Form) -> bool:
+    """Return whether a lab file may ask for this."""
+    lab = asking(name, scenario, form)
+    try:
+        return not lab.obstacles and bool(told(lab))
+    except UsageError:
+        return False
+
+
+CALLS = [
+    (name, scenario.name, form)
+    for name in EXAMPLES
+    for scenario in scenarios.all_scenarios()
+    for form in scenario.forms
+    if possible(name, scenario.name, form)
+]
+FILES = [call for call in CALLS if call[2] is Form.ANSWER_FILE]
+BOTH = [
+    call[:2]
+    for call in CALLS
+    if call[2] is Form.COMMAND and (*call[:2], Form.ANSWER_FILE) in CALLS
+]
+
+
+def run(call: PackstackCall, home: Path) -> Outcome:
+    """Let Packstack carry a call out, as far as a dry run goes."""
+    words = list(call.argv[1:])
+    if call.answer_file is not None:
+        file = home / "answers.cfg"
+        file.write_text(call.answer_file, encoding="utf-8")
+        words = [word.replace(ANSWER_FILE, str(file)) for word in words]
+    return packstack(home, *words, "--dry-run")
+
+
+def titles(outcome: Outcome) -> list[str]:
+    found = DONE.findall(ESCAPES.sub("", outcome.output))
+    return [title for title in found if not MANIFEST.match(title)]
+
+
+def comparable(outcome: Outcome, home: Path, lab: ResolvedLab) -> dict[str, str]:
+    """Return the effective configuration without what two runs never have in common."""
+    # The pretended controller finds itself at 127.0.0.1.
+    here = str(deployment.controller(lab).nics[0].address.ip)
+    return {
+        key: str(value).replace("127.0.0.1", here).replace(str(home), "/root")
+        for key, value in outcome.conf.items()
+        if key.startswith("CONFIG_")
+        and key.removesuffix("_UNQUOTED") not in RANDOM
+        and not key.endswith("_SQL_CONN_PW")
+    }
+
+
+@pytest.mark.parametrize(("name", "scenario", "form"), CALLS)
+def test_call_is_accepted_and_runs_the_steps_that_labkit_expects(
+    name: str, scenario: str, form: Form, tmp_path: Path
+) -> None:
+    lab = asking(name, scenario, form)
+    outcome = run(told(lab), tmp_path)
+    assert outcome.returncode == 0, outcome.output
+    defaults = {option.key: option.default for option in options.options()}
+    wanted = {**scenarios.find(scenario).answers(lab), **dict(lab.deployment.answers)}
+    assert titles(outcome) == list(expected_steps({**defaults, **wanted}))
+
+
+@pytest.mark.parametrize(("name", "scenario", "form"), FILES)
+def test_answer_file_has_no_key_that_packstack_does_not_know(
+    name: str, scenario: str, form: Form, tmp_path: Path
+) -> None:
+    call = told(asking(name, scenario, form))
+    assert call.answer_file is not None
+    file = tmp_path / "answers.cfg"
+    file.write_text(call.answer_file, encoding="utf-8")
+    outcome = packstack(tmp_path, f"--validate-answer-file={file}")
+    assert (outcome.returncode, "unexpected options." in outcome.output) == (0, True), outcome
+
+
+@pytest.mark.parametrize(("name", "scenario"), BOTH)
+def test_command_and_answer_file_mean_the_same(name: str, scenario: str, tmp_path: Path) -> None:
+    found = {}
+    for form in (Form.COMMAND, Form.ANSWER_FILE):
+        home = tmp_path / form.value
+        home.mkdir()
+        outcome = run(told(asking(name, scenario, form)), home)
+        assert outcome.returncode == 0, outcome.output
+        found[form] = comparable(outcome, home, asking(name, scenario, form))
+    assert found[Form.COMMAND] == found[Form.ANSWER_FILE]

@@ -1,0 +1,122 @@
+"""Packstack 12.0.2 itself, on this machine: its own parser, validators, processors and steps.
+
+The hosts are stubbed: nothing is sent to them, and ssh, rpm and the like are fakes that say yes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from labkit.host.files import cache_root
+from labkit.host.process import run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from labkit.host.process import CommandResult
+
+SOURCES = Path(__file__).parents[2] / "boxes" / "rehearsal" / "packstack"
+FAKES = Path(__file__).parents[1] / "fakes" / "packstack_host"
+DATA = "packstack-12.0.2.data/data/share/packstack"
+# Where Packstack keeps what it makes, on a real host.
+VAR = "/var/tmp/packstack"  # noqa: S108 -- Packstack's own, replaced in the copy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run of Packstack left.
+
+    Attributes:
+        returncode: Its exit status.
+        output: What it printed, standard error after standard output.
+        conf: Its effective configuration; empty when it ended before it had one.
+    """
+
+    returncode: int
+    output: str
+    conf: Mapping[str, str]
+
+
+def fetched(requirements: Path) -> Path:
+    """Return the unpacked and converted Packstack that a pinned requirement names.
+
+    It is fetched from the Python package index once and kept in labkit's cache.
+    """
+    pinned = requirements.read_text(encoding="utf-8").partition("sha256:")[2].strip()
+    inputs = b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.is_file())
+    import hashlib  # noqa: PLC0415 -- beside its only use
+
+    place = cache_root() / "tests" / f"{pinned[:16]}-{hashlib.sha256(inputs).hexdigest()[:16]}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_suffix(".lock")):
+        if not place.exists():
+            aside = place.with_suffix(".new")
+            shutil.rmtree(aside, ignore_errors=True)
+            pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes"]
+            run([*pip, "-r", requirements, "-d", aside], timeout=300)
+            (wheel,) = aside.glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(aside)
+            run([sys.executable, "-W", "ignore", SOURCES / "convert", aside], timeout=300)
+            aside.rename(place)
+    return place
+
+
+def judged(home: Path, values: Sequence[tuple[str, str]]) -> list[str | None]:
+    """Return, for each key and value of an answer file, why Packstack refuses it, or None.
+
+    Args:
+        home: A directory it may write to.
+        values: The keys and their values.
+    """
+    _run(home, ["judge"], stdin=json.dumps(list(values)))
+    found: list[str | None] = json.loads((home / "conf.json").read_text(encoding="utf-8"))
+    assert len(found) == len(values)
+    return found
+
+
+def packstack(home: Path, *arguments: str | Path) -> Outcome:
+    """Run Packstack with these arguments and return what became of it.
+
+    Args:
+        home: A directory it may write to: its home, its logs.
+        arguments: Its arguments.
+    """
+    result = _run(home, arguments)
+    conf = home / "conf.json"
+    return Outcome(
+        returncode=result.returncode,
+        output=f"{result.stdout}{result.stderr}",
+        conf=json.loads(conf.read_text(encoding="utf-8")) if conf.exists() else {},
+    )
+
+
+def _run(home: Path, arguments: Sequence[str | Path], *, stdin: str = "") -> CommandResult:
+    tree = fetched(SOURCES / "requirements.txt")
+    conf = home / "conf.json"
+    conf.unlink(missing_ok=True)
+    (home / "puppet" / "modules").mkdir(parents=True, exist_ok=True)
+    (home / ".ssh").mkdir(exist_ok=True)
+    (home / ".ssh" / "id_rsa.pub").write_text("ssh-rsa AAAA root@controller\n", encoding="utf-8")
+    return run(
+        [sys.executable, FAKES / "launch.py", tree, SOURCES, home, conf, *arguments],
+        timeout=120,
+        check=False,
+        stdin=stdin,
+        env={
+            "HOME": str(home),
+            "PATH": f"{FAKES / 'bin'}:{os.environ['PATH']}",
+            "LC_ALL": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PACKSTACK_PUPPETDIR": str(home / "puppet"),
+        },
+    )

@@ -1,0 +1,194 @@
+"""Nothing is touched before a command is accepted: no directory, no log, no pool, no domain."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from labkit.cli.app import add_verbs, app
+from labkit.errors import LabkitError
+from labkit.lifecycle import teardown
+from labkit.lifecycle.sweep import sweep
+from labkit.lifecycle.up import up
+from labkit.state.directory import LabDirectory, LabState, path_lab_id
+from labkit.state.registry import user_registry
+from tests.fakes.libvirt import FakeHost
+from tests.support import labs, sessions
+from tests.support.examples import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from labkit.state.session import Session
+
+# Refused for their arguments or for what is on record, before anybody asks libvirt.
+REFUSED = (
+    "up --no-such-option",
+    "up --lab nowhere.yaml",
+    "destroy --name no-such-lab",
+    "destroy --name no-such-lab --dry-run",
+    "destroy --name ../..",
+    "add-compute no-such-node",
+    "add-compute no-such-node --dry-run",
+    "add-compute controller",
+    "add-compute compute",
+    "add-compute compute --dry-run",
+    "run --timeout soon",
+    "run --destroy=perhaps",
+    "run --junit nowhere/report.xml",
+    "run --junit .",
+    "run --json nowhere/report.json",
+    "run --json .",
+    "rehearsal --report nowhere/report.json",
+    "rehearsal --report .",
+    "rehearsal --box no-such-box",
+    "snapshot",
+    "snapshot --all",
+    "snapshot --delete",
+    "snapshot x --delete --all",
+    "snapshot x --delete --note y",
+    "snapshot x --delete --dry-run",
+    "restore no-such-snapshot --dry-run",
+    "verify --junit nowhere/report.xml",
+    "verify --junit .",
+    "verify --from nowhere",
+    "ssh no-such-node",
+    "ssh controller",
+    "console controller",
+    "logs no-such-log",
+    "logs deploy",
+    "render lab.yaml",
+)
+OFFLINE_DRY_RUNS = ("deploy --dry-run", "snapshot --delete --all --dry-run")
+
+
+def tree(path: Path) -> dict[str, tuple[int, bytes]]:
+    """Return everything below a directory: mode, and content or target."""
+    found = {}
+    for each in sorted(path.rglob("*")):
+        content = each.read_bytes() if each.is_file() else b""
+        found[str(each.relative_to(path))] = (each.stat().st_mode, content)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _own_logger() -> Iterator[None]:
+    logger = logging.getLogger("labkit")
+    before, level = list(logger.handlers), logger.level
+    yield
+    for handler in logger.handlers[:]:
+        if handler not in before:
+            logger.removeHandler(handler)
+            handler.close()
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a directory with a lab file, in which everything of labkit's belongs too."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "lab.yaml", "lab.yaml")
+    for name in ("LABKIT_LAB", "LABKIT_STATE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "records"))
+    add_verbs()
+    return tmp_path
+
+
+def ended(words: str) -> int:
+    done = CliRunner().invoke(app, words.split())
+    # main() makes the exit code of an error of labkit's own.
+    return done.exception.exit_code if isinstance(done.exception, LabkitError) else done.exit_code
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_refused_command_leaves_nothing_where_no_lab_is(place: Path, words: str) -> None:
+    before = tree(place)
+    assert ended(words) in {2, 4}
+    assert tree(place) == before
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_refused_command_leaves_a_lab_as_it_is(place: Path, words: str) -> None:
+    made(place)
+    before = tree(place)
+    assert ended(words) in {2, 4}
+    assert tree(place) == before
+
+
+@pytest.mark.parametrize("words", OFFLINE_DRY_RUNS)
+@pytest.mark.parametrize("there", [True, False])
+def test_dry_run_that_asks_nobody_leaves_all_as_it_is(
+    place: Path,
+    words: str,
+    there: bool,  # noqa: FBT001 -- a parameter of the table above
+) -> None:
+    if there:
+        made(place)
+    before = tree(place)
+    assert ended(words) == 0
+    assert tree(place) == before
+
+
+def made(place: Path) -> None:
+    """Make the directory of the lab, as an 'up' leaves it."""
+    directory = LabDirectory(place / ".labkit" / "packstack")
+    directory.create()
+    directory.save(LabState(lab="packstack", lab_id=path_lab_id(directory.path)))
+
+
+def destroy_by_name(session: Session) -> None:
+    teardown.destroy_by_name(
+        session.lab.name,
+        session.directory,
+        session.progress,
+        registry=user_registry(),
+        tools=session.tools,
+        dry_run=True,
+    )
+
+
+def sweep_all(session: Session) -> None:
+    swept = sweep(
+        user_registry(), session.progress, tools=session.tools, orphans=True, dry_run=True
+    )
+    assert [each.lab for each in swept] == ["demo"]
+
+
+DRY_RUNS: dict[str, Callable[[Session], object]] = {
+    "up": partial(up, dry_run=True),
+    "halt": partial(teardown.halt, dry_run=True),
+    "destroy": partial(teardown.destroy, dry_run=True),
+    "destroy --name": destroy_by_name,
+    "sweep": sweep_all,
+}
+
+
+@pytest.mark.parametrize("verb", DRY_RUNS)
+@pytest.mark.parametrize("running", [True, False])
+def test_dry_run_changes_neither_the_host_nor_a_file(
+    place: Path,
+    verb: str,
+    running: bool,  # noqa: FBT001 -- a parameter of the table above
+) -> None:
+    host = FakeHost()
+    if running:
+        host.add_lab(labs.lab())
+    session = sessions.session(place, labs.lab(), host)
+    session.directory.create()
+    state = LabState(lab="demo", lab_id=labs.LAB_ID, expires=datetime(2026, 1, 1, tzinfo=UTC))
+    session.directory.save(state)
+    user_registry().enter(session.directory, state)
+    before, pools = tree(place), set(host.pools)
+
+    DRY_RUNS[verb](session)
+
+    assert (tree(place), host.pools, host.calls) == (before, pools, [])
