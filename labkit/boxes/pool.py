@@ -9,8 +9,7 @@ from labkit.boxes import cache as box_cache
 from labkit.boxes.definition import KEY_DIGITS
 from labkit.errors import HostError, OperationError
 from labkit.host import vagrant
-from labkit.host.inventory import POOL
-from labkit.host.libvirt.errors import ConflictError, NotFoundError
+from labkit.host.libvirt.errors import ConflictError
 from labkit.host.locks import held
 from labkit.waiting import Deadline, NotYet, Policy, wait_until
 
@@ -34,6 +33,7 @@ def ensure(
     hypervisor: Hypervisor,
     box: CachedBox,
     *,
+    pool: str,
     overlays: int,
     progress: Callable[[str], None],
     cancelled: Callable[[], bool] | None = None,
@@ -47,6 +47,7 @@ def ensure(
     Args:
         hypervisor: The host's libvirt.
         box: A built box.
+        pool: The lab's storage pool.
         overlays: How many nodes are to start from it.
         progress: Told for whom this waits.
         cancelled: Asked while it waits; True ends that.
@@ -60,16 +61,16 @@ def ensure(
     name = vagrant.box_volume(box.vagrant_name, box.vagrant_version)
 
     def copied() -> str:
-        if _is_whole(storage, name, box):
+        if _is_whole(storage, pool, name, box):
             return "in the pool"
         # Another user's labkit has a lock of its own: what grows is left to it.
-        _wait_while_it_grows(storage, name, policy=growing, cancelled=cancelled)
-        if _is_whole(storage, name, box):
+        _wait_while_it_grows(storage, pool, name, policy=growing, cancelled=cancelled)
+        if _is_whole(storage, pool, name, box):
             return "in the pool"
         _require_sound(box)
-        storage.delete_volume(POOL, name)
+        storage.delete_volume(pool, name)
         storage.upload_volume(
-            POOL, name, box.box_file, offset=box.image_offset, length=box.image_length
+            pool, name, box.box_file, offset=box.image_offset, length=box.image_length
         )
         return "uploaded"
 
@@ -91,14 +92,14 @@ def ensure(
             retry_on=(ConflictError,),  # another user's labkit was quicker by a moment
             cancelled=cancelled,
         )
-    free = storage.pool_free_bytes(POOL)
+    free = storage.pool_free_bytes(pool)
     needed = overlays * OVERLAY_BYTES
     if free < needed:
         message = (
-            f"The storage pool '{POOL}' has {free // 2**20} MiB free; "
+            f"The storage pool '{pool}' has {free // 2**20} MiB free; "
             f"{overlays} nodes need {needed // 2**20} MiB to start."
         )
-        raise HostError(message, hint=f"Free space there: 'virsh pool-info {POOL}' says where.")
+        raise HostError(message, hint=f"Free space there: 'virsh pool-info {pool}' says where.")
     return done
 
 
@@ -113,29 +114,36 @@ def forget(definition: BoxDefinition, *, connect: Callable[[], Hypervisor]) -> t
     build = re.compile(rf"labkit-{re.escape(definition.name)}-[0-9a-f]{{{KEY_DIGITS}}}")
     try:
         with connect() as hypervisor:
-            told.extend(_removed_volumes(hypervisor.storage, definition.name, build))
+            for pool in hypervisor.storage.pools():
+                if pool.active and pool.present:
+                    told += _removed_volumes(hypervisor.storage, pool.name, definition.name, build)
     except HostError as exc:
         # The cache can be freed on a host where libvirtd is not running.
         told.append(f"left the storage pool alone: {exc.message}")
     return tuple(told)
 
 
-def _is_whole(storage: Storage, name: str, box: CachedBox) -> bool:
+def _is_whole(storage: Storage, pool: str, name: str, box: CachedBox) -> bool:
     return storage.volume_intact(
-        POOL, name, box.box_file, offset=box.image_offset, length=box.image_length
+        pool, name, box.box_file, offset=box.image_offset, length=box.image_length
     )
 
 
 def _wait_while_it_grows(
-    storage: Storage, name: str, *, policy: Policy, cancelled: Callable[[], bool] | None
+    storage: Storage,
+    pool: str,
+    name: str,
+    *,
+    policy: Policy,
+    cancelled: Callable[[], bool] | None,
 ) -> None:
     """Return when the volume is not there, or has the same size at two looks."""
     size = -1
 
     def settled() -> None:
         nonlocal size
-        storage.refresh(POOL)
-        found = storage.volume(POOL, name)
+        storage.refresh(pool)
+        found = storage.volume(pool, name)
         before, size = size, -1 if found is None else found.physical_bytes
         if size != before:
             raise NotYet
@@ -157,13 +165,12 @@ def _require_sound(box: CachedBox) -> None:
         raise OperationError(message, details=wrong, hint=hint)
 
 
-def _removed_volumes(storage: Storage, box: str, build: re.Pattern[str]) -> Iterator[str]:
+def _removed_volumes(
+    storage: Storage, pool: str, box: str, build: re.Pattern[str]
+) -> Iterator[str]:
     """Yield one line for each volume, when it is removed: a later one may fail."""
-    try:
-        storage.refresh(POOL)
-        volumes = storage.volumes(POOL)
-    except NotFoundError:
-        return
+    storage.refresh(pool)
+    volumes = storage.volumes(pool)
     mine = [item for item in volumes if build.fullmatch(item.name.partition("_")[0])]
     paths = {item.path for item in mine}
     users = [item.name for item in volumes if item.backing_path in paths]
@@ -175,5 +182,5 @@ def _removed_volumes(storage: Storage, box: str, build: re.Pattern[str]) -> Iter
             hint="Run 'labkit destroy' on those labs first.",
         )
     for item in mine:
-        storage.delete_volume(POOL, item.name)
+        storage.delete_volume(pool, item.name)
         yield f"removed {item.path}"

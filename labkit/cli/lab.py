@@ -48,6 +48,7 @@ def _up_data(report: UpReport) -> dict[str, object]:
     ready = {item.node: item for item in report.ready}
     return {
         "changed": report.plan.changes,
+        "notes": list(report.plan.notes),
         "nodes": [
             {
                 "name": item.node.name,
@@ -77,6 +78,8 @@ def _print_up(report: UpReport, *, dry_run: bool) -> None:
         for item in report.plan.nodes
     ]
     print_table(("node", "to do" if dry_run else "done", "cpus", "memory", "nics"), rows)
+    for note in report.plan.notes:
+        notice(note)
     for item in report.plan.nodes:
         if item.notice:
             notice(f"{item.node.name}: {item.notice}")

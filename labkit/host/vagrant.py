@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from labkit.host.vagrant_environment import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 # Creating machines is quick, as labkit waits by itself; a busy host is given a quarter of an hour.
 UP_SECONDS = 900.0
@@ -36,6 +37,16 @@ UP_SECONDS = 900.0
 WAITS_VARIABLE = "LABKIT_WAITS"
 # Names a file that the Vagrantfile waits for, so that Vagrant can load while labkit prepares.
 GATE_VARIABLE = "LABKIT_GATE"
+
+# Around an error: Vagrant's progress, Ruby's threads and backtraces, and what only introduces it
+# (vagrant 2.3.4 and vagrant-libvirt 0.11.2, locales/en.yml).
+_NOISE = re.compile(
+    r"==> \S+: |    \S+: |\s+(\d+: )?from \S+:\d+:in |.* terminated with exception \(report_on_"
+    r"|.*[Ee]rror message is shown|below:|An error occurred while executing|Any errors that occurred"
+    r"|.*Please handle this error"
+)
+# Ruby puts before an error where it was raised.
+_PLACE = re.compile(r"^\S+:\d+:in [`'].*?': ")
 
 
 class _Vagrant(vagrant.Vagrant):
@@ -67,9 +78,16 @@ class _Vagrant(vagrant.Vagrant):
             message = f"'{' '.join(argv)}' exited with {result.returncode}."
             raise CommandError(
                 message,
-                details=tuple(line for line in lines if line.strip())[-20:],
+                details=error_lines(lines),
                 hint=f"The whole output is in '{self._log}'.",
             )
+
+
+def error_lines(output: Iterable[str]) -> tuple[str, ...]:
+    """Return what in Vagrant's output names its error, each line once; else its last lines."""
+    lines = [line for line in output if line.strip()]
+    named = [_PLACE.sub("", line) for line in lines if not _NOISE.match(_PLACE.sub("", line))]
+    return tuple(dict.fromkeys(named))[-20:] or tuple(lines[-20:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +113,7 @@ class Machines:
             cancelled: Asked twice a second; True ends Vagrant.
 
         Raises:
-            CommandError: Vagrant failed; its last lines are in the details.
+            CommandError: Vagrant failed; what names the error is in the details.
         """
         env = {
             **vagrant_environment(os.environ, vagrant_home(self.root)),

@@ -18,9 +18,9 @@ from labkit.boxes import cache as box_cache
 from labkit.boxes import definition as boxes
 from labkit.errors import LabkitError
 from labkit.host import kvm, process, vagrant
-from labkit.host.inventory import POOL, POOL_PATH, Seen, look
-from labkit.host.libvirt.errors import NotFoundError
+from labkit.host.inventory import Seen, look
 from labkit.host.libvirt.xml import DomainState
+from labkit.lifecycle.fit import pool_path
 from labkit.lifecycle.plan import plan_up
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Host:
         cache: labkit's cache directory.
         kvm: Whether guests run under KVM.
         seen: What libvirt has; None when it does not answer.
-        pool_free: Bytes left where the nodes' disks go.
+        pool_free: Bytes left where the nodes' disks go; None where no pool can take them.
         libvirt_error: Why libvirt does not answer.
         device: KVM's device.
         qemu_conf: libvirt's configuration of QEMU.
@@ -89,7 +89,7 @@ class Host:
     cache: Path
     kvm: KvmProbe
     seen: Seen | None
-    pool_free: int
+    pool_free: int | None
     libvirt_error: LabkitError | None = None
     device: Path = KVM_DEVICE
     qemu_conf: Path = QEMU_CONF
@@ -133,21 +133,21 @@ def look_at(session: Session, cache: Path, *, probe: Callable[..., KvmProbe] = k
     found = probe(cache=cache)
     try:
         with session.tools.connect() as hypervisor:
-            seen = look(hypervisor, define_pool=False)
-            try:
-                free = hypervisor.storage.pool_free_bytes(POOL)
-            except NotFoundError:
-                # 'up' makes the pool there.
-                free = shutil.disk_usage(_existing(POOL_PATH)).free
+            seen = look(hypervisor, session.lab.pool, define_pool=False)
+            path = pool_path(session.lab, seen)
+            pool = seen.pool(session.lab.pool)
+            free = None if path is None else shutil.disk_usage(_existing(path)).free
+            if path is not None and pool is not None and pool.active:
+                free = hypervisor.storage.pool_free_bytes(pool.name)
     except LabkitError as exc:
         return Host(
-            session=session, cache=cache, kvm=found, seen=None, pool_free=0, libvirt_error=exc
+            session=session, cache=cache, kvm=found, seen=None, pool_free=None, libvirt_error=exc
         )
     return Host(session=session, cache=cache, kvm=found, seen=seen, pool_free=free)
 
 
 def _existing(path: Path) -> Path:
-    return next(place for place in (path, *path.parents) if place.exists())
+    return next(place for place in (path, *path.parents) if os.access(place, os.F_OK))
 
 
 def kvm_works(host: Host) -> Finding:
@@ -276,17 +276,21 @@ def memory_mib(meminfo: str) -> tuple[int, int]:
 
 def space_suffices(host: Host) -> Finding:
     """Whether the disks of the nodes that do not exist yet have room."""
-    if host.seen is None:
-        return Finding(check="space_suffices", level=Level.NOTE, found="Unknown without libvirt.")
+    if host.seen is None or host.pool_free is None:
+        lacking = "libvirt" if host.seen is None else "a storage pool"
+        return Finding(
+            check="space_suffices", level=Level.NOTE, found=f"Unknown without {lacking}."
+        )
     missing = host.missing_nodes()
     return space_finding(
+        pool=host.session.lab.pool,
         free=host.pool_free // GIB,
         least=LEAST_GIB * len(missing),
         most=sum(node.disk_gib for node in missing),
     )
 
 
-def space_finding(*, free: int, least: int, most: int) -> Finding:
+def space_finding(*, pool: str, free: int, least: int, most: int) -> Finding:
     """Judge the room for the disks still to be made, all in GiB; they grow as they are written."""
     level = Level.OK
     if free < least:
@@ -296,16 +300,18 @@ def space_finding(*, free: int, least: int, most: int) -> Finding:
     return Finding(
         check="space_suffices",
         level=level,
-        found=f"The pool '{POOL}' has {free} GiB free; full disks would take {most} GiB.",
-        fix="" if level is Level.OK else f"Free space where the pool '{POOL}' is.",
+        found=f"The pool '{pool}' has {free} GiB free; full disks would take {most} GiB.",
+        fix="" if level is Level.OK else f"Free space where the pool '{pool}' is.",
     )
 
 
 def lab_fits(host: Host) -> Finding:
-    """Whether bridges, address ranges and names of the lab are free on this host."""
+    """Whether pool, bridges, address ranges and names on this host suit the lab."""
     if host.seen is None:
         return Finding(check="lab_fits", level=Level.NOTE, found="Unknown without libvirt.")
-    plan_up(host.session.lab, host.session.state(), host.seen, seeds={})
+    plan = plan_up(host.session.lab, host.session.state(), host.seen, seeds={})
+    if plan.notes:
+        return Finding(check="lab_fits", level=Level.NOTE, found="\n".join(plan.notes))
     return Finding(
         check="lab_fits",
         level=Level.OK,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from labkit.errors import HostError, OperationError
+from labkit.errors import OperationError
 from labkit.host.libvirt.xml import DomainInfo, DomainState, NetworkInfo
-from labkit.lab.topology import NetworkMode, ResolvedLab, ResolvedNode, network_uuid, node_uuid
+from labkit.lab.topology import ResolvedLab, ResolvedNode, network_uuid, node_uuid
+from labkit.lifecycle.fit import notes, require
 from labkit.state.directory import NodeState
 
 if TYPE_CHECKING:
@@ -60,11 +61,13 @@ class UpPlan:
         networks: Names of lab networks to define or start.
         nodes: Every node of the lab with its action.
         leftovers: Claimed volumes of interrupted runs, deleted before anything is created.
+        notes: What the user should know of the host.
     """
 
     networks: tuple[str, ...]
     nodes: tuple[NodePlan, ...]
     leftovers: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def of(self, *actions: Action) -> tuple[ResolvedNode, ...]:
         """Return the nodes with one of these actions."""
@@ -110,12 +113,12 @@ def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str
         seeds: Seed id per node, as rendered now; a node that is not there is not compared.
 
     Raises:
-        HostError: A host bridge is missing, or an address range is in use on this host.
+        HostError: The host's storage pool, bridges or routes do not let the lab be made.
         OperationError: Something of the lab's names belongs to somebody else, lab.yaml no longer
             fits what runs, or a node would be made anew in which somebody's work may be;
             details list every case.
     """
-    _require_networks(lab, state, seen)
+    require(lab, state, seen)
     conflicts = tuple(_conflicts(lab, state, seen))
     if conflicts:
         message = f"The lab '{lab.name}' cannot come up as things are on this host."
@@ -136,6 +139,7 @@ def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str
         ),
         nodes=nodes,
         leftovers=tuple(sorted(fresh & set(state.volumes) & set(seen.volumes))),
+        notes=notes(lab, seen),
     )
 
 
@@ -169,6 +173,7 @@ def claimed(lab: ResolvedLab, state: LabState, plan: UpPlan) -> LabState:
         update={
             "lab_id": lab.lab_id,
             "box": lab.box,
+            "pool": lab.pool,
             "volumes": tuple(sorted(volumes)),
             "networks": tuple(sorted(networks)),
         }
@@ -197,6 +202,11 @@ def _by_uuid(seen: Seen, uuid: UUID) -> DomainInfo | None:
 
 
 def _conflicts(lab: ResolvedLab, state: LabState, seen: Seen) -> Iterator[str]:
+    if state.volumes and state.pool != lab.pool:
+        yield (
+            f"storage pool '{lab.pool}': the lab's disks are in the pool '{state.pool}'; put that "
+            "back into lab.yaml, or run 'labkit destroy' first"
+        )
     for node in lab.nodes:
         yield from _node_conflicts(node, state, seen, lab.box)
     for name in state.nodes:
@@ -271,37 +281,6 @@ def _hardware_differs(
     return known.created and known.spec not in {"", spec_digest(node, box)}
 
 
-def _require_networks(lab: ResolvedLab, state: LabState, seen: Seen) -> None:
-    problems: list[str] = []
-    claimed = {network_uuid(state.lab_id, name) for name in state.networks}
-    own_bridges: set[str | None] = {network.bridge for network in lab.networks}
-    own_bridges |= {found.bridge for found in seen.networks if found.uuid in claimed}
-    for network in lab.networks:
-        if network.mode is NetworkMode.BRIDGE:
-            if network.bridge not in seen.links:
-                problems.append(
-                    f"network '{network.name}': the host has no bridge '{network.bridge}'; make "
-                    f"it with 'ip link add {network.bridge} type bridge', or use mode: nat"
-                )
-            continue
-        ours = any(found.uuid == network.uuid for found in seen.networks)
-        if network.bridge in seen.links and not ours:
-            problems.append(
-                f"network '{network.name}': a device '{network.bridge}' exists on this host that "
-                f"is not the lab's; remove it with 'ip link delete {network.bridge}'"
-            )
-        problems += [
-            f"network '{network.name}': its range {network.cidr} overlaps {address} on the "
-            f"host's '{device}'; choose another range in lab.yaml"
-            for device, addresses in seen.links.items()
-            for address in addresses
-            if device not in own_bridges and network.cidr.overlaps(address.network)
-        ]
-    if problems:
-        message = f"The networks of the lab '{lab.name}' cannot be made on this host."
-        raise HostError(message, details=tuple(problems))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Possessions:
     """Everything on the host that is this lab's.
@@ -356,7 +335,9 @@ def _own_volumes(state: LabState, seen: Seen, domains: Iterable[DomainInfo]) -> 
         for depth, name in enumerate(chain)
         if any(own in state.volumes or own in names for own in chain[depth:])
     }
-    return based | (set(state.volumes) & set(seen.volumes))
+    # What nobody sees, in a pool that is off, may be there.
+    there = state.volumes if seen.unseen(state.pool) else seen.volumes
+    return based | (set(state.volumes) & set(there))
 
 
 def _used(domains: Iterable[DomainInfo], seen: Seen) -> set[str]:

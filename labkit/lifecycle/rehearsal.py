@@ -125,7 +125,7 @@ def _require_new(session: Session) -> None:
     """Refuse a lab that is there: it would be destroyed at the end."""
     state = session.state()
     with session.tools.connect() as hypervisor:
-        found = possessions(session.lab, state, look(hypervisor, define_pool=False))
+        found = possessions(session.lab, state, look(hypervisor, state.pool, define_pool=False))
     here = {domain.name for domain in found.domains} | set(state.nodes)
     if here:
         named = ", ".join(f"'{name}'" for name in sorted(here))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from labkit.boxes import definition as boxes
 from labkit.boxes.cache import BOX_VERSION, CachedBox
-from labkit.errors import HostError, UsageError
+from labkit.errors import UsageError
 from labkit.host import vagrant
 from labkit.host.files import write_atomically
-from labkit.host.inventory import POOL, POOL_PATH
+from labkit.host.inventory import POOL_PATH
 from labkit.lab import answers, render, scenarios
 from labkit.lifecycle import seed
 from labkit.packstack import passwords
@@ -38,7 +38,7 @@ def write(
     texts: render.LabTexts,
     box: CachedBox,
     *,
-    pool: Path | None,
+    pool: Path,
     accelerated: bool,
 ) -> None:
     """Write the Vagrantfile where Vagrant runs, and every rendered file for reading.
@@ -47,11 +47,11 @@ def write(
         session: The lab.
         texts: What was rendered of it.
         box: The box of its nodes.
-        pool: The storage pool's directory; None for a pool that is none.
+        pool: The storage pool's directory.
         accelerated: Whether guests run under KVM.
 
     Raises:
-        HostError: The storage pool is not a directory, or a path cannot be passed to libvirt.
+        HostError: A path cannot be passed to libvirt.
     """
     settings = _settings(
         session, box.vagrant_name, box.vagrant_version, accelerated=accelerated, pool=pool
@@ -81,22 +81,15 @@ def _settings(
     box_version: str,
     *,
     accelerated: bool,
-    pool: Path | None,
+    pool: Path,
 ) -> render.VagrantSettings:
-    """Return what the Vagrantfile needs beside the lab itself.
-
-    Raises:
-        HostError: The storage pool is not a directory.
-    """
-    if pool is None:
-        message = f"The storage pool '{POOL}' is not a directory; labkit needs one for the seeds."
-        raise HostError(message, hint=f"'virsh pool-dumpxml {POOL}' shows what it is.")
+    """Return what the Vagrantfile needs beside the lab itself."""
     nodes = session.lab.nodes
     return render.VagrantSettings(
         box_name=box_name,
         box_version=box_version,
         domain_type="kvm" if accelerated else "qemu",
-        storage_pool=POOL,
+        storage_pool=session.lab.pool,
         seed_paths={node.name: pool / node.seed_volume for node in nodes},
         console_paths={node.name: session.directory.console_log(node.name) for node in nodes},
         firstboot_paths={node.name: session.directory.firstboot_log(node.name) for node in nodes},

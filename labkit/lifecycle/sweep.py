@@ -161,7 +161,7 @@ def state_in_directory(record: Record) -> LabState | None:
 
 def _things(state: LabState, tools: Tools) -> tuple[str, ...]:
     with tools.connect() as hypervisor:
-        owned = possessions(None, state, look(hypervisor, define_pool=False))
+        owned = possessions(None, state, look(hypervisor, state.pool, define_pool=False))
     return owned.describe()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError, OperationError, UsageError, joined
-from labkit.host.inventory import POOL, look
+from labkit.host.inventory import look
 from labkit.host.libvirt.xml import DomainState
 from labkit.lab.types import NAME_PATTERN
 from labkit.lifecycle.plan import Possessions, possessions
@@ -209,10 +209,13 @@ class _Remains:
             self.once_held()
             with self.tools.connect() as hypervisor:
                 state = self.directory.load(self.name)
+                if state.volumes and look(hypervisor, define_pool=False).unseen(state.pool):
+                    # What lies in a pool that is off can neither be seen nor removed.
+                    hypervisor.storage.ensure_pool(state.pool)
                 owned = self._owned(hypervisor, state)
                 state = self._claim(state, owned)
                 with stage(self.progress, LAB, "removing") as current:
-                    problems = _remove(hypervisor, self._owned(hypervisor, state))
+                    problems = _remove(hypervisor, self._owned(hypervisor, state), state.pool)
                     left = self._owned(hypervisor, state)
                     current.note = "nothing left" if not left.describe() else "incomplete"
             if left.describe():
@@ -229,7 +232,7 @@ class _Remains:
             return owned
 
     def _owned(self, hypervisor: Hypervisor, state: LabState) -> Possessions:
-        return possessions(self.lab, state, look(hypervisor, define_pool=False))
+        return possessions(self.lab, state, look(hypervisor, state.pool, define_pool=False))
 
     def _claim(self, state: LabState, owned: Possessions) -> LabState:
         """Write down volumes that only their domain says are the lab's, before the domain goes."""
@@ -245,7 +248,7 @@ class _Remains:
         return claimed
 
 
-def _remove(hypervisor: Hypervisor, owned: Possessions) -> tuple[str, ...]:
+def _remove(hypervisor: Hypervisor, owned: Possessions, pool: str) -> tuple[str, ...]:
     problems: list[str] = []
     for domain in owned.domains:
         try:
@@ -255,7 +258,7 @@ def _remove(hypervisor: Hypervisor, owned: Possessions) -> tuple[str, ...]:
             problems += [exc.message, *exc.details]
     for volume in owned.volumes:
         try:
-            hypervisor.storage.delete_volume(POOL, volume)
+            hypervisor.storage.delete_volume(pool, volume)
         except LabkitError as exc:
             problems += [exc.message, *exc.details]
     for network in owned.networks:

@@ -15,7 +15,7 @@ from labkit.boxes import pool as boxstore
 from labkit.errors import HostError, LabkitError, cause
 from labkit.host import kvm, sandbox
 from labkit.host.files import cache_root
-from labkit.host.inventory import POOL, Seen, look
+from labkit.host.inventory import Seen, look
 from labkit.lab.render import LabTexts, lab_texts
 from labkit.lifecycle import rendering, seed
 from labkit.lifecycle.plan import Action, NodePlan, UpPlan, claimed, plan_up, recorded
@@ -67,7 +67,7 @@ def up(session: Session, *, dry_run: bool = False) -> UpReport:
     """
     if dry_run:
         with session.tools.connect() as hypervisor:
-            seen = look(hypervisor, define_pool=False, need_pool=False)
+            seen = look(hypervisor, session.lab.pool, define_pool=False)
         seeds = _seeds(session, lab_texts(session.lab))
         return UpReport(plan=_decide(session, session.state(), seen, seeds)[0], ready=())
     with lab_lock(session.directory, "up"):
@@ -133,21 +133,22 @@ class _Bringup:
         self.seeds = _seeds(session, self.texts)
 
     def run(self) -> UpReport:
-        seen = look(self.hypervisor, define_pool=False, need_pool=False)
+        seen = look(self.hypervisor, self.lab.pool, define_pool=False)
         self.plan, box = _decide(self.session, self.state, seen, self.seeds)
         self.accelerated = accelerated(self.hypervisor)
         self.boot_budget = boot_budget(os.environ, accelerated=self.accelerated)
         pool_path = None
         if self.plan.changes:
-            pool_path = self.hypervisor.storage.ensure_pool(POOL).path
-            if not seen.pool:
+            pool_path = self.hypervisor.storage.ensure_pool(self.lab.pool).path
+            if seen.pool(self.lab.pool) is None or seen.unseen(self.lab.pool):
                 # What lies in a pool that was not active could not be seen before.
-                seen = look(self.hypervisor)
+                seen = look(self.hypervisor, self.lab.pool)
                 self.plan, box = _decide(self.session, self.state, seen, self.seeds)
         try:
             self._claim()
             self._clear()
-            if box is not None:
+            # The plan lets no pool pass that is no directory.
+            if box is not None and pool_path is not None:
                 self._box(box, pool_path)
             # Vagrant loads for most of a second; the rest is prepared meanwhile.
             made = self.pool.submit(self._create)
@@ -183,9 +184,9 @@ class _Bringup:
             self.hypervisor.power_off(node.uuid)
             self.hypervisor.undefine(node.uuid)
         for name in self.plan.leftovers:
-            self.hypervisor.storage.delete_volume(POOL, name)
+            self.hypervisor.storage.delete_volume(self.lab.pool, name)
 
-    def _box(self, definition: boxes.BoxDefinition, pool_path: Path | None) -> None:
+    def _box(self, definition: boxes.BoxDefinition, pool_path: Path) -> None:
         """Put the box into the pool, and write down for Vagrant what it has to make of it."""
         self.session.directory.gate.unlink(missing_ok=True)
         box = box_cache.cached(definition, cache_root()) or _build(self.session, definition)
@@ -193,6 +194,7 @@ class _Bringup:
             current.note = boxstore.ensure(
                 self.hypervisor,
                 box,
+                pool=self.lab.pool,
                 overlays=len(self.plan.creating),
                 progress=_teller(self.session),
                 cancelled=self.session.cancelled.is_set,
@@ -245,8 +247,8 @@ class _Bringup:
     def _seed_node(self, node: ResolvedNode) -> None:
         image = self.session.directory.seeds / f"{node.name}.iso"
         seed.write_image(self.seeds[node.name], image)
-        self.hypervisor.storage.delete_volume(POOL, node.seed_volume)
-        self.hypervisor.storage.upload_volume(POOL, node.seed_volume, image, mode=0o600)
+        self.hypervisor.storage.delete_volume(self.lab.pool, node.seed_volume)
+        self.hypervisor.storage.upload_volume(self.lab.pool, node.seed_volume, image, mode=0o600)
         for path in (
             self.session.directory.console_log(node.name),
             self.session.directory.firstboot_log(node.name),

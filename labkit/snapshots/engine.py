@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
-from labkit.host.inventory import POOL
 from labkit.host.process import run
 from labkit.host.qcow2 import DamagedImageError, Image, examine
 
@@ -57,7 +56,7 @@ def disk_of(domain: DomainInfo, volumes: Mapping[str, VolumeInfo]) -> VolumeInfo
         shown = ", ".join(f"'{path}'" for path in paths) or "none"
         message = (
             f"The domain '{domain.name}' should have one qcow2 disk in the storage pool "
-            f"'{POOL}', but it has {shown}."
+            f"of the lab, but it has {shown}."
         )
         raise OperationError(message)
     return found[0]
@@ -78,7 +77,7 @@ def keep(member: Member, key: str, volume: VolumeInfo, *, live: bool) -> Saved:
     description = member.hypervisor.snapshots.take(member.node.uuid, key)
     storage = member.hypervisor.storage
     try:
-        kept = image(member.hypervisor, volume.name).snapshot(key)
+        kept = image(member.hypervisor, member.pool, volume.name).snapshot(key)
     except DamagedImageError as exc:
         message = f"The image '{volume.path}' of node '{member.node.name}' is damaged: {exc}."
         raise OperationError(message) from exc
@@ -92,7 +91,7 @@ def keep(member: Member, key: str, volume: VolumeInfo, *, live: bool) -> Saved:
             f"it went {'off' if live else 'on'} meanwhile."
         )
         raise OperationError(message, hint="Run 'labkit up', then take the snapshot again.")
-    after = storage.volume(POOL, volume.name)
+    after = storage.volume(member.pool, volume.name)
     grown = 0 if after is None else after.allocation_bytes - volume.allocation_bytes
     return Saved(
         description=description, memory_bytes=kept.memory_bytes, grown_bytes=max(0, grown)
@@ -122,10 +121,10 @@ def drop(member: Member, key: str, disk: str) -> None:
     hypervisor, uuid = member.hypervisor, member.node.uuid
     if hypervisor.snapshots.delete(uuid, key):
         return
-    if not holds(hypervisor, disk, key):
+    if not holds(hypervisor, member.pool, disk, key):
         return
     if hypervisor.domain_state(uuid) is None:
-        volume = hypervisor.storage.volume(POOL, disk)
+        volume = hypervisor.storage.volume(member.pool, disk)
         if volume is not None:
             run(["qemu-img", "snapshot", "-d", key, volume.path], timeout=IMAGE_SECONDS)
         return
@@ -133,21 +132,21 @@ def drop(member: Member, key: str, disk: str) -> None:
     hypervisor.snapshots.delete(uuid, key)
 
 
-def holds(hypervisor: Hypervisor, disk: str, key: str) -> bool:
+def holds(hypervisor: Hypervisor, pool: str, disk: str, key: str) -> bool:
     """Return whether an image holds a snapshot; one that is not there, or damaged, does not."""
     try:
-        return image(hypervisor, disk).snapshot(key) is not None
+        return image(hypervisor, pool, disk).snapshot(key) is not None
     except DamagedImageError:
         return False
 
 
-def image(hypervisor: Hypervisor, volume: str) -> Image:
+def image(hypervisor: Hypervisor, pool: str, volume: str) -> Image:
     """Return what a volume's image says about itself, also while QEMU has it open.
 
     Raises:
         DamagedImageError: It is no sound image.
     """
-    return examine(partial(hypervisor.storage.read_volume, POOL, volume))
+    return examine(partial(hypervisor.storage.read_volume, pool, volume))
 
 
 def damage(path: Path) -> tuple[str, ...] | None:

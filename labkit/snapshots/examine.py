@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from labkit.errors import LabkitError
-from labkit.host.inventory import POOL
 from labkit.host.libvirt.errors import NotFoundError
 from labkit.host.libvirt.xml import parse_domain
 from labkit.host.qcow2 import DamagedImageError
@@ -33,8 +32,8 @@ def examined(members: Members, record: SnapshotRecord) -> dict[str, NodeFound]:
     hypervisor = members.hypervisor()
     domains = hypervisor.domains()
     try:
-        hypervisor.storage.refresh(POOL)
-        volumes = hypervisor.storage.volumes(POOL)
+        hypervisor.storage.refresh(members.session.lab.pool)
+        volumes = hypervisor.storage.volumes(members.session.lab.pool)
     except NotFoundError:
         # A pool that is not there is a reason to refuse, not something to make.
         volumes = ()
@@ -53,7 +52,7 @@ def examined(members: Members, record: SnapshotRecord) -> dict[str, NodeFound]:
             missing_files=_missing(kept, volumes),
         )
         try:
-            return replace(found, image=engine.image(member.hypervisor, kept.disk))
+            return replace(found, image=engine.image(member.hypervisor, member.pool, kept.disk))
         except DamagedImageError as exc:
             return replace(found, damage=str(exc))
         except LabkitError as exc:

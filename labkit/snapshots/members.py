@@ -28,9 +28,10 @@ def no_fault(_step: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A node and the connection its step may use."""
+    """A node, the storage pool of its lab, and the connection its step may use."""
 
     node: ResolvedNode
+    pool: str
     hypervisor: Hypervisor
 
 
@@ -101,7 +102,8 @@ class Members(AbstractContextManager["Members"]):
             return _results(started, doing)
 
     def _reached(self, node: ResolvedNode) -> Member:
-        return Member(node=node, hypervisor=self._answering(node.name))
+        pool = self.session.lab.pool
+        return Member(node=node, pool=pool, hypervisor=self._answering(node.name))
 
     def _answering(self, name: str) -> Hypervisor:
         kept = self._open.get(name)

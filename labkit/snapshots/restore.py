@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError, OperationError, joined
 from labkit.host import ssh
-from labkit.host.inventory import POOL
 from labkit.host.libvirt.xml import DomainState
 from labkit.snapshots import engine, guests
 from labkit.snapshots.examine import examined
@@ -236,7 +235,7 @@ class _Restoring:
         )
 
     def _damage(self) -> tuple[str, ...]:
-        volumes = self.members.hypervisor().storage.volumes(POOL)
+        volumes = self.members.hypervisor().storage.volumes(self.session.lab.pool)
         wanted = {kept.disk for kept in self.record.nodes.values()}
         wanted |= {kept.base for kept in self.record.nodes.values()}
         images = [volume for volume in volumes if volume.name in wanted]
@@ -273,7 +272,9 @@ class _Restoring:
             kept = record.nodes.get(node.name)
             if kept is None or record.key in known:
                 continue
-            if record.key == self.record.key or engine.holds(hypervisor, kept.disk, record.key):
+            pool = self.session.lab.pool
+            mine = record.key == self.record.key
+            if mine or engine.holds(hypervisor, pool, kept.disk, record.key):
                 hypervisor.snapshots.describe_again(node.uuid, kept.snapshot_xml)
 
     def _put_back(self, member: Member) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from labkit import __version__
 from labkit.errors import LabkitError, OperationError
-from labkit.host.inventory import POOL
 from labkit.host.libvirt.xml import DomainState
 from labkit.snapshots import engine, guests
 from labkit.snapshots.heal import heal
@@ -216,8 +215,9 @@ class _Taking:
         """Return what every node is, right before it is paused."""
         found: dict[str, _Before] = {}
         hypervisor = self.members.hypervisor()
-        hypervisor.storage.ensure_pool(POOL)
-        volumes = {volume.name: volume for volume in hypervisor.storage.volumes(POOL)}
+        hypervisor.storage.ensure_pool(self.session.lab.pool)
+        listed = hypervisor.storage.volumes(self.session.lab.pool)
+        volumes = {volume.name: volume for volume in listed}
         for node in self.session.lab.nodes:
             domain = hypervisor.domain_by_uuid(node.uuid)
             if domain is None:
@@ -294,7 +294,7 @@ class _Taking:
 def _planned(session: Session, hypervisor: Hypervisor, name: str, *, replace: bool) -> TakePlan:
     try:
         # Asked, not made ready: nothing is accepted yet.
-        free = hypervisor.storage.pool_free_bytes(POOL)
+        free = hypervisor.storage.pool_free_bytes(session.lab.pool)
     except OperationError:
         free = None
     return plan_take(

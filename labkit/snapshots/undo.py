@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from labkit.errors import HostError, LabkitError
-from labkit.host.inventory import POOL
 from labkit.host.libvirt.xml import DomainState
 from labkit.snapshots import engine
 from labkit.snapshots.plan import reparented
@@ -121,7 +120,7 @@ def drop_everywhere(members: Members, keys: Sequence[str]) -> None:
 
     if keys:
         storage = members.hypervisor().storage
-        storage.ensure_pool(POOL)
-        storage.refresh(POOL)
+        storage.ensure_pool(members.session.lab.pool)
+        storage.refresh(members.session.lab.pool)
         nodes = members.session.lab.nodes
         members.side_by_side(nodes, drop, doing="remove a snapshot from every node")

@@ -63,6 +63,7 @@ class LabState(Edge):
         lab: The lab's name.
         lab_id: Every UUID of the lab is derived from it.
         box: Name of the box the nodes are created from, when it is not lab.yaml's.
+        pool: The storage pool its volumes are in.
         nodes: Per node name; also names that lab.yaml no longer has, until destroyed.
         networks: Names, as in lab.yaml, of the networks the lab has claimed.
         volumes: Names in the storage pool the lab has claimed, written before they are made.
@@ -74,6 +75,7 @@ class LabState(Edge):
     lab: str
     lab_id: UUID
     box: str = ""
+    pool: str = "default"
     nodes: Mapping[str, NodeState] = {}
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()

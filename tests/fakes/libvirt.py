@@ -47,6 +47,8 @@ class FakeHost:
         volumes: The volumes of the pool by name.
         images: The snapshots in each domain's image, in the order they were taken.
         pools: The pools that are defined.
+        pools_off: Those of them that are off.
+        pool_path: The directory of all of them.
         free_bytes: Space left in the pool.
         calls: What was asked for that changes something, and of what: `("start", "demo_one")`.
         connections: How many connections were opened.
@@ -66,6 +68,8 @@ class FakeHost:
         self.volumes: dict[str, VolumeInfo] = {}
         self.images: dict[UUID, list[str]] = {}
         self.pools: set[str] = set()
+        self.pools_off: set[str] = set()
+        self.pool_path = POOL_PATH
         self.free_bytes = 2**40
         self.calls: list[tuple[str, str]] = []
         self.connections = 0
@@ -304,13 +308,24 @@ class _Storage(_Link, Storage):
         if name not in self.host.pools:
             self.host.told("define pool", name)
             self.host.pools.add(name)
+        if name in self.host.pools_off:
+            self.host.told("start pool", name)
+            self.host.pools_off.discard(name)
         return self.pool(name)
 
     def pool(self, name: str) -> PoolInfo:
         if name not in self.host.pools:
             message = f"libvirt could not find the storage pool '{name}'."
             raise NotFoundError(message)
-        return PoolInfo(name=name, path=POOL_PATH, free_bytes=self.host.free_bytes)
+        return PoolInfo(
+            name=name,
+            path=self.host.pool_path,
+            free_bytes=self.host.free_bytes,
+            active=name not in self.host.pools_off,
+        )
+
+    def pools(self) -> tuple[PoolInfo, ...]:
+        return tuple(self.pool(name) for name in sorted(self.host.pools))
 
     def pool_free_bytes(self, name: str) -> int:
         return self.pool(name).free_bytes

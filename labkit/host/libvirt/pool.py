@@ -12,7 +12,7 @@ import libvirt  # noqa: TID251 -- part of the adapter
 
 from labkit.errors import OperationError
 from labkit.host.libvirt.errors import translated
-from labkit.host.libvirt.xml import parse_pool_path, pool_xml
+from labkit.host.libvirt.xml import parse_pool, pool_xml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +22,6 @@ log = logging.getLogger(__name__)
 BUSY_SECONDS = 60.0
 
 
-class PoolInactiveError(OperationError):
-    """The pool is defined and not active: what lies in it is unknown."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolInfo:
     """A storage pool.
@@ -33,12 +29,18 @@ class PoolInfo:
     Attributes:
         name: Its name.
         path: Its directory; None for a pool that is no directory.
-        free_bytes: Space left on its file system.
+        free_bytes: Space left on its file system, as of its last refresh; 0 while it is off.
+        kind: libvirt's word for its type, such as `dir` or `logical`.
+        active: Whether it is on.
+        present: Whether its directory is there, as far as this user may know.
     """
 
     name: str
     path: Path | None
     free_bytes: int
+    kind: str = "dir"
+    active: bool = True
+    present: bool = True
 
 
 class _PoolBusyError(Exception):
@@ -46,17 +48,32 @@ class _PoolBusyError(Exception):
 
 
 def describe(pool: libvirt.virStoragePool) -> PoolInfo:
-    """Return what the active pool is, its free space measured now.
+    """Return what the pool is, and its free space as of its last refresh.
 
     Raises:
         LabkitError: libvirt refuses.
     """
     name = pool.name()
-    refresh(pool)
     with translated(f"read the storage pool '{name}'"):
         # libvirt-python annotates int and returns [state, capacity, allocation, available].
         figures = cast("list[int]", pool.info())
-        return PoolInfo(name=name, path=parse_pool_path(pool.XMLDesc(0)), free_bytes=figures[3])
+        kind, path = parse_pool(pool.XMLDesc(0))
+        active = bool(pool.isActive())
+    return PoolInfo(
+        name=name,
+        path=path,
+        free_bytes=figures[3],
+        kind=kind,
+        active=active,
+        present=path is None or _present(path),
+    )
+
+
+def _present(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except PermissionError:
+        return True
 
 
 def define(connection: libvirt.virConnect, name: str, path: Path) -> libvirt.virStoragePool:
@@ -90,8 +107,7 @@ def refresh(pool: libvirt.virStoragePool, *, patience: float = BUSY_SECONDS) -> 
         patience: How many seconds to wait for them.
 
     Raises:
-        PoolInactiveError: The pool is not active.
-        LabkitError: It was still busy then, or libvirt refuses for another reason.
+        LabkitError: It is off, was still busy then, or libvirt refuses for another reason.
     """
     try:
         _refresh_idle(pool)
@@ -128,7 +144,7 @@ def _refresh_idle(pool: libvirt.virStoragePool) -> None:
                 hint = (
                     f"'virsh pool-start {shlex.quote(name)}' starts it; 'labkit up' does so too."
                 )
-                raise PoolInactiveError(message, details=(str(exc),), hint=hint) from exc
+                raise OperationError(message, details=(str(exc),), hint=hint) from exc
             # libvirt has no code of its own for it (storage_driver.c, storagePoolRefresh), and
             # its words may be translated.
             internal = exc.get_error_code() == libvirt.VIR_ERR_INTERNAL_ERROR

@@ -38,17 +38,26 @@ class Storage:
         """Make sure the pool is there and active, and return it.
 
         A pool of that name is used as it is, whatever its directory; a missing one is defined
-        as the directory `path`, which is created, and set to start with libvirtd.
+        as the directory `path`, which is created, and set to start with libvirtd. POOL_PATH is
+        for POOL alone.
 
         Raises:
+            HostError: The pool's directory is gone.
             LabkitError: libvirt refuses, for example because another pool has the directory.
         """
         try:
             handle = self._pool(name)
         except NotFoundError:
+            if name != POOL and path == POOL_PATH:
+                raise
             handle = define(self._connection, name, path)
+        found = describe(handle)
+        if not found.active and not found.present:
+            message = f"The directory '{found.path}' of the storage pool '{name}' is gone."
+            hint = f"Mount it, or make it again with 'virsh pool-build {name}'."
+            raise HostError(message, hint=hint)
         with translated(f"start the storage pool '{name}'"):
-            if not handle.isActive():
+            if not found.active:
                 handle.create(0)
         return self.pool(name)
 
@@ -58,7 +67,15 @@ class Storage:
         Raises:
             NotFoundError: There is no such pool.
         """
-        return describe(self._pool(name))
+        handle = self._pool(name)
+        refresh(handle)
+        return describe(handle)
+
+    def pools(self) -> tuple[PoolInfo, ...]:
+        """Return every pool, by name, as of its last refresh."""
+        with translated("list the storage pools"):
+            listed = self._connection.listAllStoragePools(0)
+        return tuple(sorted(map(describe, listed), key=lambda pool: pool.name))
 
     def pool_free_bytes(self, name: str) -> int:
         """Return the space left on the pool's file system, measured now."""

@@ -210,10 +210,11 @@ def parse_volume(text: str, *, pool: str) -> VolumeInfo:
     )
 
 
-def parse_pool_path(text: str) -> Path | None:
-    """Return the directory of a pool from its XML; None for a pool that has none."""
-    path = _text(_parse(text), "target/path")
-    return Path(path) if path else None
+def parse_pool(text: str) -> tuple[str, Path | None]:
+    """Return a pool's type and directory from its XML; None for a pool that has none."""
+    root = _parse(text)
+    path = _text(root, "target/path")
+    return root.get("type", ""), Path(path) if path else None
 
 
 def parse_offers_kvm(text: str) -> bool:

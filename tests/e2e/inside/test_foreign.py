@@ -137,6 +137,81 @@ def test_missing_host_bridge_is_a_host_error(before: Inventory, tmp_path: Path) 
     assert inventory() == before
 
 
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (("route", "add", "10.77.1.0/24", "dev", "tun9"), "10.77.1.0/24 by 'tun9'; choose"),
+        (
+            ("route", "add", "10.77.1.8/29", "dev", "tun9", "table", "77"),
+            "route 10.77.1.8/29 by 'tun9' in table 77; choose",
+        ),
+    ],
+)
+def test_case_18_route_of_a_vpn_is_refused(
+    lab: Lab, before: Inventory, make: tuple[str, ...], told: str
+) -> None:
+    run(["ip", "tuntap", "add", "tun9", "mode", "tun"], timeout=10)
+    try:
+        run(["ip", "link", "set", "tun9", "up"], timeout=10)
+        run(["ip", *make], timeout=10)
+        results = [lab.run("doctor", "--json", code=3), lab.run("up", "--dry-run", code=3)]
+        results.append(lab.up(code=3))
+    finally:
+        run(["ip", "link", "delete", "tun9"], timeout=10)
+    assert all(told in result.stdout + result.stderr for result in results)
+    lab.run("destroy")
+    assert inventory() == before
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (("link", "add", "br9", "type", "veth", "peer", "name", "br8"), "a device of kind 'veth'"),
+        (("tuntap", "add", "br9", "mode", "tap"), "a device of kind 'tun'"),
+        (("link", "add", "br9", "type", "bridge"), "the bridge 'br9' is down"),
+    ],
+)
+def test_case_17_and_19_device_that_is_no_bridge_or_down_is_refused(
+    before: Inventory, tmp_path: Path, make: tuple[str, ...], told: str
+) -> None:
+    network = "{mode: bridge, bridge: br9, cidr: 10.77.1.0/24}"
+    lab = write_lab(tmp_path, "small", 1, network=network)
+    run(["ip", *make], timeout=10)
+    try:
+        results = [lab.run("doctor", "--json", code=3), lab.run("up", "--dry-run", code=3)]
+        results.append(lab.up(code=3))
+    finally:
+        run(["ip", "link", "delete", "br9"], timeout=10)
+    assert all(told in result.stdout + result.stderr for result in results)
+    lab.run("destroy")
+    assert inventory() == before
+
+
+def test_case_15_and_16_pool_is_looked_at_before_anything_is_made(
+    lab: Lab, before: Inventory
+) -> None:
+    defined = virsh("pool-dumpxml", "default")
+    other = lab.file.with_name("pool.xml")
+    virsh("pool-destroy", "default")
+    try:
+        off = [lab.run("doctor", "--json"), lab.run("up", "--dry-run")]
+        lab.run("destroy", "--dry-run")
+        virsh("pool-undefine", "default")
+        other.write_text(defined.replace("<name>default<", "<name>images<"))
+        virsh("pool-define", str(other))
+        results = [lab.run("doctor", "--json", code=3), lab.run("up", "--dry-run", code=3)]
+        results.append(lab.up(code=3))
+        virsh("pool-undefine", "images")
+    finally:
+        other.write_text(defined)
+        virsh("pool-define", str(other))
+        virsh("pool-start", "default")
+    assert all("'labkit up' starts it" in result.stdout + result.stderr for result in off)
+    assert all("set 'pool: images'" in result.stdout + result.stderr for result in results)
+    lab.run("destroy")
+    assert inventory() == before
+
+
 def test_pool_without_space_for_the_box_is_a_host_error(lab: Lab, before: Inventory) -> None:
     with pool_of("64M"):
         result = lab.up(code=3)

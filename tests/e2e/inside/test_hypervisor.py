@@ -276,7 +276,7 @@ def test_network_nat_has_its_bridge_up_with_the_gateway_address(hypervisor: Hype
     made = hypervisor.networks.ensure(xml)
 
     assert (made.active, made.forward) == (True, "nat")
-    assert links()["br-tnat"] == (ip_interface("10.77.1.254/24"),)
+    assert links()["br-tnat"].addresses == (ip_interface("10.77.1.254/24"),)
     assert hypervisor.networks.ensure(xml) == made
     hypervisor._connection.networkLookupByName("t_nat").destroy()
     assert "br-tnat" not in links()

@@ -39,7 +39,7 @@ def host() -> FakeHost:
 
 def put(host: FakeHost, box: CachedBox) -> str:
     with host.connect() as hypervisor:
-        return ensure(hypervisor, box, overlays=1, progress=print)
+        return ensure(hypervisor, box, pool="default", overlays=1, progress=print)
 
 
 def test_box_of_a_moved_cache_is_uploaded(host: FakeHost, moved: CachedBox) -> None:

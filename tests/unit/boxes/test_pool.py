@@ -50,6 +50,7 @@ def put(
         return ensure(
             hypervisor,
             box,
+            pool="default",
             overlays=overlays,
             progress=told.append,
             growing=AT_ONCE,
@@ -160,7 +161,7 @@ def test_box_that_another_labkit_copies_is_waited_for(host: FakeHost, box: Cache
 
     def second() -> None:
         with host.connect() as hypervisor:
-            done.append(ensure(hypervisor, box, overlays=1, progress=told))
+            done.append(ensure(hypervisor, box, pool="default", overlays=1, progress=told))
 
     with held(box.box_file, doing="copies", seconds=0, progress=print):
         thread = threading.Thread(target=second)
@@ -182,6 +183,7 @@ def test_box_that_another_labkit_copies_is_given_up_when_cancelled(
         ensure(
             hypervisor,
             box,
+            pool="default",
             overlays=1,
             progress=print,
             cancelled=lambda: True,

@@ -101,3 +101,37 @@ def test_box_volume_is_named_as_vagrant_libvirt_looks_it_up() -> None:
         vagrant.box_volume("some/box", "1.0.0")
         == "some-VAGRANTSLASH-box_vagrant_box_image_1.0.0_box.img"
     )
+
+
+FAILED_UP = """\
+==> one: Creating domain with the following settings...
+==> one:  -- Name:              plain_one
+#<Thread:0x00007f run> terminated with exception (report_on_exception is true):
+/gems/fog-libvirt/vm_action.rb:7:in `create': Call to virDomainCreateWithFlags failed: \
+Unable to add bridge eth0 port vnet0: Operation not supported (Libvirt::Error)
+\tfrom /gems/fog-libvirt/vm_action.rb:7:in `vm_action'
+\t 1: from /gems/vagrant-libvirt/start_domain.rb:9:in `call'
+/gems/vagrant-libvirt/start_domain.rb:9:in `rescue in call': There was an error talking to \
+Libvirt. The error message is shown (VagrantPlugins::ProviderLibvirt::Errors::FogError)
+below:
+
+Call to virDomainCreateWithFlags failed: Unable to add bridge eth0 port vnet0: Operation not supported
+"""
+
+
+def test_case_17_error_of_vagrant_is_shown_and_not_the_backtrace_after_it() -> None:
+    backtrace = [f"        from /gems/vagrant-2.3.4/warden.rb:{n}:in `call'" for n in range(30)]
+
+    lines = vagrant.error_lines([*FAILED_UP.splitlines(), *backtrace])
+
+    refused = "failed: Unable to add bridge eth0 port vnet0: Operation not supported"
+    assert lines == (
+        f"Call to virDomainCreateWithFlags {refused} (Libvirt::Error)",
+        f"Call to virDomainCreateWithFlags {refused}",
+    )
+
+
+def test_case_17_output_that_names_no_error_is_shown_by_its_last_lines() -> None:
+    output = [f"==> one: step {number}" for number in range(30)]
+
+    assert vagrant.error_lines(output) == tuple(output[-20:])

@@ -12,9 +12,11 @@ import pytest
 
 from labkit.errors import HostError
 from labkit.host import process
-from labkit.host.inventory import Seen
+from labkit.host.firewall import Forwarding
+from labkit.host.inventory import POOL_PATH, Seen
 from labkit.host.kvm import KvmProbe
 from labkit.host.libvirt.xml import DomainState
+from labkit.host.links import Link
 from labkit.lifecycle import doctor
 from labkit.lifecycle.doctor import (
     Finding,
@@ -99,7 +101,7 @@ def test_memory_level_follows_what_is_there(needed: int, level: Level) -> None:
     ("free", "level"), [(120, Level.OK), (119, Level.NOTE), (1, Level.PROBLEM)]
 )
 def test_space_level_follows_what_is_free(free: int, level: Level) -> None:
-    assert doctor.space_finding(free=free, least=2, most=120).level is level
+    assert doctor.space_finding(pool="default", free=free, least=2, most=120).level is level
 
 
 def test_check_that_meets_an_error_finds_a_problem_with_its_hint(host: Host) -> None:
@@ -263,9 +265,16 @@ def test_space_is_needed_for_nodes_that_do_not_exist(host: Host) -> None:
 
 
 def looked_at(host: Host, libvirt: FakeHost) -> Host:
-    """Look at a host whose KVM answer is kept, so that no guest is started for it."""
+    """Look at a host whose KVM answer is kept, so that no guest is started for it.
+
+    What is seen of the network of the machine that tests is left out.
+    """
     session = replace(host.session, tools=tools(connect=libvirt.connect))
-    return doctor.look_at(session, host.cache, probe=lambda **_options: host.kvm)
+    found = doctor.look_at(session, host.cache, probe=lambda **_options: host.kvm)
+    if found.seen is None:
+        return found
+    alone = replace(found.seen, links={}, routes=(), forwarding=Forwarding())
+    return replace(found, seen=alone)
 
 
 def test_host_is_what_libvirt_and_its_pool_say(host: Host) -> None:
@@ -288,6 +297,7 @@ def test_host_without_the_pool_has_the_room_of_where_it_would_be_and_makes_none(
 
     found = looked_at(host, libvirt)
 
+    assert found.pool_free is not None
     assert found.pool_free > 0
     assert found.seen is not None
     assert libvirt.calls == []
@@ -309,7 +319,7 @@ def test_host_whose_libvirt_does_not_answer_keeps_the_reason(host: Host) -> None
 def test_lab_whose_range_is_in_use_does_not_fit(host: Host) -> None:
     assert doctor.run_check(doctor.lab_fits, host).level is Level.OK
     address = host.session.lab.nodes[0].nics[0].address
-    taken = replace(host, seen=replace(NOTHING, links={"eth0": (address,)}))
+    taken = replace(host, seen=replace(NOTHING, links={"eth0": Link(addresses=(address,))}))
     found = doctor.run_check(doctor.lab_fits, taken)
     assert found.level is Level.PROBLEM
     assert "overlaps" in found.found
@@ -333,3 +343,44 @@ def test_without_libvirt_only_that_is_a_problem(host: Host) -> None:
 
 def test_every_finding_carries_the_name_of_its_check() -> None:
     assert len({check.__name__ for check in doctor.CHECKS}) == len(doctor.CHECKS)
+
+
+def test_case_15_pool_of_another_name_is_a_problem_and_no_space_is_invented(host: Host) -> None:
+    libvirt = FakeHost()
+    libvirt.pools, libvirt.pool_path = {"images"}, POOL_PATH
+
+    found = looked_at(host, libvirt)
+
+    assert found.pool_free is None
+    assert doctor.space_suffices(found).found == "Unknown without a storage pool."
+    fits = doctor.run_check(doctor.lab_fits, found)
+    assert fits.level is Level.PROBLEM
+    assert "belongs to the pool 'images'" in fits.found
+    assert libvirt.calls == []
+
+
+def test_case_15_lab_that_names_that_pool_is_judged_by_it(host: Host) -> None:
+    libvirt = FakeHost()
+    libvirt.pools, libvirt.free_bytes = {"images"}, 9 * 2**30
+    session = replace(host.session, lab=replace(host.session.lab, pool="images"))
+
+    found = looked_at(replace(host, session=session), libvirt)
+
+    assert doctor.lab_fits(found).level is Level.OK
+    assert doctor.space_suffices(found).found.startswith("The pool 'images' has 9 GiB free")
+
+
+def test_case_16_pool_that_is_off_is_a_note_and_stays_off(host: Host) -> None:
+    libvirt = FakeHost()
+    libvirt.pools = libvirt.pools_off = {"default"}
+
+    found = looked_at(host, libvirt)
+
+    assert doctor.libvirt_answers(found).level is Level.OK
+    assert found.pool_free is not None
+    assert doctor.run_check(doctor.lab_fits, found) == Finding(
+        check="lab_fits",
+        level=Level.NOTE,
+        found="storage pool 'default': it is off; 'labkit up' starts it",
+    )
+    assert libvirt.calls == []

@@ -9,15 +9,22 @@ import pytest
 
 from labkit.errors import HostError, OperationError
 from labkit.host.inventory import Seen
+from labkit.host.libvirt.pool import PoolInfo
 from labkit.host.libvirt.xml import DiskInfo, DomainInfo, DomainState, NetworkInfo, VolumeInfo
+from labkit.host.links import Link
 from labkit.lab.topology import NetworkMode, ResolvedLab, ResolvedNode
 from labkit.lifecycle.plan import Action, claimed, plan_up, possessions, spec_digest
 from labkit.lifecycle.plan import recorded as record
 from labkit.state.directory import DeploymentState, LabState, NodeState
 from tests.support import labs
 
+
+def link(*addresses: str, kind: str = "") -> Link:
+    return Link(kind=kind, addresses=tuple(map(IPv4Interface, addresses)))
+
+
 SEEDS = {"controller": "seed-a", "compute": "seed-b"}
-EMPTY = Seen(domains=(), networks=(), volumes={}, links={"lo": (IPv4Interface("127.0.0.1/8"),)})
+EMPTY = Seen(domains=(), networks=(), volumes={}, links={"lo": link("127.0.0.1/8")})
 
 
 def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> DomainInfo:
@@ -89,7 +96,7 @@ def running(lab: ResolvedLab) -> Seen:
         domains=tuple(domain(node) for node in lab.nodes),
         networks=(active_network(lab),),
         volumes={item.name: item for item in volumes},
-        links={lan.bridge: (IPv4Interface("172.16.208.254/24"),)},
+        links={lan.bridge: link("172.16.208.254/24", kind="bridge")},
     )
 
 
@@ -193,7 +200,7 @@ def test_plan_with_a_node_that_left_the_lab_file_refuses() -> None:
 
 def test_plan_with_a_range_used_on_the_host_refuses() -> None:
     lab = labs.lab()
-    seen = replace(EMPTY, links={"eth0": (IPv4Interface("172.16.0.9/16"),)})
+    seen = replace(EMPTY, links={"eth0": link("172.16.0.9/16")})
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
     with pytest.raises(HostError) as caught:
         plan_up(lab, fresh, seen, seeds=SEEDS)
@@ -202,7 +209,7 @@ def test_plan_with_a_range_used_on_the_host_refuses() -> None:
 
 def test_plan_with_a_foreign_device_of_our_bridge_name_refuses() -> None:
     lab = labs.lab()
-    seen = replace(EMPTY, links={lab.networks[0].bridge: ()})
+    seen = replace(EMPTY, links={lab.networks[0].bridge: Link()})
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
     with pytest.raises(HostError) as caught:
         plan_up(lab, fresh, seen, seeds=SEEDS)
@@ -220,7 +227,7 @@ def test_plan_with_a_missing_host_bridge_says_how_to_make_it() -> None:
 def test_plan_with_a_host_bridge_makes_no_network() -> None:
     lab = labs.lab(plugged=labs.network(mode=NetworkMode.BRIDGE))
     fresh = LabState(lab="demo", lab_id=lab.lab_id)
-    seen = replace(EMPTY, links={"br0": (IPv4Interface("172.16.208.1/24"),)})
+    seen = replace(EMPTY, links={"br0": link("172.16.208.1/24", kind="bridge")})
     assert plan_up(lab, fresh, seen, seeds=SEEDS).networks == ()
 
 
@@ -348,3 +355,26 @@ def test_record_has_the_seed_a_node_took_when_it_last_booted(
     assert after == known.with_node(
         "compute", known.nodes["compute"].model_copy(update={"seed": seed})
     )
+
+
+def test_case_15_plan_keeps_the_lab_in_the_pool_it_was_made_in() -> None:
+    lab = labs.lab()
+    fast = PoolInfo(name="fast", path=Path("/fast"), free_bytes=1)
+    seen = replace(running(lab), pools=(fast,))
+    with pytest.raises(OperationError) as caught:
+        plan_up(replace(lab, pool="fast"), recorded(lab), seen, seeds=SEEDS)
+    assert "the lab's disks are in the pool 'default'" in caught.value.details[0]
+
+
+def test_case_15_claim_writes_down_the_pool() -> None:
+    lab = replace(labs.lab(), pool="fast")
+    state = LabState(lab="demo", lab_id=lab.lab_id)
+    seen = replace(EMPTY, pools=(PoolInfo(name="fast", path=Path("/fast"), free_bytes=1),))
+    assert claimed(lab, state, plan_up(lab, state, seen, seeds=SEEDS)).pool == "fast"
+
+
+def test_case_16_possessions_in_a_pool_that_is_off_are_all_that_was_claimed() -> None:
+    lab = labs.lab()
+    off = PoolInfo(name="default", path=Path("/pool"), free_bytes=0, active=False)
+    seen = replace(running(lab), volumes={}, pools=(off,))
+    assert set(possessions(lab, recorded(lab), seen).volumes) == set(running(lab).volumes)

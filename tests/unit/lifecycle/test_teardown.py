@@ -126,6 +126,23 @@ def test_case_01_destroy_asks_no_vagrant_and_leaves_a_lab_of_the_same_names_alon
     assert {one.disk_volume, one.seed_volume} <= set(host.volumes)
 
 
+def test_case_16_destroy_of_a_lab_whose_pool_is_off_starts_it(
+    session: Session, host: FakeHost
+) -> None:
+    host.pools_off.add("default")
+    destroy(session)
+    require_gone(session, host)
+
+
+def test_case_15_destroy_of_a_lab_in_another_pool_looks_there(
+    session: Session, host: FakeHost
+) -> None:
+    host.pools.add("images")
+    session.directory.save(STATE.model_copy(update={"pool": "images"}))
+    destroy(session)
+    require_gone(session, host)
+
+
 def test_case_02_overlay_of_a_snapshot_beside_labkit_is_removed_with_its_domain(
     session: Session, host: FakeHost
 ) -> None:

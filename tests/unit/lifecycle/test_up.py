@@ -15,6 +15,7 @@ from labkit.boxes.cache import BOX_VERSION, Provenance, cache_directory
 from labkit.errors import CommandError, HostError, LabkitError, OperationError, UsageError
 from labkit.host import ssh, vagrant
 from labkit.host.files import cache_root
+from labkit.host.inventory import POOL_PATH
 from labkit.host.libvirt.xml import DomainState
 from labkit.lab.render import lab_texts
 from labkit.lifecycle import readiness
@@ -661,3 +662,32 @@ def test_dry_run_of_a_lab_without_a_directory_makes_none(world: World, tmp_path:
     world.session = replace(world.session, directory=LabDirectory(tmp_path / "none" / "demo"))
     up(world.session, dry_run=True)
     assert not (tmp_path / "none").exists()
+
+
+def test_case_16_dry_run_says_that_up_starts_the_pool_and_up_does(world: World) -> None:
+    world.host.pools = {"default"}
+    world.host.pools_off = {"default"}
+    note = "storage pool 'default': it is off; 'labkit up' starts it"
+
+    assert note in up(world.session, dry_run=True).plan.notes
+    assert world.host.calls == []
+
+    up(world.session)
+    assert world.host.calls[0] == ("start pool", "default")
+    assert up(world.session).plan.changes is False
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_case_15_up_and_its_dry_run_refuse_a_host_alike_before_anything_is_made(
+    world: World, *, dry_run: bool
+) -> None:
+    world.host.pools, world.host.pool_path = {"images"}, POOL_PATH
+    with pytest.raises(HostError) as caught:
+        up(world.session, dry_run=dry_run)
+    assert "set 'pool: images' in lab.yaml" in caught.value.details[0]
+    assert world.host.calls == []
+    assert not world.directory.state_file.exists()
+    # Named, it is used by everything that makes something in it.
+    world.session = replace(world.session, lab=replace(world.session.lab, pool="images"))
+    up(world.session, dry_run=dry_run)
+    assert world.host.pools == {"images"}

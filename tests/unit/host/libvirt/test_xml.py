@@ -19,7 +19,7 @@ from labkit.host.libvirt.xml import (
     parse_domain,
     parse_network,
     parse_offers_kvm,
-    parse_pool_path,
+    parse_pool,
     parse_volume,
     pool_xml,
     volume_xml,
@@ -231,9 +231,9 @@ def tree(text: str) -> ET.Element:
 def test_pool_definition_with_odd_names_reads_back() -> None:
     text = pool_xml("a & <b>", Path("/pool's/a & b"))
 
-    assert parse_pool_path(text) == Path("/pool's/a & b")
+    assert parse_pool(text) == ("dir", Path("/pool's/a & b"))
     assert tree(text).findtext("name") == "a & <b>"
-    assert parse_pool_path("<pool type='logical'><name>x</name></pool>") is None
+    assert parse_pool("<pool type='logical'><name>x</name></pool>") == ("logical", None)
 
 
 def test_volume_definition_starts_empty_with_octal_mode() -> None:
