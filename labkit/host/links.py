@@ -31,6 +31,7 @@ class Link:
         up: Whether it is switched on.
         carrier: Whether something is at its other end.
         master: The device it is a port of; "" for none.
+        mtu: The largest packet it takes, in bytes.
     """
 
     kind: str = ""
@@ -38,6 +39,7 @@ class Link:
     up: bool = True
     carrier: bool = True
     master: str = ""
+    mtu: int = 1500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,7 @@ def parse_links(text: str, *, devices: Path = Path("/sys/class/net")) -> Mapping
             up="UP" in flags,
             carrier="NO-CARRIER" not in flags,
             master=link.get("master", ""),
+            mtu=link.get("mtu", 1500),
         )
     return found
 

@@ -151,6 +151,11 @@ def _bridge_problems(network: ResolvedNetwork, seen: Seen) -> Iterator[str]:
         yield f"'{name}' is no bridge but {_described(link)}; {_instead(name, link)}"
     elif not link.up:
         yield f"the bridge '{name}' is down; switch it on with 'ip link set {name} up'"
+    elif network.mtu is not None and network.mtu > link.mtu:
+        yield (
+            f"its mtu is {network.mtu}, but the bridge '{name}' takes {link.mtu} bytes; raise that "
+            f"with 'ip link set {name} mtu {network.mtu}' and that of its ports, or lower 'mtu'"
+        )
 
 
 def _described(link: Link) -> str:

@@ -203,6 +203,15 @@ def test_case_19_bridge_that_is_down_is_refused_with_its_command() -> None:
     )
 
 
+def test_case_14_network_with_larger_packets_than_its_bridge_takes_is_refused() -> None:
+    lan = replace(BRIDGED.networks[0], mtu=9000)
+    lab = replace(BRIDGED, networks=(lan,))
+    (found,) = problems(lab, bridged())
+    assert "its mtu is 9000, but the bridge 'br0' takes 1500 bytes" in found
+    jumbo = Link(kind="bridge", mtu=9000, addresses=(IPv4Interface(HOME),))
+    assert problems(lab, bridged(br0=jumbo)) == ()
+
+
 def test_case_19_bridge_without_an_address_and_without_any_way_is_refused() -> None:
     bare = bridged(br0=link(kind="bridge"))
     (found,) = problems(BRIDGED, bare)
