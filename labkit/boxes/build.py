@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import __version__
-from labkit.boxes import centos as kickstart_build
+from labkit.boxes import centos
 from labkit.boxes.cache import (
     BOX_FILE,
     PROVENANCE,
@@ -103,7 +103,7 @@ def build(
                 return _debian(
                     definition, definition.file, work, target, progress, cancelled=cancelled
                 )
-            return kickstart_build.make(
+            return centos.make(
                 definition,
                 definition.file,
                 target,

@@ -26,7 +26,7 @@ from labkit.boxes.pack import box_documents, package
 from labkit.errors import HostError, UsageError
 from labkit.host import download, kvm
 from labkit.host.files import cache_root, file_sha256, utf8
-from labkit.host.libvirt import connection as hypervisor
+from labkit.host.libvirt.connection import connect
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -245,7 +245,7 @@ def provenance_text(
 
 def domain_type(cache: Path) -> Literal["kvm", "qemu"]:
     """Return how the installing machine runs: KVM where libvirt offers it and a guest ran."""
-    with hypervisor.connect() as host:
+    with connect() as host:
         offered = host.offers_kvm()
     return "kvm" if offered and kvm.probe(cache=cache).usable else "qemu"
 

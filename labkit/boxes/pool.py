@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from labkit.boxes import cache as box_cache
+from labkit.boxes import cache
 from labkit.boxes.definition import KEY_DIGITS
 from labkit.errors import HostError, OperationError
 from labkit.host import vagrant
@@ -158,7 +158,7 @@ def _wait_while_it_grows(
 
 
 def _require_sound(box: CachedBox) -> None:
-    wrong = box_cache.verify(box)
+    wrong = cache.verify(box)
     if wrong:
         message = f"The cached box '{box.name}' is damaged."
         hint = f"Run 'labkit box remove {box.name}' and 'labkit box build {box.name}'."

@@ -101,37 +101,37 @@ def _spare_collections() -> None:
 
 def add_verbs() -> None:
     """Give the command line the verbs that live in modules of their own; once is enough."""
-    from labkit.cli import files as cli_files
-    from labkit.cli import lab as cli_lab
-    from labkit.cli import run as cli_run
     from labkit.cli.box import box_app
     from labkit.cli.doctor import doctor
+    from labkit.cli.files import graph, render, schema, validate
+    from labkit.cli.lab import console, destroy, halt, ssh, status, up
+    from labkit.cli.run import RunCommand, add_compute, deploy, logs, rehearsal, run, scenarios
     from labkit.cli.snapshots import snapshots_app
     from labkit.cli.sweep import sweep
     from labkit.cli.verify import verify
 
     if any(group.name == "box" for group in app.registered_groups):
         return
-    app.command()(cli_lab.up)
-    app.command()(cli_lab.status)
-    app.command(context_settings=COMMAND_FOLLOWS)(cli_lab.ssh)
-    app.command()(cli_lab.console)
-    app.command()(cli_lab.halt)
-    app.command()(cli_lab.destroy)
+    app.command()(up)
+    app.command()(status)
+    app.command(context_settings=COMMAND_FOLLOWS)(ssh)
+    app.command()(console)
+    app.command()(halt)
+    app.command()(destroy)
     app.command(context_settings=COMMAND_FOLLOWS)(sandbox)
     app.command()(sweep)
-    app.command()(cli_files.validate)
-    app.command()(cli_files.render)
-    app.command()(cli_files.graph)
-    app.command()(cli_files.schema)
+    app.command()(validate)
+    app.command()(render)
+    app.command()(graph)
+    app.command()(schema)
     app.command()(doctor)
-    app.command()(cli_run.scenarios)
-    app.command(cls=cli_run.RunCommand)(cli_run.run)
-    app.command()(cli_run.deploy)
-    app.command()(cli_run.add_compute)
+    app.command()(scenarios)
+    app.command(cls=RunCommand)(run)
+    app.command()(deploy)
+    app.command()(add_compute)
     app.command()(verify)
-    app.command()(cli_run.logs)
-    app.command()(cli_run.rehearsal)
+    app.command()(logs)
+    app.command()(rehearsal)
     app.add_typer(box_app, name="box")
     app.add_typer(snapshots_app)
 

@@ -32,9 +32,9 @@ IsoOption = Annotated[
 def build(name: NameArgument, *, iso: IsoOption = None) -> None:
     """Build a box, or say that it is cached. LABKIT_ISO=PATH does what --iso PATH does."""
     from labkit.boxes import build as box_build
-    from labkit.boxes import definition as boxes
+    from labkit.boxes.definition import find_box
 
-    definition = boxes.find_box(name)
+    definition = find_box(name)
     built = box_build.build(definition, cache_root(), progress=notice, own_iso=iso)
     notice(f"{name}: {built.box_file}")
 
@@ -45,10 +45,10 @@ def render(
     directory: Annotated[Path, typer.Argument(help="Where the files go.", metavar="DIR")],
 ) -> None:
     """Write the kickstart, the installing domain and its kernel line into DIR, nothing else."""
-    from labkit.boxes import centos as kickstart_build
-    from labkit.boxes import definition as boxes
+    from labkit.boxes import centos
+    from labkit.boxes.definition import find_box
 
-    names = kickstart_build.render(boxes.find_box(name), directory)
+    names = centos.render(find_box(name), directory)
     notice(f"wrote {', '.join(names)} to '{directory}'")
 
 
@@ -59,11 +59,11 @@ def why(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether a box has to be built, and which of its inputs changed since the last build."""
-    from labkit.boxes import cache as box_cache
-    from labkit.boxes import definition as boxes
+    from labkit.boxes import cache
+    from labkit.boxes.definition import find_box
 
-    definition = boxes.find_box(name)
-    reason = box_cache.reason_to_build(definition, cache_root())
+    definition = find_box(name)
+    reason = cache.reason_to_build(definition, cache_root())
     if as_json:
         data = {
             "name": name,
@@ -87,10 +87,10 @@ def why(
 @box_app.command("list")
 def list_boxes(*, as_json: JsonOption = False) -> None:
     """List the boxes labkit knows, and which of them are built."""
-    from labkit.boxes import cache as box_cache
-    from labkit.boxes import definition as boxes
+    from labkit.boxes import cache
+    from labkit.boxes.definition import known_boxes
 
-    found = [(item, box_cache.cached(item, cache_root())) for item in boxes.known_boxes()]
+    found = [(item, cache.cached(item, cache_root())) for item in known_boxes()]
     if as_json:
         data = [
             {
@@ -120,14 +120,14 @@ def list_boxes(*, as_json: JsonOption = False) -> None:
 @box_app.command("verify")
 def verify(name: NameArgument) -> None:
     """Read a cached box again and compare it with its recorded checksum."""
-    from labkit.boxes import cache as box_cache
-    from labkit.boxes import definition as boxes
+    from labkit.boxes import cache
+    from labkit.boxes.definition import find_box
 
-    box = box_cache.cached(boxes.find_box(name), cache_root())
+    box = cache.cached(find_box(name), cache_root())
     if box is None:
         message = f"The box '{name}' is not built, so there is nothing to verify."
         raise OperationError(message, hint=f"Run 'labkit box build {name}'.")
-    problems = box_cache.verify(box)
+    problems = cache.verify(box)
     if problems:
         message = f"The cached box '{name}' is damaged."
         raise OperationError(
@@ -141,17 +141,16 @@ def verify(name: NameArgument) -> None:
 @box_app.command("remove")
 def remove(name: NameArgument) -> None:
     """Free the cache of a box, and its volumes in the pool that no lab uses."""
-    from labkit.boxes import cache as box_cache
-    from labkit.boxes import centos as kickstart_build
-    from labkit.boxes import definition as boxes
+    from labkit.boxes import cache, centos
+    from labkit.boxes.definition import find_box
     from labkit.boxes.pool import forget
     from labkit.state.tools import real_tools
 
-    definition = boxes.find_box(name)
-    downloaded = kickstart_build.downloaded_iso(definition, cache_root())
+    definition = find_box(name)
+    downloaded = centos.downloaded_iso(definition, cache_root())
     for line in forget(definition, connect=real_tools().connect):
         notice(line)
-    if not box_cache.remove(name, cache_root()):
+    if not cache.remove(name, cache_root()):
         notice(f"{name}: nothing was cached")
     else:
         notice(f"{name}: removed from the cache")

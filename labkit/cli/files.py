@@ -15,9 +15,9 @@ from labkit.cli.session import looking
 
 def validate(*, lab: LabOption = LAB_FILE) -> None:
     """Check the lab file and print every problem with its line and column."""
-    from labkit.lab import file as config
+    from labkit.lab.file import load
 
-    checked = config.load(lab)
+    checked = load(lab)
     notice(f"{lab}: valid; lab '{checked.name}' with {_count(len(checked.nodes), 'node')}")
 
 
@@ -44,20 +44,20 @@ def graph(
     """Print a picture of the lab: networks, nodes with their cards, and the tunnels."""
     from uuid import UUID
 
-    from labkit.lab import file as config
-    from labkit.lab import graph as pictures
+    from labkit.lab.file import load
+    from labkit.lab.graph import mermaid
     from labkit.lab.graph_svg import svg as image
     from labkit.lab.resolve import resolve
 
-    drawn = resolve(config.load(lab), lab_id=UUID(int=0))
-    sys.stdout.write(image(drawn) if svg else pictures.mermaid(drawn))
+    drawn = resolve(load(lab), lab_id=UUID(int=0))
+    sys.stdout.write(image(drawn) if svg else mermaid(drawn))
 
 
 def schema() -> None:
     """Print the JSON schema of the lab file."""
-    from labkit.lab import file as config
+    from labkit.lab.file import json_schema
 
-    print_json(config.json_schema())
+    print_json(json_schema())
 
 
 def _count(number: int, thing: str) -> str:

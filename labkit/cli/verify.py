@@ -57,8 +57,8 @@ def _kept(lab: Path, source: Path) -> Report:
     """Judge kept outputs without a session: a session knows libvirt."""
     from uuid import UUID
 
-    from labkit.lab import file as config
+    from labkit.lab.file import load
     from labkit.lab.resolve import resolve
     from labkit.verify.run import from_directory
 
-    return from_directory(resolve(config.load(lab), lab_id=UUID(int=0)), source)
+    return from_directory(resolve(load(lab), lab_id=UUID(int=0)), source)

@@ -14,8 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.boxes import cache as box_cache
-from labkit.boxes import definition as boxes
+from labkit.boxes.cache import cached
+from labkit.boxes.definition import find_box
 from labkit.errors import LabkitError
 from labkit.host import kvm, process, vagrant
 from labkit.host.inventory import Seen, look
@@ -322,7 +322,7 @@ def lab_fits(host: Host) -> Finding:
 def box_built(host: Host) -> Finding:
     """Whether the lab's box is in the cache; 'up' builds it otherwise."""
     name = host.session.lab.box
-    if box_cache.cached(boxes.find_box(name), host.cache) is not None:
+    if cached(find_box(name), host.cache) is not None:
         return Finding(check="box_built", level=Level.OK, found=f"The box '{name}' is built.")
     return Finding(
         check="box_built",

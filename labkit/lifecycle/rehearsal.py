@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from labkit.boxes import definition as boxes
+from labkit.boxes.definition import find_box
 from labkit.errors import LabkitError, OperationError
 from labkit.host import ssh
 from labkit.host.inventory import look
@@ -82,7 +82,7 @@ def rehearse(session: Session, steps: Sequence[Step] = ()) -> Rehearsal:
     """
     result = Rehearsal(box=session.lab.box)
     stages = result.stages
-    steps = steps or _steps(stand_in=boxes.find_box(session.lab.box).file.stand_in)
+    steps = steps or _steps(stand_in=find_box(session.lab.box).file.stand_in)
     _require_new(session)
     try:
         for name, work in steps:

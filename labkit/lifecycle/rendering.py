@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from labkit.boxes import definition as boxes
 from labkit.boxes.cache import BOX_VERSION, CachedBox
+from labkit.boxes.definition import find_box, vagrant_name
 from labkit.errors import UsageError
 from labkit.host import vagrant
 from labkit.host.files import write_atomically
@@ -151,7 +151,7 @@ def packstack_files(lab: ResolvedLab) -> dict[str, str]:
 
 def _box_name(name: str) -> str:
     try:
-        return boxes.vagrant_name(boxes.find_box(name))
+        return vagrant_name(find_box(name))
     except UsageError as exc:
         # A lab file may name a box that this labkit cannot build; the files are the same.
         log.info("rendered for an unknown box: %s", exc.message)

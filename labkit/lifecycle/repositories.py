@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from labkit.host import http as http_answer
+from labkit.host import http
 from labkit.packstack.prepare import package_source
 from labkit.packstack.repositories import candidates, proxy_url, without_password
 
@@ -128,11 +128,11 @@ def problem(url: str, answer: HttpAnswer) -> str:
 
 
 def _follow(url: str, *, proxy: str | None, seconds: float) -> tuple[HttpAnswer, str]:
-    answer = http_answer.ask(url, proxy=proxy, timeout=seconds)
+    answer = http.ask(url, proxy=proxy, timeout=seconds)
     for _ in range(MAX_REDIRECTIONS):
         target = urljoin(url, answer.location) if answer.location else ""
         if not target or urlsplit(target).scheme != urlsplit(url).scheme:
             break
         url = target
-        answer = http_answer.ask(url, proxy=proxy, timeout=seconds)
+        answer = http.ask(url, proxy=proxy, timeout=seconds)
     return answer, problem(url, answer)

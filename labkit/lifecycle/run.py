@@ -17,7 +17,7 @@ from labkit.snapshots.record import Shelf
 from labkit.snapshots.restore import restore
 from labkit.snapshots.take import take
 from labkit.state.lock import LabInUseError
-from labkit.verify import report as reports
+from labkit.verify.report import as_json, clean, document, suites, summary
 from labkit.verify.run import prove_deployed
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class LabRun:
                 }
                 for s in self.stages.ended
             ],
-            "verification": reports.as_json(self.verification) if self.verification else None,
+            "verification": as_json(self.verification) if self.verification else None,
             "destroyed": self.destroyed,
         }
 
@@ -87,12 +87,12 @@ class LabRun:
             case = {"classname": self.lab, "name": stage.name, "time": f"{stage.seconds:.3f}"}
             element = ET.SubElement(suite, "testcase", case)
             if stage.error:
-                told = reports.clean(stage.error)
+                told = clean(stage.error)
                 error = {"type": "stage", "message": told.splitlines()[0] if told else ""}
                 ET.SubElement(element, "error", error).text = told
         if self.verification is not None:
-            root.extend(reports.suites(self.verification))
-        return reports.document(root)
+            root.extend(suites(self.verification))
+        return document(root)
 
 
 def run(
@@ -164,7 +164,7 @@ def _restore(session: Session, name: str) -> str:
 def _deploy(session: Session, result: LabRun) -> str:
     report = deploy(session)
     result.verification = report.verification
-    return reports.summary(report.verification) if report.verification else ""
+    return summary(report.verification) if report.verification else ""
 
 
 def _destroy(session: Session) -> str:

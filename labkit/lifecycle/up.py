@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from labkit.boxes import cache as box_cache
-from labkit.boxes import definition as boxes
-from labkit.boxes import pool as boxstore
+from labkit.boxes import cache
+from labkit.boxes.definition import BoxDefinition, find_box
+from labkit.boxes.pool import ensure
 from labkit.errors import HostError, LabkitError, cause
 from labkit.host import kvm, sandbox
 from labkit.host.files import cache_root
@@ -86,24 +86,24 @@ def _seeds(session: Session, texts: LabTexts) -> Mapping[str, seed.Seed]:
 
 def _decide(
     session: Session, state: LabState, seen: Seen, seeds: Mapping[str, seed.Seed]
-) -> tuple[UpPlan, boxes.BoxDefinition | None]:
+) -> tuple[UpPlan, BoxDefinition | None]:
     """Return what is to be done, and the box of the nodes that are to be created, if any are."""
     ids = {name: item.seed_id for name, item in seeds.items()}
     plan = plan_up(session.lab, state, seen, seeds=ids)
     # Before anything is made: a box that does not exist is the user's typing error.
-    return plan, boxes.find_box(session.lab.box) if plan.creating else None
+    return plan, find_box(session.lab.box) if plan.creating else None
 
 
-def _build(session: Session, definition: boxes.BoxDefinition) -> box_cache.CachedBox:
+def _build(session: Session, definition: BoxDefinition) -> cache.CachedBox:
     if sandbox.inside(os.environ) and definition.file.builder == "mmdebstrap":
         message = f"The box '{definition.name}' is not built, and a sandbox has no network."
         raise HostError(message, hint=f"Outside, run 'labkit box build {definition.name}'.")
 
     # All that builds boxes takes a tenth of a second to load, and most labs find theirs built.
-    from labkit.boxes import build as box_build  # noqa: PLC0415
+    from labkit.boxes.build import build  # noqa: PLC0415
 
     with stage(session.progress, LAB, "building the box") as current:
-        built = box_build.build(
+        built = build(
             definition, cache_root(), _teller(session), cancelled=session.cancelled.is_set
         )
         current.note = built.key[:12]
@@ -186,12 +186,12 @@ class _Bringup:
         for name in self.plan.leftovers:
             self.hypervisor.storage.delete_volume(self.lab.pool, name)
 
-    def _box(self, definition: boxes.BoxDefinition, pool_path: Path) -> None:
+    def _box(self, definition: BoxDefinition, pool_path: Path) -> None:
         """Put the box into the pool, and write down for Vagrant what it has to make of it."""
         self.session.directory.gate.unlink(missing_ok=True)
-        box = box_cache.cached(definition, cache_root()) or _build(self.session, definition)
+        box = cache.cached(definition, cache_root()) or _build(self.session, definition)
         with stage(self.session.progress, LAB, "box volume") as current:
-            current.note = boxstore.ensure(
+            current.note = ensure(
                 self.hypervisor,
                 box,
                 pool=self.lab.pool,

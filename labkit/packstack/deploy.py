@@ -13,7 +13,6 @@ from labkit.host.libvirt.xml import DomainState
 from labkit.lab import answers, deployment, options, scenarios
 from labkit.lab.topology import Form
 from labkit.packstack import bring_home, detached, passwords
-from labkit.packstack import run as packstack_run
 from labkit.packstack.connection import NodeConnection
 from labkit.packstack.detached import NotStartedError, RunSample, RunState
 from labkit.packstack.explain import notes, run_failed
@@ -23,12 +22,12 @@ from labkit.packstack.output.view import RunView
 from labkit.packstack.prepare import package_source, prepare, scripts
 from labkit.packstack.report import DeployReport
 from labkit.packstack.repositories import without_password
-from labkit.packstack.run import PACKSTACK, RunOutcome, Watcher
+from labkit.packstack.run import PACKSTACK, RunOutcome, Watcher, begin, lost_sessions, mark, peek
 from labkit.snapshots.record import Shelf
 from labkit.snapshots.take import take_locked
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, Event, Phase
-from labkit.verify import run as verification
+from labkit.verify.run import settled, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -106,7 +105,7 @@ def kill(session: Session) -> bool:
     _require_up(session)
     with lab_lock(session.directory, "deploy --kill"), _connections(session) as connections:
         controller = connections[deployment.controller(session.lab).name]
-        found = packstack_run.peek(controller)
+        found = peek(controller)
         running = found.state is RunState.RUNNING
         if running:
             controller.ask(lambda c: detached.stop(c, PACKSTACK))
@@ -177,7 +176,7 @@ class _Deploying:
         """Look whether a run is under way, or ended unseen, and make the state agree with that."""
         self.session.directory.create()
         known = self._known()
-        found = packstack_run.peek(self.connections[self.controller])
+        found = peek(self.connections[self.controller])
         own = found.run_id == known.run_id and bool(known.run_id)
         self.attached = found.state is RunState.RUNNING or (own and not known.handled)
         if not self.attached:
@@ -209,15 +208,15 @@ class _Deploying:
     def begin(self) -> None:
         """Start Packstack in the controller."""
         # A reboot during the preparation is no lost session of the run.
-        self.lost_before = packstack_run.lost_sessions(self.connections)
+        self.lost_before = lost_sessions(self.connections)
         call = self._call()
-        packstack_run.mark(self.connections.values())
+        mark(self.connections.values())
         run_id = uuid.uuid4().hex
         before = self._known()
         # Written first: a run that starts when labkit dies is still found to be its own.
         self._keep(self._with_run(before, run_id))
         try:
-            begun = packstack_run.begin(self.connections[self.controller], call, run_id)
+            begun = begin(self.connections[self.controller], call, run_id)
         except NotStartedError:
             # After any other error it may have started all the same; `find` sees that.
             with _without_hiding("write down that nothing was begun"):
@@ -278,12 +277,12 @@ class _Deploying:
             )
         )
         if not report.passed:
-            report = verification.settled(self.session)
+            report = settled(self.session)
         self._took("verify")
         self.report = replace(self.report, ended=True, verification=report)
 
     def _mend(self) -> Report:
-        first = verification.verify(self.session)
+        first = verify(self.session)
         wrong = to_mend(self.lab, first)
         for node in wrong:
             mend(self.session, self.connections[node.name], node)

@@ -14,8 +14,7 @@ from labkit.boxes.file import DebianBoxFile
 from labkit.errors import LabkitError, OperationError, joined
 from labkit.host import ssh
 from labkit.lab.topology import Repositories
-from labkit.packstack import detached
-from labkit.packstack import prepare_script as preparation
+from labkit.packstack import detached, prepare_script
 from labkit.packstack.detached import Job, RunSample, RunState
 from labkit.packstack.explain import explained
 from labkit.packstack.prepare_script import PreparationView
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PREPARE = Job(unit=preparation.UNIT, description="labkit: prepares this node for Packstack")
+PREPARE = Job(unit=prepare_script.UNIT, description="labkit: prepares this node for Packstack")
 TAIL_LINES = 15
 
 
@@ -68,7 +67,7 @@ class _Reader:
     def receive(self, sample: RunSample) -> None:
         text = self._decode.decode(sample.output)
         before = len(self.view.done), self.view.running
-        self.view = preparation.advance(self.view, text)
+        self.view = prepare_script.advance(self.view, text)
         self.tail = (self.tail + text)[-8192:]
         for event in self.view.done[before[0] :]:
             self._tell(
@@ -112,7 +111,7 @@ def scripts(session: Session, nodes: tuple[ResolvedNode, ...]) -> dict[str, str]
     lab, box = session.lab, find_box(session.lab.box).file
     keys = {node.name: session.endpoint(node).host_key for node in lab.nodes}
     return {
-        node.name: preparation.script(
+        node.name: prepare_script.script(
             lab, node, packages=_source(lab, box), host_keys=keys, stand_in=box.stand_in
         )
         for node in nodes

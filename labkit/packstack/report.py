@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from labkit.verify.report import as_json as report_json
+from labkit.verify.report import as_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,6 @@ class DeployReport:
             "mended": list(self.mended),
             "files": [str(path) for path in self.files],
             "notices": list(self.notices),
-            "verification": report_json(self.verification) if self.verification else None,
+            "verification": as_json(self.verification) if self.verification else None,
             "seconds": dict(self.seconds),
         }

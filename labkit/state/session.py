@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError, UsageError
 from labkit.host import ssh
-from labkit.lab import file as config
+from labkit.lab.file import load
 from labkit.lab.resolve import resolve
 from labkit.state.directory import LabDirectory, LabState, lab_directory
 from labkit.state.tools import real_tools
@@ -115,7 +115,7 @@ def open_session(
     Raises:
         LabFileError: The file has problems; all of them are in the details.
     """
-    wanted = config.load(lab_file)
+    wanted = load(lab_file)
     directory = lab_directory(lab_file, wanted.name, os.environ)
     state = directory.load(wanted.name)
     lab = resolve(wanted, lab_id=state.lab_id)

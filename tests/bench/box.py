@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from labkit.boxes import cache as box_cache
-from labkit.boxes import definition as boxes
+from labkit.boxes import cache
+from labkit.boxes.definition import find_box
 from labkit.host.files import cache_root
 from tests.support.bare_guest import bridge, measure
 
@@ -17,7 +17,7 @@ NAMES = {"trimmed": "rehearsal", "untrimmed": "rehearsal-untrimmed"}
 
 def main(report: Path, rounds: int) -> None:
     """Measure and write the samples: seconds from power-on to the SSH banner."""
-    found = [box_cache.cached(boxes.find_box(name), cache_root()) for name in NAMES.values()]
+    found = [cache.cached(find_box(name), cache_root()) for name in NAMES.values()]
     built = [box for box in found if box is not None]
     if len(built) != len(NAMES):
         sys.exit("build both boxes first: 'make bench' does")

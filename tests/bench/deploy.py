@@ -22,15 +22,14 @@ from uuid import NAMESPACE_URL
 
 from labkit.host import ssh
 from labkit.host.process import run
-from labkit.lab import file as config
+from labkit.lab.file import load
 from labkit.lab.resolve import resolve
 from labkit.lab.scenario import PackstackCall
 from labkit.packstack import deploy
-from labkit.packstack import run as packstack_run
 from labkit.packstack.connection import NodeConnection
 from labkit.packstack.output.view import RunView
 from labkit.packstack.prepare import prepare
-from labkit.packstack.run import Watcher
+from labkit.packstack.run import Watcher, begin, mark, peek
 from labkit.state.directory import LabDirectory
 from labkit.state.session import Session, host_key, user_key
 from labkit.state.tools import real_tools
@@ -107,7 +106,7 @@ class Simulated:
 
 def lab_of(count: int) -> ResolvedLab:
     """Return the document's lab with further compute nodes, or its controller alone."""
-    lab = resolve(config.load(ROOT / "lab.yaml"), lab_id=NAMESPACE_URL)
+    lab = resolve(load(ROOT / "lab.yaml"), lab_id=NAMESPACE_URL)
     controller, compute = lab.nodes
     more = [
         replace(
@@ -176,13 +175,13 @@ def attached(simulated: Simulated) -> float:
     """Return the seconds from nothing to the first output of a run that is under way."""
     connections = simulated.connections()
     controller = simulated.lab.nodes[0].name
-    packstack_run.mark(connections.values())
-    packstack_run.begin(connections[controller], simulated.call, "bench")
+    mark(connections.values())
+    begin(connections[controller], simulated.call, "bench")
     time.sleep(1.5)  # noqa: TID251 -- until the run has printed something
     seen = threading.Event()
     started = time.monotonic()
     fresh = simulated.connections()
-    packstack_run.peek(fresh[controller])
+    peek(fresh[controller])
     watcher = Watcher(
         connections=fresh,
         controller=controller,

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from uuid import NAMESPACE_URL
 
 from labkit.host.process import run
-from labkit.lab import file as config
 from labkit.lab import render
+from labkit.lab.file import load
 from labkit.lab.resolve import resolve
 from labkit.lifecycle import seed
 from labkit.lifecycle.seed import SeedFile
@@ -34,7 +34,7 @@ def main(report: Path, rounds: int) -> None:
 
 
 def _seed() -> float:
-    lab = resolve(config.load(ROOT / "lab.yaml"), lab_id=NAMESPACE_URL)
+    lab = resolve(load(ROOT / "lab.yaml"), lab_id=NAMESPACE_URL)
     with TemporaryDirectory() as directory:
         started = time.perf_counter()
         for node in lab.nodes:

@@ -15,14 +15,14 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from labkit.boxes import build as box_build
-from labkit.boxes import definition as boxes
 from labkit.boxes.anaconda import install
 from labkit.boxes.anaconda.domain import install_domain_xml
+from labkit.boxes.build import build
+from labkit.boxes.definition import find_box
 from labkit.boxes.pack import COROUTINES
 from labkit.host import iso
 from labkit.host.files import cache_root
-from labkit.host.libvirt import connection as hypervisor
+from labkit.host.libvirt.connection import connect
 from labkit.host.process import run
 from tests.support import standin_iso
 from tests.support.boxtree import CHECKOUT, stand_in_box
@@ -73,7 +73,7 @@ def make_iso(target: Path) -> None:
         kernel=bytes(kernel),
         initrd=randomness.randbytes(INITRD_MIB * MIB),
     )
-    names = [name for name in boxes.find_box("centos7").file.packages if name[0] != "@"]
+    names = [name for name in find_box("centos7").file.packages if name[0] != "@"]
     # Kernel and initrd are hard links in isolinux, so they count once.
     rest = ISO_BYTES - (KERNEL_MIB + INITRD_MIB + 1) * MIB
     standin_iso.make(target, boot=boot, packages=names, stage2_bytes=rest)
@@ -123,7 +123,7 @@ def around(definition: BoxDefinition, cache: Path, image: Path, disk: Path) -> f
         del progress, cancelled
         job.logs.mkdir()
         domain = install.prepare(job)
-        with hypervisor.connect() as host:
+        with connect() as host:
             host.run_while_connected(install_domain_xml(domain))
             host.power_off(domain.uuid)
         started = time.monotonic()
@@ -132,7 +132,7 @@ def around(definition: BoxDefinition, cache: Path, image: Path, disk: Path) -> f
         paused += time.monotonic() - started
 
     started = time.monotonic()
-    box_build.build(definition, cache, print, own_iso=image, installer=installer)
+    build(definition, cache, print, own_iso=image, installer=installer)
     return time.monotonic() - started - paused
 
 
@@ -170,6 +170,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "--extract":
         extract(Path(sys.argv[2]), Path(sys.argv[3]))
     elif sys.argv[1] == "--again":
-        box_build.build(boxes.find_box("centos7", Path(sys.argv[2])), Path(sys.argv[3]), print)
+        build(find_box("centos7", Path(sys.argv[2])), Path(sys.argv[3]), print)
     else:
         main(Path(sys.argv[1]), int(sys.argv[2]))

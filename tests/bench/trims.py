@@ -16,8 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from labkit.boxes import build as box_build
-from labkit.boxes import definition as boxes
+from labkit.boxes.build import build
+from labkit.boxes.definition import find_box
 from labkit.boxes.file import DebianBoxFile
 from labkit.host.files import cache_root
 from labkit.host.process import environment, run
@@ -58,8 +58,8 @@ def variants(definition: BoxDefinition, names: Sequence[str]) -> dict[str, BoxDe
 def built(cache: Path, names: Sequence[str]) -> dict[str, CachedBox]:
     """Build every variant that is not there yet."""
     return {
-        name: box_build.build(each, cache, lambda _line: None)
-        for name, each in variants(boxes.find_box("rehearsal"), names).items()
+        name: build(each, cache, lambda _line: None)
+        for name, each in variants(find_box("rehearsal"), names).items()
     }
 
 

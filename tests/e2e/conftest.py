@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.boxes import build as box_build
+from labkit.boxes.build import build
 from labkit.boxes.definition import find_box
 from labkit.host import process
 from labkit.host.files import cache_root
@@ -53,4 +53,4 @@ def rehearsal_box(
     sandbox_argv: Callable[[Sequence[str | Path]], list[str]],  # noqa: ARG001 -- its skips come first
 ) -> None:
     """Build the rehearsal box outside the sandbox, which has no way to its packages."""
-    box_build.build(find_box("rehearsal"), cache_root(), progress=lambda _line: None)
+    build(find_box("rehearsal"), cache_root(), progress=lambda _line: None)

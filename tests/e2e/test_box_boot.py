@@ -11,8 +11,8 @@ from typing import cast
 
 import pytest
 
-from labkit.boxes import build as box_build
-from labkit.boxes import definition as boxes
+from labkit.boxes.build import build
+from labkit.boxes.definition import find_box
 from labkit.errors import HostError
 from labkit.host.files import cache_root
 from labkit.host.process import run
@@ -31,7 +31,7 @@ def ready(*names: str) -> None:
         pytest.skip(f"not installed: {', '.join(missing)}; run 'make setup'")
     for name in names:
         try:
-            box_build.build(boxes.find_box(name), cache_root(), lambda _line: None)
+            build(find_box(name), cache_root(), lambda _line: None)
         except HostError as exc:
             pytest.skip(f"{exc.message} {exc.hint}")
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from labkit.boxes import cache as box_cache
-from labkit.boxes import definition as boxes
+from labkit.boxes import cache
+from labkit.boxes.definition import find_box
 from labkit.host.files import cache_root
 from labkit.host.process import run
 
@@ -298,7 +298,7 @@ def look(box: CachedBox, directory: Path) -> dict[str, str]:
 def main() -> None:
     """Serve `look NAME` and `measure NAME NAME`: print what was found as JSON."""
     verb, *names = sys.argv[1:]
-    found = [box_cache.cached(boxes.find_box(name), cache_root()) for name in names]
+    found = [cache.cached(find_box(name), cache_root()) for name in names]
     with TemporaryDirectory(prefix="labkit-bare-") as directory, bridge():
         ready = [box for box in found if box is not None]
         if verb == "look":

@@ -22,7 +22,7 @@ from labkit.cli.app import add_verbs, app
 from labkit.cli.box import box_app
 from labkit.cli.snapshots import snapshots_app
 from labkit.host.vagrant_environment import rules
-from labkit.lab import file as config
+from labkit.lab.file import json_schema
 from labkit.verify import outputs
 from labkit.verify.checks import all_checks
 from labkit.verify.run import JUDGED_SUMMARY, REACHABLE_SUMMARY
@@ -264,7 +264,7 @@ def _wrapped(line: str) -> str:
 
 def key_tables() -> str:
     """Return the part of docs/reference/lab-file.md that the JSON schema knows by itself."""
-    schema = config.json_schema()
+    schema = json_schema()
     parts: list[str] = []
     places: list[tuple[str, dict[str, Any]]] = [("", schema)]
     while places:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from labkit.lab import file as config
+from labkit.lab.file import load
 from labkit.lab.render import VagrantSettings
 from labkit.lab.resolve import resolve
 
@@ -23,7 +23,7 @@ EXAMPLES = {
 
 def example(name: str) -> ResolvedLab:
     """Return an example lab, resolved with a fixed id."""
-    return resolve(config.load(EXAMPLES[name]), lab_id=LAB_ID)
+    return resolve(load(EXAMPLES[name]), lab_id=LAB_ID)
 
 
 def settings(

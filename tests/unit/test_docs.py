@@ -14,8 +14,8 @@ import pytest
 
 from labkit import errors
 from labkit.cli import app as cli
-from labkit.lab import file as config
 from labkit.lab import scenarios
+from labkit.lab.file import json_schema, load
 from tests.support import documentation
 from tests.support.documentation import NOT_RUN, PAGES, ROOT, WALKED, Command
 from tests.support.examples import example
@@ -114,7 +114,7 @@ def test_verb_sections_name_every_verb_and_option() -> None:
 
 
 def test_key_tables_name_every_key_of_the_schema() -> None:
-    schema = config.json_schema()
+    schema = json_schema()
     keys = {
         key for part in (schema, *schema["$defs"].values()) for key in part.get("properties", {})
     }
@@ -159,7 +159,7 @@ def test_lab_file_of_a_page_is_valid(page: str, lab: str, tmp_path: Path) -> Non
     path = tmp_path / Path(page).with_suffix(".yaml").name
     path.write_text(lab, encoding="utf-8")
 
-    config.load(path)
+    load(path)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_part_of_a_lab_file_in_a_page_fits_into_the_default_lab(
     path = tmp_path / Path(page).with_suffix(".yaml").name
     path.write_text(text, encoding="utf-8")
 
-    config.load(path)
+    load(path)
 
 
 def test_packstack_commands_of_the_pages_are_those_labkit_runs() -> None:

@@ -17,7 +17,7 @@ from labkit.boxes.anaconda.watch import LOGS, Patience, Watch
 from labkit.boxes.kickstart import KICKSTART_PATH, kernel_line, missing_packages
 from labkit.errors import HostError, OperationError
 from labkit.host import iso
-from labkit.host.libvirt import connection as hypervisor
+from labkit.host.libvirt.connection import connect
 from labkit.host.process import run
 from labkit.waiting import Deadline, WaitTimeout, stretched, wait_until
 
@@ -129,7 +129,7 @@ def install(
     domain = prepare(job)
     xml = install_domain_xml(domain)
     (job.logs / "domain.xml").write_text(xml, encoding="utf-8")
-    with hypervisor.connect() as host:
+    with connect() as host:
         remove_leftovers(host, progress)
         progress("starting the installation")
         _start(host, xml, job)

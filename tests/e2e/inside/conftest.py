@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.boxes import build as box_build
+from labkit.boxes.build import build
 from labkit.boxes.definition import find_box
 from labkit.host import sandbox
 from labkit.host.files import cache_root
@@ -27,4 +27,4 @@ def prepare() -> None:
     """Skip where no sandbox can be; build the box outside of it, which has no way to packages."""
     if missing := sandboxes.missing():
         pytest.skip(missing)
-    box_build.build(find_box("rehearsal"), cache_root(), progress=lambda _line: None)
+    build(find_box("rehearsal"), cache_root(), progress=lambda _line: None)

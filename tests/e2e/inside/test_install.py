@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from labkit.boxes import cache as box_cache
-from labkit.boxes import definition as boxes
 from labkit.boxes.anaconda.install import InstallJob, install, owner_mark, remove_leftovers
+from labkit.boxes.cache import cached
+from labkit.boxes.definition import KICKSTART, find_box
 from labkit.boxes.file import KickstartBoxFile
 from labkit.errors import HostError
 from labkit.host.files import cache_root
-from labkit.host.libvirt import connection as hypervisor
+from labkit.host.libvirt.connection import connect
 from labkit.host.process import CommandResult, environment, run
 from labkit.waiting import Deadline, NotYet, wait_until
 from tests.support import standin_iso
@@ -149,7 +149,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
         shutil.copytree(ROOT / name, data / name)
     for name in ("Vagrantfile.j2", "lab.yaml"):
         shutil.copy(ROOT / name, data / name)
-    rehearsal = box_cache.cached(boxes.find_box("rehearsal"), cache_root())
+    rehearsal = cached(find_box("rehearsal"), cache_root())
     assert rehearsal is not None
     boot = standin_iso.boot_files(rehearsal, cache_root())
     return Tree(path=path, cache=tmp_path_factory.mktemp("cache"), boot=boot)
@@ -297,7 +297,7 @@ def test_full_disk_is_said_to_be_full(tree: Tree, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", small], timeout=10)
-    definition = boxes.find_box("large", tree.path / "labkit/data")
+    definition = find_box("large", tree.path / "labkit/data")
     file = definition.file
     assert isinstance(file, KickstartBoxFile)
     job = InstallJob(
@@ -305,7 +305,7 @@ def test_full_disk_is_said_to_be_full(tree: Tree, tmp_path: Path) -> None:
         box=file,
         iso=iso,
         work=small,
-        kickstart=definition.sources[boxes.KICKSTART].decode(),
+        kickstart=definition.sources[KICKSTART].decode(),
         domain_type="qemu",
     )
     try:
@@ -340,7 +340,7 @@ def test_leftover_of_a_dead_labkit_is_removed_and_nothing_else(tmp_path: Path) -
         virsh("create", str(xml))
     said: list[str] = []
     try:
-        with hypervisor.connect() as host:
+        with connect() as host:
             remove_leftovers(host, said.append)
         left = set(virsh("list", "--all", "--name").split())
     finally:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.boxes import build as box_build
-from labkit.boxes import cache as box_cache
-from labkit.boxes import definition as boxes
 from labkit.boxes.anaconda import install
 from labkit.boxes.anaconda.log import LogSource
 from labkit.boxes.anaconda.watch import LOGS
+from labkit.boxes.cache import cached, reason_to_build, verify
 from labkit.boxes.centos import ISO_VARIABLE
+from labkit.boxes.definition import find_box
 from labkit.errors import OperationError, UsageError
 from labkit.host.files import file_sha256
 from labkit.host.process import run
@@ -71,7 +71,7 @@ class FakeInstaller:
 @pytest.fixture(scope="session")
 def iso(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("iso") / "mine.iso"
-    box = boxes.find_box("centos7", CHECKOUT).file
+    box = find_box("centos7", CHECKOUT).file
     names = [name for name in box.packages if not name.startswith("@")]
     standin_iso.make(target, boot=BOOT, packages=names)
     return target
@@ -99,7 +99,7 @@ def test_build_publishes_a_box_that_says_what_it_was_made_from(
     cache = tmp_path / "cache"
     said: list[str] = []
     built = box_build.build(definition, cache, said.append, own_iso=iso, installer=FakeInstaller())
-    assert box_cache.verify(built) == ()
+    assert verify(built) == ()
     assert left(cache) == [
         f"{definition.key[:16]}/{name}" for name in ("labkit.box", "provenance.json")
     ]
@@ -137,7 +137,7 @@ def test_build_a_second_time_is_cached_and_needs_no_iso(
     first = build(definition, tmp_path, silent, own_iso=iso, installer=installer)
     assert build(definition, tmp_path, silent, installer=installer) == first
     assert len(installer.jobs) == 1
-    assert box_cache.reason_to_build(definition, tmp_path) is None
+    assert reason_to_build(definition, tmp_path) is None
 
 
 def test_build_takes_the_iso_of_the_environment(
@@ -157,9 +157,9 @@ def test_build_that_fails_keeps_the_logs_alone(
         box_build.build(definition, tmp_path, silent, own_iso=iso, installer=installer)
     assert left(tmp_path) == []
     assert (installer.jobs[0].logs / "ks.cfg").read_bytes() == definition.sources["ks.cfg"]
-    assert box_cache.cached(definition, tmp_path) is None
+    assert cached(definition, tmp_path) is None
     box_build.build(definition, tmp_path, silent, own_iso=iso, installer=FakeInstaller())
-    assert box_cache.cached(definition, tmp_path) is not None
+    assert cached(definition, tmp_path) is not None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -194,7 +194,7 @@ def test_build_killed_while_installing_is_cleaned_up_by_the_next(
         assert child.stdout.readline() == b"ready\n"
         child.send_signal(number)
         assert child.wait(30) != 0
-    assert box_cache.cached(definition, cache) is None
+    assert cached(definition, cache) is None
     assert bool(left(cache)) is (number is signal.SIGKILL)
     box_build.build(definition, cache, silent, own_iso=iso, installer=FakeInstaller())
     assert len(left(cache)) == 2

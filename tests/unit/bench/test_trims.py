@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labkit.boxes import definition as boxes
+from labkit.boxes.definition import find_box
 from tests.bench.trims import AGAIN, FULL, rows, variants
 from tests.support.boxtree import without
 
@@ -27,7 +27,7 @@ def test_rows_hold_medians_against_the_full_set_and_begin_with_what_saves_most()
 
 
 def test_variants_boot_the_full_set_twice_and_leave_out_each_named_trim() -> None:
-    box = boxes.find_box("rehearsal")
+    box = find_box("rehearsal")
     found = variants(box, ["few-files", "few-units,quick-logins"])
     assert found == {
         FULL: box,
@@ -39,4 +39,4 @@ def test_variants_boot_the_full_set_twice_and_leave_out_each_named_trim() -> Non
 
 def test_variants_of_an_unknown_trim_end_with_its_name() -> None:
     with pytest.raises(SystemExit, match="has no trim few-flies"):
-        variants(boxes.find_box("rehearsal"), ["few-units,few-flies"])
+        variants(find_box("rehearsal"), ["few-units,few-flies"])

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from labkit.boxes import centos as kickstart_build
+from labkit.boxes import centos
 from labkit.boxes.centos import own_copy
 from labkit.boxes.definition import (
     find_box,
@@ -42,12 +42,10 @@ def test_iso_of_the_environment_is_used_and_the_option_goes_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = kickstart(find_box("centos7", CHECKOUT))
-    monkeypatch.setenv(kickstart_build.ISO_VARIABLE, str(tmp_path / "env.iso"))
+    monkeypatch.setenv(centos.ISO_VARIABLE, str(tmp_path / "env.iso"))
     for own, told in ((None, "env.iso"), (tmp_path / "option.iso", "option.iso")):
         with pytest.raises(UsageError, match=told):
-            kickstart_build.find_iso(
-                file, cache=tmp_path, own_iso=own, progress=lambda _line: None
-            )
+            centos.find_iso(file, cache=tmp_path, own_iso=own, progress=lambda _line: None)
 
 
 def test_render_writes_kickstart_domain_and_kernel_line_and_nothing_else(
@@ -55,7 +53,7 @@ def test_render_writes_kickstart_domain_and_kernel_line_and_nothing_else(
 ) -> None:
     monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
     definition = find_box("centos7", CHECKOUT)
-    assert kickstart_build.render(definition, tmp_path / "out") == (
+    assert centos.render(definition, tmp_path / "out") == (
         "ks.cfg",
         "domain.xml",
         "cmdline.txt",
@@ -68,18 +66,18 @@ def test_render_writes_kickstart_domain_and_kernel_line_and_nothing_else(
     assert cmdline == written["cmdline.txt"].decode().rstrip()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(UsageError, match="not empty"):
-        kickstart_build.render(definition, tmp_path / "out")
+        centos.render(definition, tmp_path / "out")
 
 
 def test_render_of_a_box_without_a_kickstart_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mmdebstrap"):
-        kickstart_build.render(find_box("rehearsal", CHECKOUT), tmp_path / "out")
+        centos.render(find_box("rehearsal", CHECKOUT), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_packages_told_are_the_package_lines_sorted() -> None:
     log = "PACKAGE zlib-1.2.7-17.el7.x86_64\r\nsomething\nPACKAGE bash-4.2.46-30.el7.x86_64\nOK\n"
-    assert kickstart_build.packages_told(log) == (
+    assert centos.packages_told(log) == (
         "bash-4.2.46-30.el7.x86_64",
         "zlib-1.2.7-17.el7.x86_64",
     )
@@ -95,7 +93,7 @@ def test_unexpected_versions_name_the_package_expected_and_found() -> None:
         "systemd-219-62.el7.x86_64",
         "systemd-libs-219-62.el7.x86_64",
     )
-    assert kickstart_build.unexpected_versions(file, packages) == (
+    assert centos.unexpected_versions(file, packages) == (
         "the guest was expected to have systemd-219-57.el7 and has systemd-219-62.el7.x86_64",
         "the guest was expected to have vim-7.4-1 and has none",
     )
@@ -104,7 +102,7 @@ def test_unexpected_versions_name_the_package_expected_and_found() -> None:
 def test_provenance_inside_the_box_says_what_it_was_made_from() -> None:
     definition = find_box("centos7", CHECKOUT)
     file = kickstart(definition)
-    known = json.loads(kickstart_build.provenance_text(definition, file, ("a-1-1.x",)))
+    known = json.loads(centos.provenance_text(definition, file, ("a-1-1.x",)))
     assert known["iso_sha256"] == file.iso.sha256
     assert known["kickstart_sha256"] == hashlib.sha256(definition.sources["ks.cfg"]).hexdigest()
     assert known["packages"] == ["a-1-1.x"]
@@ -113,14 +111,14 @@ def test_provenance_inside_the_box_says_what_it_was_made_from() -> None:
 
 def test_downloaded_iso_is_the_one_in_the_cache(tmp_path: Path) -> None:
     definition = find_box("centos7", CHECKOUT)
-    assert kickstart_build.downloaded_iso(definition, tmp_path) is None
+    assert centos.downloaded_iso(definition, tmp_path) is None
     path = (
         tmp_path / "downloads" / kickstart(definition).iso.sha256 / kickstart(definition).iso.name
     )
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
-    assert kickstart_build.downloaded_iso(definition, tmp_path) == path
-    assert kickstart_build.downloaded_iso(find_box("rehearsal", CHECKOUT), tmp_path) is None
+    assert centos.downloaded_iso(definition, tmp_path) == path
+    assert centos.downloaded_iso(find_box("rehearsal", CHECKOUT), tmp_path) is None
 
 
 def test_own_copy_that_is_right_is_used_where_it_is(own: Path) -> None:
@@ -173,7 +171,7 @@ def test_own_copy_that_may_not_be_read_says_so() -> None:
 def test_case_24_own_copy_of_another_boxs_iso_names_that_box(
     tmp_path: Path, name: str, size: int
 ) -> None:
-    wanted = kickstart_build.wanted_iso(kickstart(find_box("centos7", CHECKOUT)))
+    wanted = centos.wanted_iso(kickstart(find_box("centos7", CHECKOUT)))
     with (tmp_path / name).open("wb") as sink:
         sink.truncate(size)
     with pytest.raises(UsageError, match="is another file") as caught:
@@ -183,7 +181,7 @@ def test_case_24_own_copy_of_another_boxs_iso_names_that_box(
 
 
 def test_case_24_own_copy_that_is_cut_short_names_no_other_box(tmp_path: Path) -> None:
-    wanted = kickstart_build.wanted_iso(kickstart(find_box("centos7", CHECKOUT)))
+    wanted = centos.wanted_iso(kickstart(find_box("centos7", CHECKOUT)))
     (tmp_path / wanted.name).write_bytes(b"begin")
     with pytest.raises(UsageError, match="is cut short") as caught:
         own_copy(tmp_path / wanted.name, wanted)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.boxes import build as box_build
-from labkit.boxes import definition as boxes
+from labkit.boxes.build import MIRROR_VARIABLE
 from labkit.boxes.definition import (
+    BUILDER_VERSION,
     content_key,
     find_box,
     key_inputs,
@@ -85,7 +85,7 @@ def test_content_key_does_not_depend_on_place_or_mirror(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = find_box("rehearsal", CHECKOUT).key
-    monkeypatch.setenv(box_build.MIRROR_VARIABLE, "http://mirror.invalid/debian")
+    monkeypatch.setenv(MIRROR_VARIABLE, "http://mirror.invalid/debian")
     assert find_box("rehearsal", tree).key == before
 
 
@@ -150,7 +150,7 @@ def test_key_inputs_name_every_part_of_the_key() -> None:
     assert inputs["box.yaml: iso.sha256"] == f'"{file.iso.sha256}"'
     assert inputs["box.yaml: disk_gib"] == str(file.disk_gib)
     assert len(inputs["file: ks.cfg"]) == 64
-    assert inputs["builder version"] == str(boxes.BUILDER_VERSION)
+    assert inputs["builder version"] == str(BUILDER_VERSION)
     assert {name.removeprefix("file: ") for name in inputs if name.startswith("file: ")} == set(
         definition.sources
     )

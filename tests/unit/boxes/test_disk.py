@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.boxes import build as box_build
+from labkit.boxes.build import kernel_arguments
 from labkit.boxes.definition import (
     find_box,
 )
@@ -36,7 +36,7 @@ def test_boot_loader_too_big_for_the_gap_is_refused(tmp_path: Path) -> None:
 
 
 def test_boot_entry_passes_the_whole_command_line() -> None:
-    arguments = box_build.kernel_arguments(debian(find_box("rehearsal", CHECKOUT)))
+    arguments = kernel_arguments(debian(find_box("rehearsal", CHECKOUT)))
     for wanted in ("net.ifnames=1", "biosdevname=0", "console=ttyS0,115200n8", "root=/dev/vda1"):
         assert wanted in arguments
     script = BootEntry(kernel="/k", initrd="/i", arguments=arguments).grub_script()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.boxes import definition as boxes
 from labkit.boxes.cache import BOX_VERSION, Provenance, cache_directory
+from labkit.boxes.definition import BoxDefinition, find_box, vagrant_name
 from labkit.errors import CommandError, HostError, LabkitError, OperationError, UsageError
 from labkit.host import ssh, vagrant
 from labkit.host.files import cache_root
@@ -195,11 +195,11 @@ def write_keys(directory: LabDirectory) -> None:
 
 
 @pytest.fixture(scope="module")
-def box() -> boxes.BoxDefinition:
-    return boxes.find_box("rehearsal")
+def box() -> BoxDefinition:
+    return find_box("rehearsal")
 
 
-def put_in_cache(definition: boxes.BoxDefinition) -> None:
+def put_in_cache(definition: BoxDefinition) -> None:
     directory = cache_directory(definition, cache_root())
     directory.mkdir(parents=True)
     (directory / "labkit.box").write_bytes(b"box")
@@ -220,7 +220,7 @@ def put_in_cache(definition: boxes.BoxDefinition) -> None:
 
 
 @pytest.fixture
-def world(box: boxes.BoxDefinition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(box: BoxDefinition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     tools_of_host = tmp_path / "bin"
     tools_of_host.mkdir()
     executable(tools_of_host / "ip", "echo '[]'")
@@ -449,10 +449,8 @@ def test_up_that_cannot_clear_a_half_made_node_leaves_it_on_record(running: Worl
     assert all(running.state.nodes[name].created for name in NAMES)
 
 
-def test_up_that_cannot_upload_the_box_starts_no_vagrant(
-    world: World, box: boxes.BoxDefinition
-) -> None:
-    name = boxes.vagrant_name(box)
+def test_up_that_cannot_upload_the_box_starts_no_vagrant(world: World, box: BoxDefinition) -> None:
+    name = vagrant_name(box)
     world.host.fail("upload", vagrant.box_volume(name, BOX_VERSION), REFUSED)
     with pytest.raises(HostError) as caught:
         up(world.session)

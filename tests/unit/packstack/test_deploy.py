@@ -12,17 +12,16 @@ import pytest
 
 from labkit.errors import LabkitError, OperationError
 from labkit.host.libvirt.xml import DomainState
-from labkit.packstack import deploy as deploying
+from labkit.packstack.deploy import deploy, kill, plan
 from labkit.packstack.run import HungError
 from labkit.snapshots.record import Shelf
 from labkit.state.directory import LabDirectory
 from labkit.state.session import Session, host_key
 from labkit.verify.outputs import Output
 from labkit.waiting import WaitCancelled, WaitTimeout
-from tests.fakes import packstack as fakes
 from tests.fakes.guest import BOOT, sample
 from tests.fakes.libvirt import FakeHost
-from tests.fakes.packstack import REFUSED, FakeClock, FakePackstack
+from tests.fakes.packstack import REFUSED, FakeClock, FakePackstack, nodes
 from tests.fakes.tools import tools
 from tests.support import examples, mutations, transcripts
 
@@ -61,7 +60,7 @@ class World:
     def deploy(self, *, snapshot: bool = False, detach: bool = False) -> DeployReport:
         """Deploy as a new labkit would: without what an earlier one gave up."""
         self.clock.clear()
-        return deploying.deploy(self.session, snapshot=snapshot, detach=detach)
+        return deploy(self.session, snapshot=snapshot, detach=detach)
 
     def fails(self, error: type[LabkitError] = OperationError) -> LabkitError:
         with pytest.raises(error) as caught:
@@ -81,7 +80,7 @@ def world(tmp_path: Path) -> World:
     for node in LAB.nodes:
         key = host_key(directory, node.name)
         key.with_name(f"{key.name}.pub").write_text("ssh-ed25519 AAAA it\n")
-    guests = fakes.nodes(LAB, packstack, clock)
+    guests = nodes(LAB, packstack, clock)
 
     def connect(
         endpoint: ssh.Endpoint, *, timeout: float = 0.0, greeted: ssh.Greeting | None = None
@@ -238,7 +237,7 @@ def test_start_that_did_not_get_through_is_not_under_way_for_ever(world: World, 
     world.fails(WaitTimeout)
     assert world.session.state().stage == "deploying"
     if verb == "kill":
-        assert not deploying.kill(world.session)
+        assert not kill(world.session)
     else:
         world.answers("start labkit-prepare", REFUSED)
         world.fails()
@@ -324,10 +323,10 @@ def test_hung_run_is_left_followed_again_and_ended_when_told(world: World) -> No
     assert "no sign of progress" in world.fails(HungError).message
     assert len(world.packstack.started) == 1
     world.clock.clear()
-    assert deploying.kill(world.session)
+    assert kill(world.session)
     assert world.packstack.state == "lost"
     assert world.session.state().stage == "prepared"
-    assert not deploying.kill(world.session)
+    assert not kill(world.session)
     world.packstack.ends = True
     assert not world.deploy().attached
 
@@ -366,7 +365,7 @@ def test_other_node_that_is_booted_again_leaves_the_run_until_it_is_ended(world:
     assert "Node 'compute' was rebooted" in world.fails().message
     assert world.session.state().stage == "deploying"
     world.clock.clear()
-    assert deploying.kill(world.session)
+    assert kill(world.session)
 
 
 @pytest.mark.parametrize(
@@ -449,18 +448,16 @@ def test_kill_that_systemd_refuses_leaves_the_run_under_way(world: World) -> Non
     world.deploy(detach=True)
     world.answers("stop labkit-packstack", [REFUSED, world.packstack.stop])
     with pytest.raises(OperationError, match="could not stop"):
-        deploying.kill(world.session)
+        kill(world.session)
     assert world.session.state().stage == "deploying"
-    assert deploying.kill(world.session)
+    assert kill(world.session)
 
 
 def test_stand_in_box_brings_its_own_packages_and_the_lab_stays_as_it_is(world: World) -> None:
     session = replace(world.session, lab=replace(LAB, box="rehearsal"))
-    assert any("http://127.0.0.1:8088" in line for line in deploying.plan(session, snapshot=False))
-    assert any(
-        LAB.repositories.bases[0] in x for x in deploying.plan(world.session, snapshot=False)
-    )
-    deploying.deploy(session, snapshot=False)
+    assert any("http://127.0.0.1:8088" in line for line in plan(session, snapshot=False))
+    assert any(LAB.repositories.bases[0] in x for x in plan(world.session, snapshot=False))
+    deploy(session, snapshot=False)
     (script,) = (text for what, text in world.guests["compute"].asked if "start" in what)
     (main, *_) = re.findall(r"[A-Za-z0-9+/=]{400,}", script)
     assert b"http://127.0.0.1:8088" in base64.b64decode(main)
@@ -474,6 +471,6 @@ def test_case_21_plan_shows_no_password_of_a_mirror_or_in_an_answer(world: World
         repositories=replace(LAB.repositories, bases=bases),
         deployment=replace(LAB.deployment, answers=(("CONFIG_KEYSTONE_ADMIN_PW", "hunter2"),)),
     )
-    lines = "\n".join(deploying.plan(replace(world.session, lab=lab), snapshot=True))
+    lines = "\n".join(plan(replace(world.session, lab=lab), snapshot=True))
     assert "from https://***@mirror.example/centos or https://vault.centos.org\n" in lines
     assert "hunter2" not in lines

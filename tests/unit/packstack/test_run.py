@@ -6,10 +6,9 @@ import pytest
 
 from labkit.errors import OperationError
 from labkit.lab.scenario import PackstackCall
-from labkit.packstack import run as packstack_run
 from labkit.packstack.detached import RunState
 from labkit.packstack.output.view import RunView
-from labkit.packstack.run import HungError, Watcher
+from labkit.packstack.run import HungError, Watcher, begin, mark
 from labkit.state.progress import Event, Phase
 from labkit.waiting import WaitCancelled
 from tests.fakes.guest import BOOT, FakeGuest, sample
@@ -168,8 +167,8 @@ def test_begin_puts_the_answers_in_place_and_marks_every_node() -> None:
         argv=("packstack", "--answer-file=/var/lib/labkit/answers.cfg"), answer_file="[general]\n"
     )
     connections = {guest.name: guest.connection() for guest in (head, other)}
-    packstack_run.mark(connections.values())
-    assert packstack_run.begin(connections["controller"], call, "r9")
+    mark(connections.values())
+    assert begin(connections["controller"], call, "r9")
     (script,) = (script for what, script in head.asked if what.startswith("start"))
     assert "run_id=r9" in script
     assert "/var/lib/labkit/answers.cfg" in script
@@ -184,4 +183,4 @@ def test_begin_puts_the_answers_in_place_and_marks_every_node() -> None:
 def test_begin_tells_its_own_run_from_another(found: bytes, *, begun: bool) -> None:
     guest = FakeGuest({"mark": b"", LOOK: found, "start": b"running\n"})
     call = PackstackCall(argv=("packstack", "--allinone"), answer_file=None)
-    assert packstack_run.begin(guest.connection(), call, "r9") is begun
+    assert begin(guest.connection(), call, "r9") is begun

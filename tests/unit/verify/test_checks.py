@@ -7,9 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.verify import check as registry
 from labkit.verify import outputs
-from labkit.verify.check import Result, Subject, Verdict
+from labkit.verify.check import LONGEST, Result, Subject, Verdict, printable
 from labkit.verify.checks import all_checks
 from labkit.verify.checks.addresses import external_mac
 from labkit.verify.outputs import Kind, Output
@@ -227,11 +226,8 @@ def test_unknown_unit_shows_what_systemd_says() -> None:
 
 
 def test_hostile_text_of_a_guest_is_shown_without_control_characters() -> None:
-    assert (
-        registry.printable("a\x1b[31mred\x00\n\ttab\x9b\udc80")
-        == "a\\x1b[31mred\\x00  tab\\x9b\\xdc80"
-    )
-    assert len(registry.printable("x" * 9999)) == registry.LONGEST + 1
+    assert printable("a\x1b[31mred\x00\n\ttab\x9b\udc80") == "a\\x1b[31mred\\x00  tab\\x9b\\xdc80"
+    assert len(printable("x" * 9999)) == LONGEST + 1
 
 
 def test_commands_never_show_the_token_and_follow_the_lab() -> None:

@@ -7,9 +7,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from lxml import etree
 
-from labkit.verify import report as reports
 from labkit.verify.check import Result, Verdict, printable
-from labkit.verify.report import Report
+from labkit.verify.report import WIDTH, Report, as_json, junit, summary, table
 from labkit.verify.run import judge
 from tests.support import examples, mutations, transcripts
 
@@ -72,9 +71,9 @@ def test_report_in_every_form_is_as_reviewed(report: Report, golden: Golden) -> 
     golden.check(
         "verify",
         {
-            "report.txt": reports.table(report),
-            "report.json": json.dumps(reports.as_json(report), indent=2) + "\n",
-            "junit.xml": reports.junit(report),
+            "report.txt": table(report),
+            "report.json": json.dumps(as_json(report), indent=2) + "\n",
+            "junit.xml": junit(report),
         },
     )
 
@@ -82,12 +81,12 @@ def test_report_in_every_form_is_as_reviewed(report: Report, golden: Golden) -> 
 @pytest.mark.parametrize("kind", ["real", "hostile", "empty"])
 def test_junit_has_the_shape_ci_reads(kind: str, report: Report) -> None:
     chosen = {"real": report, "hostile": hostile(), "empty": Report(lab="x", results=())}[kind]
-    tree = etree.fromstring(reports.junit(chosen).encode())
+    tree = etree.fromstring(junit(chosen).encode())
     shape().assertValid(tree)
 
 
 def test_junit_counts_agree_with_its_cases(report: Report) -> None:
-    root = ET.fromstring(reports.junit(report))  # noqa: S314 -- our own text
+    root = ET.fromstring(junit(report))  # noqa: S314 -- our own text
     assert len(root.findall(".//testcase")) == int(root.attrib["tests"]) == len(report.results)
     assert len(root.findall(".//failure")) == int(root.attrib["failures"]) == 3
     for suite in root:
@@ -95,7 +94,7 @@ def test_junit_counts_agree_with_its_cases(report: Report) -> None:
 
 
 def test_junit_carries_hostile_text_unharmed() -> None:
-    root = ET.fromstring(reports.junit(hostile()))  # noqa: S314 -- our own text
+    root = ET.fromstring(junit(hostile()))  # noqa: S314 -- our own text
     failure = root.find(".//failure")
     assert failure is not None
     assert failure.text is not None
@@ -104,12 +103,12 @@ def test_junit_carries_hostile_text_unharmed() -> None:
 
 @pytest.mark.parametrize("kind", ["real", "hostile"])
 def test_table_fits_eighty_columns(kind: str, report: Report) -> None:
-    text = reports.table({"real": report, "hostile": hostile()}[kind])
-    assert max(map(len, text.splitlines())) <= reports.WIDTH
+    text = table({"real": report, "hostile": hostile()}[kind])
+    assert max(map(len, text.splitlines())) <= WIDTH
 
 
 def test_counts_tell_failed_from_not_judged(report: Report) -> None:
-    assert reports.summary(report) == "packstack: 23 ok, 3 failed, 8 not judged"
+    assert summary(report) == "packstack: 23 ok, 3 failed, 8 not judged"
     assert not report.passed
 
 

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from labkit.cli.app import add_verbs, app
 from labkit.errors import LabkitError, OperationError, UsageError
 from labkit.host import ssh
-from labkit.verify import run as verify
 from labkit.verify.check import Verdict
 from labkit.verify.outputs import Output
+from labkit.verify.run import REACHABLE, collect, from_directory, judge
 from tests.fakes.ssh_server import Answer, FakeSshServer
 from tests.support import examples, mutations, transcripts
 
@@ -112,13 +112,13 @@ def test_nodes_are_asked_side_by_side_with_one_command_each(start: Start) -> Non
         name: MeetingAnswers((0, transcripts.packed(files), ""), meeting)
         for name, files in EVERYTHING.items()
     }
-    collected = verify.collect(LAB, start(**tables).endpoint, connect=ssh.connect, progress=silent)
+    collected = collect(LAB, start(**tables).endpoint, connect=ssh.connect, progress=silent)
 
     assert collected.outputs == EVERYTHING
     assert [table.asked for table in tables.values()] == [[ssh.AS_ROOT], [ssh.AS_ROOT]]
-    report = verify.judge(LAB, collected.outputs, unreachable=collected.unreachable)
+    report = judge(LAB, collected.outputs, unreachable=collected.unreachable)
     assert {result.verdict for result in report.results} == {Verdict.OK}
-    assert [r.node for r in report.results if r.check == verify.REACHABLE] == [
+    assert [r.node for r in report.results if r.check == REACHABLE] == [
         "controller",
         "compute",
     ]
@@ -140,10 +140,10 @@ def test_node_that_cannot_be_reached_fails_one_check_and_leaves_the_rest(start: 
             host_key=f"{wrong.get_name()} {wrong.get_base64()}",
         )  # fmt: skip
 
-    found = verify.collect(LAB, endpoint, connect=ssh.connect, progress=silent)
-    report = verify.judge(LAB, found.outputs, unreachable=found.unreachable)
+    found = collect(LAB, endpoint, connect=ssh.connect, progress=silent)
+    report = judge(LAB, found.outputs, unreachable=found.unreachable)
     results = {r.check: r for r in report.by_node()["compute"]}
-    first = results.pop(verify.REACHABLE)
+    first = results.pop(REACHABLE)
     assert first.verdict is Verdict.FAILED
     assert "another SSH host key" in first.seen
     assert {r.verdict for r in results.values()} == {Verdict.NOT_JUDGED}
@@ -155,7 +155,7 @@ def test_answer_that_is_none_makes_the_node_unreachable_with_its_words(start: St
         controller={ssh.AS_ROOT: (1, "", "sudo: a password is required\n")},
         compute={ssh.AS_ROOT: (0, transcripts.packed(EVERYTHING["compute"])[:-5], "")},
     )
-    collected = verify.collect(LAB, nodes.endpoint, connect=ssh.connect, progress=silent)
+    collected = collect(LAB, nodes.endpoint, connect=ssh.connect, progress=silent)
     assert "sudo: a password is required" in collected.unreachable["controller"]
     assert "more or fewer bytes" in collected.unreachable["compute"]
 
@@ -166,7 +166,7 @@ def test_lab_that_was_never_up_is_an_error() -> None:
         raise OperationError(message)
 
     with pytest.raises(LabkitError, match="no SSH host key yet"):
-        verify.collect(LAB, endpoint, connect=ssh.connect, progress=silent)
+        collect(LAB, endpoint, connect=ssh.connect, progress=silent)
 
 
 def test_saved_outputs_are_judged_the_same_again(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_saved_outputs_are_judged_the_same_again(tmp_path: Path) -> None:
         text=outputs["compute"]["ip-addr.txt"].text, stderr="a warning\n"
     )
     transcripts.save(outputs, tmp_path)
-    assert verify.from_directory(LAB, tmp_path) == verify.judge(LAB, outputs)
+    assert from_directory(LAB, tmp_path) == judge(LAB, outputs)
 
 
 @pytest.mark.parametrize("empty", [{"controller", "compute"}, {"compute"}])
@@ -201,17 +201,17 @@ def test_node_of_which_nothing_is_there_is_named_and_does_not_pass(
 
 
 def test_node_that_answers_without_outputs_does_not_pass() -> None:
-    report = verify.judge(LAB, {}, unreachable={})
+    report = judge(LAB, {}, unreachable={})
     assert not report.passed
     assert {r.node for r in report.results if r.failed} == {"controller", "compute"}
 
 
 def test_directory_without_a_node_is_a_mistake_and_no_pass(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="none is there"):
-        verify.from_directory(LAB, tmp_path)
+        from_directory(LAB, tmp_path)
     (tmp_path / "compute" / "ip-addr.txt").mkdir(parents=True)
     with pytest.raises(UsageError, match="cannot be read"):
-        verify.from_directory(LAB, tmp_path)
+        from_directory(LAB, tmp_path)
 
 
 @pytest.fixture(autouse=True)
