@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from labkit.lab.topology import Form
 from labkit.packstack import passwords
 from labkit.packstack.output.steps import expected_steps
 from tests.support.examples import EXAMPLES, example
-from tests.support.real_packstack import Outcome, packstack
+from tests.support.real_packstack import Outcome, judged, packstack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
     from labkit.lab.scenario import PackstackCall
     from labkit.lab.topology import ResolvedLab
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        find_spec("lib2to3") is None,
+        reason="Packstack 12.0.2 is Python 2, and Python 3.13 and newer have no lib2to3",
+    ),
+]
 
 DONE = re.compile(r"^(.+?)\s*\[ DONE \]$", re.MULTILINE)
 MANIFEST = re.compile(r"^\S+\.pp:")
@@ -128,3 +135,32 @@ def test_command_and_answer_file_mean_the_same(name: str, scenario: str, tmp_pat
         assert outcome.returncode == 0, outcome.output
         found[form] = comparable(outcome, home, asking(name, scenario, form))
     assert found[Form.COMMAND] == found[Form.ANSWER_FILE]
+
+
+# A value or two of every kind that Packstack's validators tell apart, and hostile ones.
+VALUES = [
+    *(("CONFIG_CINDER_INSTALL", value) for value in ("y", "n", "yes", "", "Y", "true")),
+    *(("CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO", value) for value in ("1.5", "x", "1,5")),
+    *(("CONFIG_SWIFT_STORAGE_ZONES", value) for value in ("2", "-1", "two", "1.0", "0x1")),
+    *(("CONFIG_REDIS_PORT", value) for value in ("0", "6379", "65534", "65535", "-1", "six")),
+    *(("CONFIG_NEUTRON_ML2_TYPE_DRIVERS", value) for value in ("vxlan, flat", "vxlan,x", "gre")),
+    *(("CONFIG_NEUTRON_ML2_VXLAN_GROUP", value) for value in ("239.1.1.1", "x y", "::1")),
+    *(("CONFIG_SWIFT_STORAGE_SIZE", value) for value in ("2G", "2000M", "2", "G", "2 G", "2g")),
+    *(("CONFIG_CINDER_BACKEND", value) for value in ("lvm", "lvm,nfs", "lvm, nfs", "tape")),
+    *(("CONFIG_KEYSTONE_TOKEN_FORMAT", value) for value in ("FERNET", "UUID", "fernet", "PKI")),
+    *(("CONFIG_GLANCE_BACKEND", value) for value in ("file", "%(x)s", "disk")),
+]
+# labkit says these by itself: what passes Packstack's validators and fails in its steps.
+STRICTER = {
+    ("CONFIG_CINDER_INSTALL", ""),
+    ("CONFIG_SWIFT_STORAGE_ZONES", "-1"),
+    ("CONFIG_SWIFT_STORAGE_SIZE", "2g"),
+}
+
+
+def test_values_are_judged_as_packstack_judges_them(tmp_path: Path) -> None:
+    verdicts = judged(tmp_path, VALUES)
+    accepted = {pair for pair, why in zip(VALUES, verdicts, strict=True) if why is None}
+    ours = {pair for pair in VALUES if options.problem(*pair) is None}
+    assert ours - accepted == set(), "labkit accepts what Packstack refuses"
+    assert accepted - ours <= STRICTER, "labkit refuses what Packstack accepts"
