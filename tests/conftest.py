@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.support.golden import Golden
 
-# How long an example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("labkit", deadline=None)
+# How long an example takes says how busy the machine is, not whether the code is right. The
+# examples are the same at every run: what a change breaks shows with the change. Making a failure
+# smaller can take minutes, in which nobody learns more.
+settings.register_profile(
+    "labkit", deadline=None, derandomize=True, phases=set(Phase) - {Phase.shrink, Phase.explain}
+)
 settings.load_profile("labkit")
 
 

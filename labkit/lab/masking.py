@@ -8,6 +8,8 @@ import re
 URL_PARTS = (
     (re.compile(r"(://).*@", re.DOTALL), r"\1***@"),
     (re.compile(r"\A(?!.*://)('?).*:.*@", re.DOTALL), r"\1***@"),
+    # YAML may have cut it before the '@'; a port is no password.
+    (re.compile(r"(://[^/?#@]*?:)(?!\*\*\*|\d{1,5}(?:[/?#]|\Z)).*", re.DOTALL), r"\1***"),
     (re.compile(r"(://[^?]*\?)(?!\*\*\*).*", re.DOTALL), r"\1***"),
 )
 ANSWER = re.compile(r"\b(CONFIG_[A-Z0-9_]+\s*[=:])(?!\*\*\*).*", re.DOTALL | re.IGNORECASE)
