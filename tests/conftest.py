@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import Phase, settings
 
@@ -14,6 +16,13 @@ settings.register_profile(
     "labkit", deadline=None, derandomize=True, phases=set(Phase) - {Phase.shrink, Phase.explain}
 )
 settings.load_profile("labkit")
+
+
+def pytest_configure() -> None:
+    # A shell that starts the tests in the background makes them, and every process they start,
+    # deaf to Ctrl-C; a test that sends one would wait for its answer in vain.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -106,11 +106,13 @@ def gather_logs(
     connections: Mapping[str, NodeConnection],
     run_id: str,
     secrets: Iterable[str],
+    *,
+    reach_seconds: float = REACH_SECONDS,
 ) -> Path:
     """Collect the logs of all nodes into `logs/<run>/<node>/` and return that directory.
 
-    A node that does not answer, or whose logs cannot be kept here, is left out: nothing in here may
-    hide the failure that the logs explain.
+    A node that does not answer for `reach_seconds`, or whose logs cannot be kept here, is left out:
+    nothing in here may hide the failure that the logs explain.
     """
     target = session.directory.logs / f"deploy-{run_id}"
     blacked_out = tuple(secrets)
@@ -121,7 +123,7 @@ def gather_logs(
                 lambda c: c.run_script(
                     gather_script(), what="collect logs", timeout=GATHER_SECONDS
                 ),
-                within=REACH_SECONDS,
+                within=reach_seconds,
             )
             target.mkdir(mode=0o700, parents=True, exist_ok=True)
             count = _store(target / connection.node, result.stdout, blacked_out)

@@ -112,7 +112,8 @@ def test_logs_are_collected_masked_and_private_though_a_node_is_away(session: Se
     here = FakeGuest({"true": b"", "collect": archive()})
     gone = FakeGuest({"true": away}, name="compute")
     connections = {guest.name: guest.connection() for guest in (here, gone)}
-    target = bring_home.gather_logs(session, connections, "r1", ["hunter2hunter2"])
+    secrets = ["hunter2hunter2"]
+    target = bring_home.gather_logs(session, connections, "r1", secrets, reach_seconds=0.1)
     log = target / "controller" / "runs" / "labkit-packstack" / "output.log"
     assert log.read_text() == "password ********\n"
     assert log.stat().st_mode & 0o777 == 0o600
