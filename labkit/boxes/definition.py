@@ -167,6 +167,10 @@ def _read_yaml(path: Path) -> dict[str, object]:
 def _files(directory: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory).as_posix()
+        # pip compiles every module it installs; a date in that would make every install's box
+        # another one.
+        if "__pycache__" in path.relative_to(directory).parts:
+            continue
         # box.yaml counts by its meaning: a comment in it does not make another box.
         if path.is_file() and relative != "box.yaml":
             yield relative, path.read_bytes()

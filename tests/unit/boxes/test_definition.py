@@ -81,6 +81,14 @@ def test_content_key_changes_with_a_key_of_box_yaml_and_not_with_a_comment(tree:
     assert find_box("rehearsal", tree).key != before
 
 
+def test_content_key_is_the_same_after_python_compiled_what_is_there(tree: Path) -> None:
+    before = find_box("rehearsal", tree).key
+    compiled = tree / "boxes" / "rehearsal" / "__pycache__" / "convert.cpython-311.pyc"
+    compiled.parent.mkdir()
+    compiled.write_bytes(b"of today")
+    assert find_box("rehearsal", tree).key == before
+
+
 def test_content_key_does_not_depend_on_place_or_mirror(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
