@@ -1,4 +1,4 @@
-"""No environment, however odd, makes a verb that only reads end in a traceback (issue 16, J)."""
+"""No environment, however odd, makes a verb that only reads end in a traceback."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.integration
 
 EXIT_CODES = range(5)
 ANYONE = 54321  # no user of this number is in the user database
