@@ -23,6 +23,7 @@ from labkit.cli.session import looking, working
 
 if TYPE_CHECKING:
     from labkit.lifecycle.plan import Possessions
+    from labkit.lifecycle.status import NodeStatus
     from labkit.lifecycle.up import UpReport
 
 
@@ -100,22 +101,24 @@ def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(found.as_json())
         return
-    rows = [
-        (
-            node.name,
-            node.state,
-            str(node.vcpus),
-            f"{node.memory_mib} MiB",
-            "\n".join(nic.name for nic in node.nics),
-            "\n".join(nic.pci or "-" for nic in node.nics),
-            "\n".join(", ".join(nic.addresses) for nic in node.nics),
-        )
-        for node in found.nodes
-    ]
-    print_table(("node", "state", "cpus", "memory", "nic", "pci", "address"), rows)
+    columns = ("node", "state", "cpus", "memory", "nic", "pci", "address")
+    print_table(columns, [status_row(node) for node in found.nodes])
     if found.expires:
         when = utc(datetime.fromisoformat(found.expires))
         notice(f"expires {when}; 'labkit up' renews it, 'labkit sweep' removes it then")
+
+
+def status_row(node: NodeStatus) -> tuple[str, ...]:
+    """Return a node's cells of the table; what a node that does not exist lacks is a dash."""
+    return (
+        node.name,
+        node.state,
+        str(node.vcpus or "-"),
+        f"{node.memory_mib} MiB" if node.memory_mib else "-",
+        "\n".join(nic.name for nic in node.nics),
+        "\n".join(nic.pci or "-" for nic in node.nics),
+        "\n".join(", ".join(nic.addresses) for nic in node.nics),
+    )
 
 
 def ssh(
