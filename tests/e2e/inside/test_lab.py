@@ -192,10 +192,12 @@ def test_second_up_changes_nothing_and_is_quick(lab: Lab) -> None:
 
 
 def test_private_keys_are_in_no_log_and_no_rendered_file(lab: Lab) -> None:
+    # Vagrant puts the key that it ships, and that everybody knows, into each of its homes.
+    known = ("vagrant/home/insecure_private_key",)
     exposed = [
         name
         for name, content in files_under(lab.directory).items()
-        if PRIVATE_KEY.search(content) and not name.startswith(("keys/", "seeds/"))
+        if PRIVATE_KEY.search(content) and not name.startswith(("keys/", "seeds/", *known))
     ]
     assert exposed == []
     # The search finds what it looks for where it has to be.
