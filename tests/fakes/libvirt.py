@@ -38,6 +38,28 @@ if TYPE_CHECKING:
 POOL_PATH = Path("/pool")
 
 
+def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> DomainInfo:
+    """Return a node's domain as libvirt describes it, with its disk and its seed."""
+    drives = (("disk", node.disk_volume), ("cdrom", node.seed_volume))
+    return DomainInfo(
+        name=node.domain,
+        uuid=node.uuid,
+        state=state,
+        vcpus=node.cpus,
+        memory_mib=node.memory_mib,
+        domain_type="qemu",
+        description="",
+        nics=tuple(
+            NicInfo(mac=nic.mac, bridge=nic.network.bridge, pci=f"0000:00:{nic.slot:02x}.0")
+            for nic in node.nics
+        ),
+        disks=tuple(DiskInfo(device=device, path=POOL_PATH / name) for device, name in drives),
+        agent_connected=False,
+        has_managed_save=False,
+        snapshots=0,
+    )
+
+
 class FakeHost:
     """What all connections to one fake libvirt share.
 
@@ -118,33 +140,7 @@ class FakeHost:
         """Give the host a node's domain with its disk and its seed."""
         for name in (node.disk_volume, node.seed_volume):
             self.volumes[name] = _volume(name)
-        self.domains[node.uuid] = DomainInfo(
-            name=node.domain,
-            uuid=node.uuid,
-            state=state,
-            vcpus=node.cpus,
-            memory_mib=node.memory_mib,
-            domain_type="qemu",
-            description="",
-            nics=tuple(
-                NicInfo(
-                    mac=nic.mac,
-                    bridge=nic.network.bridge,
-                    pci=f"0000:00:{nic.slot:02x}.0",
-                )
-                for nic in node.nics
-            ),
-            disks=tuple(
-                DiskInfo(device=device, path=POOL_PATH / name)
-                for device, name in (
-                    ("disk", node.disk_volume),
-                    ("cdrom", node.seed_volume),
-                )
-            ),
-            agent_connected=False,
-            has_managed_save=False,
-            snapshots=0,
-        )
+        self.domains[node.uuid] = domain(node, state)
         self.images.setdefault(node.uuid, [])
         self.disks[node.disk_volume] = node.uuid
         return self.domains[node.uuid]

@@ -24,6 +24,7 @@ from labkit.boxes import cache
 from labkit.boxes.definition import find_box
 from labkit.host.files import cache_root
 from labkit.host.process import run
+from tests.support.boxtree import box_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,20 +90,22 @@ def write_seed(directory: Path) -> Path:
 
 
 def make_overlay(box: CachedBox, target: Path) -> None:
-    """Make a disk that starts from the box's image, read where it lies inside the tar."""
-    window = {
-        "driver": "qcow2",
-        "file": {
-            "driver": "raw",
-            "offset": box.image_offset,
-            "size": box.image_length,
-            "file": {"driver": "file", "filename": str(box.box_file)},
-        },
-    }
+    """Make a disk that starts from the box's image."""
     size = f"{box.virtual_size_gib}G"
-    backing = f"json:{json.dumps(window)}"
     run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", backing, target, size],
+        [
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-F",
+            "qcow2",
+            "-b",
+            box_image(box),
+            target,
+            size,
+        ],
         timeout=60,
     )
 

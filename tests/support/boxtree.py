@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -14,6 +15,20 @@ from labkit.boxes.pack import box_documents, write_box
 from labkit.host.files import file_sha256
 
 CHECKOUT = Path(__file__).parents[2]
+
+
+def box_image(box: CachedBox) -> str:
+    """Return what QEMU's tools call the box's image, read where it lies inside the tar."""
+    window = {
+        "driver": "qcow2",
+        "file": {
+            "driver": "raw",
+            "offset": box.image_offset,
+            "size": box.image_length,
+            "file": {"driver": "file", "filename": str(box.box_file)},
+        },
+    }
+    return f"json:{json.dumps(window)}"
 
 
 def stand_in_box(

@@ -44,3 +44,29 @@ def settings(
         firstboot_paths=paths("-firstboot.log"),
         private_key_path=key or directory / "id_rsa",
     )
+
+
+# A lab of two nodes as far as its answers; what a deployment asks for is to follow.
+DEPLOYED = """\
+name: demo
+box: rehearsal
+dns: {domain: demo.test}
+networks:
+  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}
+nodes:
+  one:
+    roles: [controller, network]
+    cpus: 1
+    memory: 512 MiB
+    nics:
+      enp0s3: {network: lan, address: 10.0.0.3}
+      enp0s8: {network: lan, address: 10.0.0.4}
+  two:
+    roles: [compute]
+    cpus: 1
+    memory: 512 MiB
+    nics:
+      enp0s3: {network: lan, address: 10.0.0.5}
+      enp0s8: {network: lan, address: 10.0.0.6}
+deployment:
+"""

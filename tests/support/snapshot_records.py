@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from labkit.host.libvirt.xml import DomainInfo, DomainState, NicInfo
 from labkit.snapshots.record import Kept, NicRecord, NodeRecord, SnapshotRecord
 
 if TYPE_CHECKING:
@@ -43,28 +42,4 @@ def record(
         labkit="0.1.0",
         box=lab.box,
         nodes={node.name: node_record(node) for node in lab.nodes},
-    )
-
-
-def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> DomainInfo:
-    return DomainInfo(
-        name=node.domain,
-        uuid=node.uuid,
-        state=state,
-        vcpus=node.cpus,
-        memory_mib=node.memory_mib,
-        domain_type="qemu",
-        description="",
-        nics=tuple(
-            NicInfo(
-                mac=nic.mac,
-                bridge=nic.network.bridge,
-                pci=f"0000:00:{nic.slot:02x}.0",
-            )
-            for nic in node.nics
-        ),
-        disks=(),
-        agent_connected=False,
-        has_managed_save=False,
-        snapshots=0,
     )

@@ -6,7 +6,6 @@ Kernel, static shell and drivers come out of the rehearsal box; `standin/init` i
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import pycdlib  # noqa: TID251 -- a boot record and hard links, which labkit itself never writes
 
 from labkit.host.process import run
+from tests.support.boxtree import box_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,17 +87,8 @@ def boot_files(box: CachedBox, cache: Path) -> BootFiles:
 
 
 def _dump(box: CachedBox, scratch: Path) -> None:
-    window = {
-        "driver": "qcow2",
-        "file": {
-            "driver": "raw",
-            "offset": box.image_offset,
-            "size": box.image_length,
-            "file": {"driver": "file", "filename": str(box.box_file)},
-        },
-    }
     raw = scratch / "disk.raw"
-    run(["qemu-img", "convert", "-O", "raw", f"json:{json.dumps(window)}", raw], timeout=120)
+    run(["qemu-img", "convert", "-O", "raw", box_image(box), raw], timeout=120)
     for name in ("vmlinuz", "initrd.img"):
         target = run(
             ["debugfs", "-R", f"stat /{name}", f"{raw}?offset={PARTITION_BYTES}"], timeout=30

@@ -12,6 +12,7 @@ from labkit.boxes.definition import find_box
 from labkit.host import sandbox
 from labkit.host.files import cache_root
 from tests.support import sandboxes
+from tests.support.driver import Inventory, Lab, inventory, write_lab
 from tests.support.reentry import PIPE, Reentry, Sender
 
 
@@ -28,3 +29,17 @@ def prepare() -> None:
     if missing := sandboxes.missing():
         pytest.skip(missing)
     build(find_box("rehearsal"), cache_root(), progress=lambda _line: None)
+
+
+@pytest.fixture(scope="module")
+def before() -> Inventory:
+    """Return what the host had before the module's first test."""
+    return inventory()
+
+
+@pytest.fixture
+def lab(before: Inventory, tmp_path: Path) -> Lab:
+    """Write the file of a lab of one node, on a host on which nothing was left behind."""
+    seen = inventory()
+    assert seen == before, f"the test before this one left something: {seen}"
+    return write_lab(tmp_path, "small", 1)

@@ -27,18 +27,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS)]
 
 
-@pytest.fixture(scope="module")
-def before() -> Inventory:
-    return inventory()
-
-
-@pytest.fixture
-def lab(before: Inventory, tmp_path: Path) -> Lab:
-    seen = inventory()
-    assert seen == before, f"the test before this one left something: {seen}"
-    return write_lab(tmp_path, "small", 1)
-
-
 def is_running() -> bool:
     return domain_state("small_one") == "running"
 

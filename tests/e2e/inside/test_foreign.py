@@ -39,18 +39,6 @@ NETWORK = "<network><name>small_lan</name><bridge name='lkforeign'/></network>"
 VOLUMES = ("small_one.img", "small_one_seed.iso")
 
 
-@pytest.fixture(scope="module")
-def before() -> Inventory:
-    return inventory()
-
-
-@pytest.fixture
-def lab(before: Inventory, tmp_path: Path) -> Lab:
-    seen = inventory()
-    assert seen == before, f"the test before this one left something: {seen}"
-    return write_lab(tmp_path, "small", 1)
-
-
 @contextmanager
 def pool_of(size: str) -> Iterator[None]:
     """Put a small file system under the storage pool for a while."""

@@ -19,12 +19,10 @@ from tests.support.driver import (
     inventory,
     processes,
     virsh,
-    write_lab,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS)]
 
@@ -45,13 +43,6 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
     virsh("net-define", str(directory / "network.xml"))
     virsh("vol-create-as", "default", "small_two.img", "1M")
     return inventory()
-
-
-@pytest.fixture
-def lab(before: Inventory, tmp_path: Path) -> Lab:
-    seen = inventory()
-    assert seen == before, f"the test before this one left something: {seen}"
-    return write_lab(tmp_path, "small", 1)
 
 
 def moments(lab: Lab) -> dict[str, Callable[[], object]]:

@@ -29,11 +29,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS)]
 
 
 @pytest.fixture(scope="module")
-def before() -> Inventory:
-    return inventory()
-
-
-@pytest.fixture(scope="module")
 def labs(before: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Lab]]:
     assert not before.domains
     directory = tmp_path_factory.mktemp("labs")

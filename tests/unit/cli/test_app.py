@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shutil
 import signal
@@ -69,7 +68,6 @@ def run(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     heard = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
     before = {number: signal.getsignal(number) for number in heard}
-    logger = logging.getLogger("labkit")
 
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["labkit", *arguments])
@@ -82,10 +80,6 @@ def run(
     yield run
     for number, handler in before.items():
         signal.signal(number, handler)
-    for each in logger.handlers[:]:
-        if isinstance(each, logging.FileHandler):
-            logger.removeHandler(each)
-            each.close()
 
 
 @pytest.fixture

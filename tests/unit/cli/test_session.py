@@ -3,28 +3,12 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from labkit.cli.session import KEPT, LogFile, start_log
 from labkit.state.directory import LabDirectory
 from labkit.state.lock import lab_lock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def _own_logger() -> Iterator[None]:
-    logger = logging.getLogger("labkit")
-    before, level = list(logger.handlers), logger.level
-    yield
-    for handler in logger.handlers[:]:
-        if handler not in before:
-            logger.removeHandler(handler)
-            handler.close()
-    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +22,7 @@ from tests.support import labs, sessions
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from labkit.state.session import Session
@@ -76,18 +75,6 @@ def tree(path: Path) -> dict[str, tuple[int, bytes]]:
         content = each.read_bytes() if each.is_file() else b""
         found[str(each.relative_to(path))] = (each.stat().st_mode, content)
     return found
-
-
-@pytest.fixture(autouse=True)
-def _own_logger() -> Iterator[None]:
-    logger = logging.getLogger("labkit")
-    before, level = list(logger.handlers), logger.level
-    yield
-    for handler in logger.handlers[:]:
-        if handler not in before:
-            logger.removeHandler(handler)
-            handler.close()
-    logger.setLevel(level)
 
 
 @pytest.fixture

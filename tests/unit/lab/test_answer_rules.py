@@ -7,33 +7,12 @@ import pytest
 from labkit.lab import conditions, options, yaml
 from labkit.lab.file import check
 from labkit.lab.options import problem
+from tests.support.examples import DEPLOYED
 
-LAB = """\
-name: demo
-box: rehearsal
-dns: {domain: demo.test}
-networks:
-  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}
-nodes:
-  one:
-    roles: [controller, network]
-    cpus: 1
-    memory: 512 MiB
-    nics:
-      enp0s3: {network: lan, address: 10.0.0.3}
-      enp0s8: {network: lan, address: 10.0.0.4}
-      enp0s9: {network: lan, address: 10.0.0.7}
-  two:
-    roles: [compute]
-    cpus: 1
-    memory: 512 MiB
-    nics:
-      enp0s3: {network: lan, address: 10.0.0.5}
-      enp0s8: {network: lan, address: 10.0.0.6}
-deployment:
-  scenario: SCENARIO
-  answers:
-"""
+# With a third card of the controller, which has no task of its own.
+CARD = "      enp0s8: {network: lan, address: 10.0.0.4}\n"
+LAB = DEPLOYED.replace(CARD, CARD + "      enp0s9: {network: lan, address: 10.0.0.7}\n")
+LAB += "  scenario: SCENARIO\n  answers:\n"
 FIRST = LAB.count("\n") + 1
 MAPPINGS = "CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS"
 IFACES = "CONFIG_NEUTRON_OVS_BRIDGE_IFACES"

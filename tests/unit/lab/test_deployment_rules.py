@@ -11,31 +11,9 @@ from hypothesis import strategies as st
 from labkit.errors import LabFileError
 from labkit.lab import options, yaml
 from labkit.lab.file import check, load
-from tests.support.examples import EXAMPLES, ROOT
+from tests.support.examples import DEPLOYED, EXAMPLES, ROOT
 
-LAB = """\
-name: demo
-box: rehearsal
-dns: {domain: demo.test}
-networks:
-  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}
-nodes:
-  one:
-    roles: [controller, network]
-    cpus: 1
-    memory: 512 MiB
-    nics:
-      enp0s3: {network: lan, address: 10.0.0.3}
-      enp0s8: {network: lan, address: 10.0.0.4}
-  two:
-    roles: [compute]
-    cpus: 1
-    memory: 512 MiB
-    nics:
-      enp0s3: {network: lan, address: 10.0.0.5}
-      enp0s8: {network: lan, address: 10.0.0.6}
-deployment:
-"""
+LAB = DEPLOYED
 FIRST = LAB.count("\n") + 1  # the line of the first key below 'deployment'
 
 

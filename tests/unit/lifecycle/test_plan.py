@@ -10,12 +10,13 @@ import pytest
 from labkit.errors import HostError, OperationError
 from labkit.host.inventory import Seen
 from labkit.host.libvirt.pool import PoolInfo
-from labkit.host.libvirt.xml import DiskInfo, DomainInfo, DomainState, NetworkInfo, VolumeInfo
+from labkit.host.libvirt.xml import DomainState, NetworkInfo, VolumeInfo
 from labkit.host.links import Link
-from labkit.lab.topology import NetworkMode, ResolvedLab, ResolvedNode
+from labkit.lab.topology import NetworkMode, ResolvedLab
 from labkit.lifecycle.plan import Action, claimed, plan_up, possessions, spec_digest
 from labkit.lifecycle.plan import recorded as record
 from labkit.state.directory import DeploymentState, LabState, NodeState
+from tests.fakes.libvirt import domain
 from tests.support import labs
 
 
@@ -25,24 +26,6 @@ def link(*addresses: str, kind: str = "") -> Link:
 
 SEEDS = {"controller": "seed-a", "compute": "seed-b"}
 EMPTY = Seen(domains=(), networks=(), volumes={}, links={"lo": link("127.0.0.1/8")})
-
-
-def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> DomainInfo:
-    disk = DiskInfo(path=Path(f"/pool/{node.domain}.img"), device="disk")
-    return DomainInfo(
-        name=node.domain,
-        uuid=node.uuid,
-        state=state,
-        vcpus=node.cpus,
-        memory_mib=node.memory_mib,
-        domain_type="qemu",
-        description="",
-        nics=(),
-        disks=(disk,),
-        agent_connected=False,
-        has_managed_save=False,
-        snapshots=0,
-    )
 
 
 def volume(name: str) -> VolumeInfo:
@@ -244,7 +227,8 @@ def test_possessions_without_state_are_found_by_uuid_and_attachment() -> None:
     lost = LabState(lab="demo", lab_id=lab.lab_id)
     owned = possessions(lab, lost, running(lab))
     assert len(owned.domains) == 2
-    assert owned.volumes == ("demo_compute.img", "demo_controller.img")
+    disks, seeds = ("demo_compute.img", "demo_controller.img"), ("compute", "controller")
+    assert set(owned.volumes) == {*disks, *(f"demo_{name}_seed.iso" for name in seeds)}
 
 
 def test_possessions_never_include_what_only_has_our_name() -> None:

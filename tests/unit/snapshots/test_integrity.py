@@ -7,8 +7,9 @@ import pytest
 from labkit.host.libvirt.xml import DomainState
 from labkit.host.qcow2 import Image, Snapshot
 from labkit.snapshots.integrity import NodeFound, problems
+from tests.fakes.libvirt import domain
 from tests.support import labs
-from tests.support.snapshot_records import MEMORY, domain, record
+from tests.support.snapshot_records import MEMORY, record
 
 LAB = labs.lab("controller", "compute")
 RECORD = record(LAB)

@@ -18,8 +18,9 @@ from labkit.snapshots.plan import (
     tree,
 )
 from labkit.snapshots.record import Kept
+from tests.fakes.libvirt import domain
 from tests.support import labs
-from tests.support.snapshot_records import domain, record
+from tests.support.snapshot_records import record
 
 LAB = labs.lab("controller", "compute")
 PLENTY = 2**40
