@@ -34,7 +34,8 @@ def is_running() -> bool:
 def test_guest_that_never_answers_names_the_layer_and_its_console(
     before: Inventory, tmp_path: Path
 ) -> None:
-    lab = write_lab(tmp_path, "small", 1, LABKIT_BOOT_SECONDS="15")
+    # On a busy host the firmware takes a quarter of a minute to its first word.
+    lab = write_lab(tmp_path, "small", 1, LABKIT_BOOT_SECONDS="45")
     with lab.started("up") as running:
         running.until(is_running, "running")
         # The firmware has said something by now, the guest has not got to its first boot.
