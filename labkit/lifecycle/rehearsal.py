@@ -197,8 +197,9 @@ def _ssh(session: Session) -> str:
 def _ping(session: Session) -> str:
     count = 0
     for node in session.lab.nodes:
+        # Until one answer has come: an emulated guest may lose a packet, or seconds, as it starts.
         commands = [
-            f"ping -n -c 1 -W 5 -I {shlex.quote(nic.name)} {target.address.ip}"
+            f"ping -n -q -c 1 -w 30 -I {shlex.quote(nic.name)} {target.address.ip}"
             for peer in session.lab.nodes
             if peer is not node
             for nic in node.nics

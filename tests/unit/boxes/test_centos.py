@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -165,13 +166,15 @@ def test_own_copy_that_may_not_be_read_says_so() -> None:
         ("CentOS-7-x86_64-Minimal-2009.iso", 1020264448),
         ("downloaded.iso", 1020264448),
         ("CentOS-7-x86_64-Minimal-2009.iso", 1000),
-        ("CentOS-7-x86_64-Minimal-2009.iso", 950009856),
+        ("CentOS-7-x86_64-Minimal-2009.iso", len(CONTENT)),
     ],
 )
 def test_case_24_own_copy_of_another_boxs_iso_names_that_box(
     tmp_path: Path, name: str, size: int
 ) -> None:
     wanted = centos.wanted_iso(kickstart(find_box("centos7", CHECKOUT)))
+    # Its own size would take seconds to read.
+    wanted = replace(wanted, size=len(CONTENT))
     with (tmp_path / name).open("wb") as sink:
         sink.truncate(size)
     with pytest.raises(UsageError, match="is another file") as caught:

@@ -213,13 +213,6 @@ def test_name_longer_than_the_file_system_takes_is_a_sentence(
 
 
 @pytest.mark.usefixtures("document")
-def test_unknown_box_exits_with_2_and_leaves_no_machine_behind(run: Run) -> None:
-    ended = run("up", "--box", "no-such-box")
-    assert ended.code == 2
-    assert "'no-such-box'" in ended.err
-
-
-@pytest.mark.usefixtures("document")
 def test_render_writes_into_the_directory_and_says_how_much(run: Run) -> None:
     ended = run("render", "out", "--box", "rehearsal")
     assert (ended.code, ended.out) == (0, "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import string
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -16,6 +18,9 @@ from labkit.lab.resolve import resolve
 from labkit.lab.topology import Form
 from labkit.packstack.repositories import candidates, proxy_url, repo_file, without_password
 from tests.support.examples import LAB_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LAB = """\
 name: demo
@@ -52,6 +57,23 @@ SECRET_KEYS = st.sampled_from(options.secret_keys())
 WORDS = st.text(string.ascii_letters + string.digits, min_size=12, max_size=20)
 # What ends up in YAML beside it: whatever somebody types who knows nothing of quotes.
 SIGNS = st.text("*&!|>%@`'\"{}[]#:,?- ~^$;=/\\.\t", max_size=2)
+# How a URL with a password stands in the file, and where.
+URL_FORMS = (
+    "@LOGIN@@proxy.example:3128",
+    "@LOGIN@@proxy.example:3128" + "/x" * 40,
+    "'@LOGIN@@proxy.example'",
+    "@LOGIN@@",
+    "[@LOGIN@@proxy.example]",
+)
+URL_PLACES = (
+    {"base": "@"},
+    {"fallback": "@"},
+    {"proxy": "@"},
+    {"more": "proxy: @"},
+    {"answers": "{CONFIG_REPO: @}"},
+    {"answers": "{CONFIG_REPO: @}", "form": "command"},
+    {"answers": "@"},
+)
 
 
 def said(**values: str) -> str:
@@ -90,32 +112,24 @@ def test_case_21_secret_answer_is_in_nothing_that_is_said(
         assert secret not in said(answers=written, form=form)
 
 
-@settings(max_examples=15)
+@settings(max_examples=150)
 @given(
-    user=WORDS,
     secret=WORDS,
+    login=st.tuples(st.sampled_from(["http://", "https://", "socks5://", "HTTP://", ""]), WORDS),
     signs=st.tuples(SIGNS, SIGNS),
-    scheme=st.sampled_from(["http://", "https://", "socks5://", "HTTP://", ""]),
-    key=st.sampled_from(["base", "fallback", "proxy"]),
+    encode=st.sampled_from([str, partial(quote, safe="")]),
+    written=st.tuples(st.sampled_from(URL_FORMS), st.sampled_from(URL_PLACES)),
 )
 def test_case_21_password_of_a_url_is_in_nothing_that_is_said(
-    user: str, secret: str, signs: tuple[str, str], scheme: str, key: str
+    secret: str,
+    login: tuple[str, str],
+    signs: tuple[str, str],
+    encode: Callable[[str], str],
+    written: tuple[str, dict[str, str]],
 ) -> None:
-    plain = secret.join(signs)
-    long_path = "/x" * 40
-    for password in (plain, quote(plain, safe="")):
-        for written in (
-            f"{scheme}{user}:{password}@proxy.example:3128",
-            f"{scheme}{user}:{password}@proxy.example:3128{long_path}",
-            f"'{scheme}{user}:{password}@proxy.example'",
-            f"{scheme}{user}:{password}@",
-            f"[{scheme}{user}:{password}@proxy.example]",
-        ):
-            assert secret not in said(**{key: written})
-            assert secret not in said(more=f"proxy: {written}")
-            assert secret not in said(answers=f"{{CONFIG_REPO: {written}}}")
-            assert secret not in said(answers=f"{{CONFIG_REPO: {written}}}", form="command")
-            assert secret not in said(answers=written)
+    form, place = written
+    url = form.replace("@LOGIN@", f"{''.join(login)}:{encode(secret.join(signs))}")
+    assert secret not in said(**{key: text.replace("@", url) for key, text in place.items()})
 
 
 @pytest.mark.parametrize("key", ["CONFIG_RH_SAT6_KEY", "CONFIG_MANILA_SERVICE_INSTANCE_PASSWORD"])

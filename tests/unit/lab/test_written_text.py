@@ -64,6 +64,22 @@ OPINIONS = (
     "2018-07-01", "2018-7-1", "2001-12-14t21:59:43.10-05:00", "2001-12-15 2:59:43.10", "12:30", "1:30:45", "190:20:30",
     "20:30.15", "00:11:22:33:44:55", "7.9.2009", "10.0.0.3", "<<", "=", "1K", "0x", "1e", "nul", "nullx", "~x", "trueish",
 )  # fmt: skip
+# One for each thing that YAML takes a text for.
+OF_EACH_KIND = (
+    "000000",
+    "0o17",
+    "0x1F",
+    "0b101",
+    "1_0",
+    "1e3",
+    "1.10",
+    ".inf",
+    "yes",
+    "n",
+    "2018-07-01",
+    "12:30",
+    "<<",
+)
 SWITCHES = ("true", "True", "TRUE", "false", "False", "FALSE")
 NOTHINGS = ("null", "Null", "NULL", "~")
 
@@ -98,14 +114,19 @@ PLACES = tuple(name for name in USUAL if name not in {"cpus", "lbaas"})
 FREE = ("uuid", "password")
 
 
-@pytest.mark.parametrize("before", ["", "%YAML 1.1\n---\n"])
+@pytest.mark.parametrize("before", ["", "%YAML 1.1\n---\n", "%YAML 1.2\n---\n"])
+def test_case_11_text_of_any_kind_is_read_as_it_is_written_by_every_version(before: str) -> None:
+    # ruamel sets a sexagesimal number apart by YAML 1.1 alone; labkit reads every version alike.
+    lines = "".join(f"- {text}\n" for text in OPINIONS)
+    assert yaml.parse(f"{before}all:\n{lines}", "lab.yaml").data == {"all": list(OPINIONS)}
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_case_11_text_stays_as_it_is_written_or_is_refused_with_line_and_column(
-    place: str, before: str
+    place: str,
 ) -> None:
-    # ruamel sets a sexagesimal number apart by YAML 1.1 alone; labkit reads every version alike.
-    for text in (*OPINIONS, *SWITCHES, *NOTHINGS):
-        lab, lines = judged(before, **{place: text})
+    for text in (*OF_EACH_KIND, *SWITCHES, *NOTHINGS):
+        lab, lines = judged(**{place: text})
         if lab is not None:
             assert places(lab)[place] == text
         else:
