@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from labkit.lab.model import UnreadError
-from labkit.lab.topology import NetworkMode, nic_slot
+from labkit.lab.topology import ETHERNET_MTU, NetworkMode, nic_slot
 from labkit.lab.types import Role
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ TAKEN_SLOTS = {
     0x1F: "SATA and SMBus",
 }
 MAX_SLOT = 0x1F
-# Of a bridge that nobody says anything about; libvirt and the kernel agree.
-USUAL_MTU = 1500
 # What the ifcfg file says is also what MAC, PCI address, host keys and /etc/hosts were made for;
 # IPADDR0, NETMASK0, … would add addresses that no rule has seen; HWADDR is lost when Packstack
 # turns the file into an Open vSwitch port and takes the uplink with it at the next boot.
@@ -325,7 +323,7 @@ def _mtu(lab: Lab, card: _Card) -> Iterator[Breach]:
     if written is None:
         return
     name, network = card.nic.network, lab.network_of(card.nic)
-    usual = None if network.mode is NetworkMode.BRIDGE else USUAL_MTU
+    usual = None if network.mode is NetworkMode.BRIDGE else ETHERNET_MTU
     if written != str(network.mtu or usual):
         has = network.mtu or usual or "no 'mtu'"
         yield Breach(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # The XML namespace of the mark labkit leaves in what it defines in libvirt.
 LAB_NAMESPACE = "https://labkit.invalid/xmlns/lab/1"
+# Of a bridge that nobody says anything about; libvirt and the kernel agree.
+ETHERNET_MTU = 1500
 
 
 class NetworkMode(StrEnum):

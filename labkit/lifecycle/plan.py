@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
-from labkit.host.libvirt.xml import DomainInfo, DomainState, NetworkInfo
+from labkit.host.libvirt.xml import DomainInfo, DomainState, NetworkInfo, parse_network
+from labkit.lab.render import network_xml
 from labkit.lab.topology import ResolvedLab, ResolvedNode, network_uuid, node_uuid
 from labkit.lifecycle.fit import notes, require
 from labkit.state.directory import NodeState
@@ -223,6 +224,13 @@ def _conflicts(lab: ResolvedLab, state: LabState, seen: Seen) -> Iterator[str]:
                     f"this lab's (UUID {found.uuid}); rename the lab, or remove that network "
                     f"with 'virsh net-undefine {found.name}'"
                 )
+            elif found.uuid == network.uuid and network.libvirt_name is not None and found.active:
+                wanted = parse_network(network_xml(lab, network), active=True)
+                if wanted != found:
+                    yield (
+                        f"network '{network.name}': lab.yaml makes it {wanted}, and it runs "
+                        f"as {found}; put it back, or run 'labkit destroy' and 'labkit up'"
+                    )
 
 
 def _node_conflicts(node: ResolvedNode, state: LabState, seen: Seen, box: str) -> Iterator[str]:

@@ -88,7 +88,7 @@ def mend_script(lab: ResolvedLab, node: ResolvedNode) -> str:
     """
     asked = lab.deployment
     nic = next(nic for nic in node.nics if nic.name == asked.external_nic)
-    bridge, port = bridge_keys(asked, nic), port_keys(asked)
+    bridge, port = bridge_keys(asked, nic), port_keys(asked, nic)
     # The card's own keys of the lab file belong to the bridge now.
     port_taken = [*port, *(key for key, _ in nic.ifcfg), CONTRADICTS_PORT]
     head = {

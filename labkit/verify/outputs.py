@@ -8,9 +8,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from labkit.lab import deployment
+from labkit.lab.topology import ETHERNET_MTU, NetworkMode
 from labkit.verify import expected
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address
+
     from labkit.lab.topology import ResolvedLab, ResolvedNode
 
 SCRIPTS = "/etc/sysconfig/network-scripts"
@@ -19,6 +22,11 @@ KEYSTONERC = "/root/keystonerc_admin"
 HTTP_SECONDS = 20
 # systemctl says with 3 that a unit is not active, and with 4 that there is none: an answer, too.
 STATUS_ANSWERS = frozenset({0, 3, 4})
+# ping says with 1 that no answer came, and with 2 that nothing could be sent: one of several pings.
+PING_ANSWERS = frozenset({0, 1, 2})
+PING_SECONDS = 10
+# Of IPv4 and ICMP (RFC 791 and 792), which ping does not count.
+PING_HEADERS = 28
 
 
 class Kind(StrEnum):
@@ -36,6 +44,7 @@ class Kind(StrEnum):
     CELL_HOSTS = "nova-cell-hosts.txt"
     KEYSTONE_HTTP = "keystone-http.txt"
     DASHBOARD_HTTP = "dashboard-http.txt"
+    FULL_FRAMES = "ping-full-frames.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +77,21 @@ class Command:
     shell: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The largest packet that one card may send to another.
+
+    Attributes:
+        source: The card's address.
+        to: The other's address.
+        mtu: The packet's size in bytes, the header of IP included.
+    """
+
+    source: IPv4Address
+    to: IPv4Address
+    mtu: int
+
+
 def file_name(kind: Kind, lab: ResolvedLab) -> str:
     """Return the name of an output's file in a lab."""
     if kind is Kind.IFCFG_BRIDGE:
@@ -81,7 +105,13 @@ def file_name(kind: Kind, lab: ResolvedLab) -> str:
 
 def answers(kind: Kind) -> frozenset[int]:
     """Return the exit codes with which the output is an answer and no failure."""
-    return STATUS_ANSWERS if kind is Kind.LBAAS_UNIT else frozenset({0})
+    match kind:
+        case Kind.LBAAS_UNIT:
+            return STATUS_ANSWERS
+        case Kind.FULL_FRAMES:
+            return PING_ANSWERS
+        case _:
+            return frozenset({0})
 
 
 def commands(lab: ResolvedLab, node: ResolvedNode) -> tuple[Command, ...]:
@@ -94,11 +124,39 @@ def commands(lab: ResolvedLab, node: ResolvedNode) -> tuple[Command, ...]:
             texts[kind] = f"cat {shlex.quote(f'{SCRIPTS}/{file_name(kind, lab)}')}"
     if lab.deployment.lbaas and node in deployment.network_nodes(lab):
         texts[Kind.LBAAS_UNIT] = f"systemctl status --no-pager --lines=0 {LBAAS_UNIT}.service"
+    if frames := full_frames(lab, node):
+        texts[Kind.FULL_FRAMES] = "; ".join(_ping(frame) for frame in frames)
     if node == deployment.controller(lab):
         texts |= _controller_commands(lab, str(deployment.management_address(node)))
     return tuple(
         Command(kind=kind, file=file_name(kind, lab), shell=text) for kind, text in texts.items()
     )
+
+
+def full_frames(lab: ResolvedLab, node: ResolvedNode) -> tuple[Frame, ...]:
+    """Return what a node sends to the first node of each network it has a card in.
+
+    Nothing goes over a bridge of the host of which lab.yaml does not tell the MTU.
+    """
+    frames = []
+    for nic in node.nics:
+        mtu = nic.network.mtu or (None if nic.network.mode is NetworkMode.BRIDGE else ETHERNET_MTU)
+        first, cards = next(
+            (other, cards)
+            for other in deployment.deployed_nodes(lab)
+            if (cards := {card.name: card for card in other.nics if card.network == nic.network})
+        )
+        # Of several cards in that network, the one of the same name.
+        card = cards.get(nic.name, next(iter(cards.values())))
+        if mtu is not None and first != node:
+            frames.append(Frame(source=nic.address.ip, to=card.address.ip, mtu=mtu))
+    return tuple(frames)
+
+
+def _ping(frame: Frame) -> str:
+    # Until one answer has come: a busy guest may lose the first packet.
+    size = frame.mtu - PING_HEADERS
+    return f"ping -n -q -c 1 -w {PING_SECONDS} -M do -s {size} -I {frame.source} {frame.to}"
 
 
 def _dashboard_by_ssl(lab: ResolvedLab) -> bool:

@@ -27,13 +27,14 @@ from labkit.host.libvirt.xml import (
     parse_domain,
     parse_network,
 )
+from labkit.lab.render import network_xml
 from tests.fakes.libvirt_texts import definition, qcow2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from labkit.lab.topology import ResolvedLab, ResolvedNode
+    from labkit.lab.topology import ResolvedLab, ResolvedNetwork, ResolvedNode
 
 POOL_PATH = Path("/pool")
 
@@ -58,6 +59,11 @@ def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> Doma
         has_managed_save=False,
         snapshots=0,
     )
+
+
+def active_network(lab: ResolvedLab, network: ResolvedNetwork) -> NetworkInfo:
+    """Return a network that labkit made, as libvirt describes it."""
+    return parse_network(network_xml(lab, network), active=True)
 
 
 class FakeHost:
@@ -150,14 +156,7 @@ class FakeHost:
         self.pools.add("default")
         for network in lab.networks:
             if network.libvirt_name is not None:
-                self.networks[network.uuid] = NetworkInfo(
-                    name=network.libvirt_name,
-                    uuid=network.uuid,
-                    bridge=network.bridge,
-                    active=True,
-                    forward="nat",
-                    addresses=(),
-                )
+                self.networks[network.uuid] = active_network(lab, network)
         for node in lab.nodes:
             self.add(node, state)
 

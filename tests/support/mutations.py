@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 HEAD = "controller"
 IP = "ip-addr.txt"
 OVS = "ovs-vsctl-show.txt"
+PING = "ping-full-frames.txt"
+TO_HEAD = "--- 172.16.208.39 ping statistics ---\n1 packets transmitted, "
 UNIT = "systemctl-neutron-lbaasv2-agent.txt"
 SERVICES = "openstack-compute-service-list.json"
 HYPERVISORS = "openstack-hypervisor-list.json"
@@ -121,6 +123,9 @@ OPENSTACK = (
     mutation("keystone down", "keystone-http.txt", "200", "503", "keystone-answers"),
     mutation("no token", "openstack-token.json", '"3f1c"', '""', "keystone-token"),
     mutation("dashboard fails", "dashboard-http.txt", "200", "500", "dashboard-answers"),
+    mutation("large packets are lost", PING, f"{TO_HEAD}1 received, 0%", f"{TO_HEAD}0 received, 100%", "full-frames", node="compute"),
+    mutation("larger packet than the card takes", PING, f"{TO_HEAD}1 received, 0%", f"{TO_HEAD}0 received, +1 errors, 100%", "full-frames", node="compute"),
+    mutation("no ping", PING, "--- 172.16.208.39 ping statistics ---", "", "full-frames", node="compute"),
 )  # fmt: skip
 
 

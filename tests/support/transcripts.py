@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from labkit.lab import deployment
+from labkit.verify import outputs
 from labkit.verify.checks import ifcfg
 from labkit.verify.checks.tunnels import port_name
 from labkit.verify.outputs import Kind, Output, file_name
@@ -40,9 +41,11 @@ def document() -> Outputs:
 
 
 def whole(lab: ResolvedLab) -> Outputs:
-    """Return the walk-through's outputs, and OpenStack's answers beside them."""
+    """Return the walk-through's outputs, and beside them OpenStack's answers and the pings."""
     found = document()
     found["controller"] |= openstack(lab)
+    for node in lab.nodes:
+        found[node.name] |= full_frames(lab, node)
     return found
 
 
@@ -70,11 +73,24 @@ def made(lab: ResolvedLab, *, quoted: bool = False) -> Outputs:
                     "     Loaded: loaded (/usr/lib/systemd/system/x; enabled)\n"
                     "     Active: active (running) since Tue 2018-07-03 02:33:00 EDT; 2h ago\n"
                 )
-        found[node.name] = {
+        found[node.name] = full_frames(lab, node) | {
             file_name(kind, lab): Output(text=text) for kind, text in files.items()
         }
     found[deployment.controller(lab).name] |= openstack(lab)
     return found
+
+
+def full_frames(lab: ResolvedLab, node: ResolvedNode) -> dict[str, Output]:
+    """Return what ping says of a node's full frames, nothing for a node that sends none."""
+    text = "".join(
+        f"PING {frame.to} ({frame.to}) from {frame.source} : "
+        f"{frame.mtu - 28}({frame.mtu}) bytes of data.\n\n"
+        f"--- {frame.to} ping statistics ---\n"
+        "1 packets transmitted, 1 received, 0% packet loss, time 0ms\n"
+        "rtt min/avg/max/mdev = 0.456/0.456/0.456/0.000 ms\n\n"
+        for frame in outputs.full_frames(lab, node)
+    )
+    return {file_name(Kind.FULL_FRAMES, lab): Output(text=text)} if text else {}
 
 
 def ifcfg_pair(lab: ResolvedLab, node: ResolvedNode) -> dict[str, str]:
@@ -82,7 +98,7 @@ def ifcfg_pair(lab: ResolvedLab, node: ResolvedNode) -> dict[str, str]:
     asked = lab.deployment
     nic = next(nic for nic in node.nics if nic.name == asked.external_nic)
     return {
-        file_name(Kind.IFCFG_NIC, lab): _ifcfg(ifcfg.port_keys(asked)),
+        file_name(Kind.IFCFG_NIC, lab): _ifcfg(ifcfg.port_keys(asked, nic)),
         file_name(Kind.IFCFG_BRIDGE, lab): _ifcfg(ifcfg.bridge_keys(asked, nic)),
     }
 

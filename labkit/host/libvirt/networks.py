@@ -41,7 +41,8 @@ class Networks:
         Raises:
             ConflictError: Another network has the name or the bridge, or the host has a bridge
                 of that name.
-            OperationError: The network runs with other addresses than the definition's.
+            OperationError: The network runs with other addresses or another MTU than the
+                definition's.
         """
         wanted = parse_network(xml, active=True)
         present = network_present(wanted, self.listed())
@@ -86,7 +87,7 @@ def network_present(wanted: NetworkInfo, existing: Sequence[NetworkInfo]) -> Net
 
     Raises:
         ConflictError: Another network has its name or its bridge.
-        OperationError: It runs with another bridge or other addresses than wanted.
+        OperationError: It runs with another bridge, other addresses or another MTU than wanted.
     """
     for other in existing:
         if other.uuid == wanted.uuid:
@@ -103,17 +104,9 @@ def network_present(wanted: NetworkInfo, existing: Sequence[NetworkInfo]) -> Net
             )
     present = next((item for item in existing if item.uuid == wanted.uuid), None)
     if present is not None and present.active and replace(wanted, active=True) != present:
-        msg = (
-            f"The network '{wanted.name}' should be {_shape(wanted)}, "
-            f"but it runs as {_shape(present)}."
-        )
+        msg = f"The network '{wanted.name}' should be {wanted}, but it runs as {present}."
         raise OperationError(msg, hint="Run 'labkit destroy', then 'labkit up'.")
     return present
-
-
-def _shape(network: NetworkInfo) -> str:
-    addresses = ", ".join(str(item) for item in network.addresses) or "without an address"
-    return f"'{network.name}' ({network.forward or 'isolated'}) on '{network.bridge}' {addresses}"
 
 
 def _record(network: libvirt.virNetwork) -> NetworkInfo | None:

@@ -104,6 +104,7 @@ class NetworkInfo:
         active: Whether its bridge is up.
         forward: `nat`, `route`, `bridge` and so on; None for an isolated network.
         addresses: The host's own addresses on the bridge, prefix included.
+        mtu: Largest packet of bridge and taps in bytes; None where libvirt leaves it as it is.
     """
 
     name: str
@@ -112,6 +113,13 @@ class NetworkInfo:
     active: bool
     forward: str | None
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
+    mtu: int | None = None
+
+    def __str__(self) -> str:
+        """Return how it is made, in words."""
+        addresses = ", ".join(str(item) for item in self.addresses) or "without an address"
+        mtu = "" if self.mtu is None else f", mtu {self.mtu}"
+        return f"'{self.name}' ({self.forward or 'isolated'}) on '{self.bridge}' {addresses}{mtu}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +199,7 @@ def parse_network(text: str, *, active: bool) -> NetworkInfo:
         active=active,
         forward=None if forward is None else forward.get("mode", "nat"),
         addresses=tuple(_address(item) for item in root.iterfind("ip[@address]")),
+        mtu=int(_attribute(root, "mtu", "size") or 0) or None,
     )
 
 

@@ -31,8 +31,17 @@ CONTRADICTS_BRIDGE = (
 _FREE = frozenset({"NAME", "UUID"})
 
 
-def port_keys(deployment: Deployment) -> dict[str, str]:
-    """Return all keys of the external card's file, as puppet-vswitch writes it."""
+def port_keys(deployment: Deployment, nic: ResolvedNic) -> dict[str, str]:
+    """Return all keys of the external card's file, as puppet-vswitch writes it, and its MTU.
+
+    puppet-vswitch moves MTU to the bridge. Without one of its own the card has 1500 bytes after a
+    reboot, and Open vSwitch then gives the bridge no more (update_mtu_ofproto of ofproto/ofproto.c).
+
+    Args:
+        deployment: What is installed.
+        nic: The external card as labkit configured it.
+    """
+    mtu = {} if nic.network.mtu is None else {"MTU": str(nic.network.mtu)}
     return {
         "DEVICE": deployment.external_nic,
         "NAME": deployment.external_nic,
@@ -41,6 +50,7 @@ def port_keys(deployment: Deployment) -> dict[str, str]:
         "OVS_BRIDGE": deployment.external_bridge,
         "ONBOOT": "yes",
         "BOOTPROTO": "none",
+        **mtu,
     }
 
 
@@ -73,14 +83,14 @@ def bridge_keys(deployment: Deployment, nic: ResolvedNic) -> dict[str, str]:
     needs=(Kind.IFCFG_NIC,),
 )
 def port(subject: Subject) -> Judgement:
-    """DEVICE, DEVICETYPE, TYPE, OVS_BRIDGE, ONBOOT, BOOTPROTO, and no address.
+    """DEVICE, DEVICETYPE, TYPE, OVS_BRIDGE, ONBOOT, BOOTPROTO, MTU if the network has one.
 
     NAME may be any, and further keys may be there, in any order and with any quotes, unless they
-    give the card an address or another bridge. Packstack leaves the file as it was when the port was there before it: then it has to be
-    corrected.
+    give the card an address or another bridge. Packstack leaves the file as it was when the port
+    was there before it, and writes no MTU into it: then it has to be corrected.
     """
     seen = ifcfg.parse(subject.texts[Kind.IFCFG_NIC])
-    expected = port_keys(subject.lab.deployment)
+    expected = port_keys(subject.lab.deployment, _external_nic(subject))
     return _compared(expected, seen, contradicts=CONTRADICTS_PORT)
 
 
@@ -98,11 +108,14 @@ def bridge(subject: Subject) -> Judgement:
     any, PREFIX may stand for NETMASK, and further keys and addresses may be there, in any order
     and with any quotes, unless they give the bridge another gateway or DHCP.
     """
-    asked = subject.lab.deployment
-    nic = next(nic for nic in subject.node.nics if nic.name == asked.external_nic)
-    expected = bridge_keys(asked, nic)
+    expected = bridge_keys(subject.lab.deployment, _external_nic(subject))
     seen = ifcfg.parse(subject.texts[Kind.IFCFG_BRIDGE])
     return _compared(expected, seen, contradicts=CONTRADICTS_BRIDGE)
+
+
+def _external_nic(subject: Subject) -> ResolvedNic:
+    name = subject.lab.deployment.external_nic
+    return next(nic for nic in subject.node.nics if nic.name == name)
 
 
 def _compared(

@@ -29,7 +29,7 @@ name: pair
 box: rehearsal
 dns: {domain: pair.test}
 networks:
-  lan: {mode: nat, cidr: 10.77.3.0/24, gateway: 10.77.3.254}
+  lan: {mode: nat, cidr: 10.77.3.0/24, gateway: 10.77.3.254, mtu: 9000}
   tunnel: {mode: isolated, cidr: 10.77.4.0/24}
 nodes:
   one:
@@ -90,6 +90,24 @@ def test_isolated_network_has_no_way_out_and_no_address_on_the_host(
     routes = pair.run("ssh", "one", "ip -4 route show default").stdout
     assert routes.splitlines()
     assert "enp0s8" not in routes
+
+
+def test_case_14_network_with_an_mtu_takes_packets_of_that_size_whole(
+    labs: tuple[Lab, Lab],
+) -> None:
+    _, pair = labs
+    ping = "ping -n -q -c 1 -w 30 -M do -s 8972 -I 10.77.3.11 10.77.3.254"
+    assert "1 received" in pair.run("ssh", "one", ping).stdout
+    links = pair.run("ssh", "one", "ip -o link show").stdout
+    assert "enp0s3: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 9000" in links
+    assert "enp0s8: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500" in links
+
+    text = pair.file.read_text()
+    pair.file.write_text(text.replace("mtu: 9000", "mtu: 4000"))
+    told = pair.run("up", code=4).stderr
+    pair.file.write_text(text)
+    assert "10.77.3.254/24, mtu 4000, and it runs as" in told
+    assert json.loads(pair.run("up", "--json").stdout)["changed"] is False
 
 
 def test_lost_state_lab_file_and_vagrant_data_do_not_hinder_destroy(

@@ -111,7 +111,10 @@ def test_build_publishes_a_box_that_says_what_it_was_made_from(
         member = archive.extractfile("provenance.json")
         assert member is not None
         inside = json.loads(member.read())
-        archive.extract("box.img", tmp_path, filter="data")
+    run(
+        ["tar", "--extract", "--file", built.box_file, "--directory", tmp_path, "box.img"],
+        timeout=60,
+    )
     outside = json.loads((built.box_file.parent / "provenance.json").read_text())
     for known in (inside, outside):
         assert known["iso_sha256"] == file_sha256(iso)

@@ -47,7 +47,7 @@ def test_package_gives_a_tar_whose_image_is_the_disk(disk: Path, tmp_path: Path)
             assert member.read().decode() == text
         image = archive.getmember("box.img")
         assert (image.offset_data, image.size) == (offset, length)
-        archive.extract("box.img", tmp_path, filter="data")
+    run(["tar", "--extract", "--file", box, "--directory", tmp_path, "box.img"], timeout=60)
     assert box.stat().st_size % 512 == 0
     run(["qemu-img", "check", tmp_path / "box.img"], timeout=60)
     run(["qemu-img", "compare", tmp_path / "box.img", disk], timeout=60)

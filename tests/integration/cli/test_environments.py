@@ -35,6 +35,8 @@ AROUND = {
     "home_and_xdg_files": """HOME=/etc/passwd XDG_CACHE_HOME=/etc/passwd
         XDG_STATE_HOME=/etc/passwd XDG_RUNTIME_DIR=/etc/passwd "$@" """.replace("\n", " "),
     "tmp_missing": 'TMPDIR=/nonexistent "$@"',
+    "clock_1970": "FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f '@1970-01-01 00:00:10' \"$@\"",
+    "clock_2100": "FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f '@2100-03-01 00:00:00' \"$@\"",
     "umask_077": 'umask 077; "$@"',
     "directory_read_only": 'cd /proc; "$@" --lab "$LAB"',
     "directory_deleted": 'mkdir gone; cd gone; rmdir ../gone; "$@" --lab "$LAB"',
@@ -75,6 +77,18 @@ def _require_no_crash(ended: subprocess.CompletedProcess[bytes]) -> None:
 @pytest.mark.parametrize("around", AROUND)
 def test_case_22_and_others_no_environment_crashes_status(tmp_path: Path, around: str) -> None:
     _require_no_crash(_run(tmp_path, AROUND[around], "status"))
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_case_22_and_others_no_environment_crashes_doctor(tmp_path: Path, around: str) -> None:
+    _require_no_crash(_run(tmp_path, AROUND[around], "doctor"))
+
+
+@pytest.mark.parametrize("verb", ["render out", "snapshots", "validate", "sweep --dry-run"])
+def test_clock_of_1970_hinders_no_verb(tmp_path: Path, verb: str) -> None:
+    ended = _run(tmp_path, AROUND["clock_1970"], *verb.split())
+    _require_no_crash(ended)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("around", ["encoding_ascii", "width_0", "all_closed", "home_unset"])

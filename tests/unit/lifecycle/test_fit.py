@@ -10,12 +10,12 @@ from labkit.errors import HostError
 from labkit.host.firewall import Forwarding
 from labkit.host.inventory import POOL_PATH, Seen
 from labkit.host.libvirt.pool import PoolInfo
-from labkit.host.libvirt.xml import NetworkInfo
 from labkit.host.links import Link, Route
 from labkit.lab.topology import NetworkMode, ResolvedLab
 from labkit.lifecycle.fit import notes, pool_path, require
 from labkit.lifecycle.plan import plan_up
 from labkit.state.directory import LabState
+from tests.fakes.libvirt import active_network
 from tests.support import labs
 
 NOTHING = Seen(domains=(), networks=(), volumes={}, links={})
@@ -275,15 +275,7 @@ def test_case_19_firewalld_zone_that_forwards_nothing_is_a_note() -> None:
 
 def active(lab: ResolvedLab) -> Seen:
     lan = lab.networks[0]
-    assert lan.libvirt_name is not None
-    network = NetworkInfo(
-        name=lan.libvirt_name,
-        uuid=lan.uuid,
-        bridge=lan.bridge,
-        active=True,
-        forward="nat",
-        addresses=(),
-    )
+    network = active_network(lab, lan)
     return replace(NOTHING, networks=(network,), links={lan.bridge: link(HOME, kind="bridge")})
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,13 +10,13 @@ import pytest
 from labkit.errors import HostError, OperationError
 from labkit.host.inventory import Seen
 from labkit.host.libvirt.pool import PoolInfo
-from labkit.host.libvirt.xml import DomainState, NetworkInfo, VolumeInfo
+from labkit.host.libvirt.xml import DomainState, VolumeInfo
 from labkit.host.links import Link
 from labkit.lab.topology import NetworkMode, ResolvedLab
 from labkit.lifecycle.plan import Action, claimed, plan_up, possessions, spec_digest
 from labkit.lifecycle.plan import recorded as record
 from labkit.state.directory import DeploymentState, LabState, NodeState
-from tests.fakes.libvirt import domain
+from tests.fakes.libvirt import active_network, domain
 from tests.support import labs
 
 
@@ -37,19 +37,6 @@ def volume(name: str) -> VolumeInfo:
         physical_bytes=1,
         format="qcow2",
         backing_path=None,
-    )
-
-
-def active_network(lab: ResolvedLab) -> NetworkInfo:
-    lan = lab.networks[0]
-    assert lan.libvirt_name is not None
-    return NetworkInfo(
-        name=lan.libvirt_name,
-        uuid=lan.uuid,
-        bridge=lan.bridge,
-        active=True,
-        forward="nat",
-        addresses=(),
     )
 
 
@@ -77,7 +64,7 @@ def running(lab: ResolvedLab) -> Seen:
     volumes = [volume(f"{n.domain}{end}") for n in lab.nodes for end in (".img", "_seed.iso")]
     return Seen(
         domains=tuple(domain(node) for node in lab.nodes),
-        networks=(active_network(lab),),
+        networks=(active_network(lab, lab.networks[0]),),
         volumes={item.name: item for item in volumes},
         links={lan.bridge: link("172.16.208.254/24", kind="bridge")},
     )
@@ -132,7 +119,7 @@ def test_plan_after_a_kill_between_volume_and_domain_deletes_the_claimed_volume(
 def test_plan_with_foreign_objects_of_our_names_refuses_and_lists_all() -> None:
     lab = labs.lab()
     stranger = replace(domain(lab.nodes[0]), uuid=uuid4())
-    network = replace(active_network(lab), uuid=uuid4(), bridge="virbr7")
+    network = replace(active_network(lab, lab.networks[0]), uuid=uuid4(), bridge="virbr7")
     seen = Seen(
         domains=(stranger,),
         networks=(network,),
@@ -156,6 +143,31 @@ def test_plan_with_changed_hardware_names_the_node() -> None:
         plan_up(bigger, recorded(lab), running(lab), seeds=SEEDS)
     assert len(caught.value.details) == 1
     assert "node 'controller': its box or hardware" in caught.value.details[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mtu": 9000}, "172.16.208.254/24, mtu 9000, and it runs as"),
+        ({"mode": NetworkMode.ISOLATED}, "(isolated)"),
+        ({"gateway": IPv4Address("172.16.208.1")}, "172.16.208.1/24"),
+    ],
+)
+def test_case_14_plan_with_a_changed_network_that_runs_names_both(
+    change: dict[str, object], words: str
+) -> None:
+    lab = labs.lab()
+    lan = replace(lab.networks[0], **change)  # type: ignore[arg-type] # of a table of changes
+    changed = replace(lab, networks=(lan,))
+    with pytest.raises(OperationError) as caught:
+        plan_up(changed, recorded(lab), running(lab), seeds=SEEDS)
+    (detail,) = caught.value.details
+    assert detail.startswith("network 'lan': lab.yaml makes it 'demo_lan'")
+    assert words in detail
+    off = replace(
+        running(lab), networks=(replace(active_network(lab, lab.networks[0]), active=False),)
+    )
+    assert plan_up(changed, recorded(lab), off, seeds=SEEDS).networks == ("lan",)
 
 
 def test_plan_with_another_box_refuses() -> None:
@@ -234,7 +246,7 @@ def test_possessions_without_state_are_found_by_uuid_and_attachment() -> None:
 def test_possessions_never_include_what_only_has_our_name() -> None:
     lab = labs.lab()
     stranger = replace(domain(lab.nodes[0]), uuid=uuid4())
-    network = replace(active_network(lab), uuid=uuid4())
+    network = replace(active_network(lab, lab.networks[0]), uuid=uuid4())
     seen = Seen(
         domains=(stranger,),
         networks=(network,),

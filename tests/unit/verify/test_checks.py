@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from labkit.lab.topology import NetworkMode
 from labkit.verify import outputs
 from labkit.verify.check import LONGEST, Result, Subject, Verdict, printable
 from labkit.verify.checks import all_checks
@@ -65,7 +66,7 @@ def test_outputs_of_the_walk_through_pass_every_check_they_allow() -> None:
     unjudged = {check for (_, check), v in verdicts(report).items() if v is Verdict.NOT_JUDGED}
     assert unjudged == {
         "nova-services", "neutron-agents", "hypervisors", "cells", "keystone-answers",
-        "keystone-token", "dashboard-answers", "lbaas-agent",
+        "keystone-token", "dashboard-answers", "lbaas-agent", "full-frames",
     }  # fmt: skip
     assert report.passed
 
@@ -133,7 +134,7 @@ def test_scenario_decides_which_checks_apply() -> None:
     assert (
         ids(replace(labs.lab(), deployment=labs.deployment(lbaas=False))) == everything - balancer
     )
-    alone = everything - balancer - tunnels - {"management-address"}
+    alone = everything - balancer - tunnels - {"management-address", "full-frames"}
     assert ids(single("external-network")) == alone
     assert ids(single("allinone")) == (alone | {"management-address"}) - external
 
@@ -241,9 +242,46 @@ def test_commands_never_show_the_token_and_follow_the_lab() -> None:
     assert "ifcfg-enp0s8" in files
     assert "-c expires -c user_id " in files["openstack-token.json"]
     assert [command.file for command in outputs.commands(renamed, other)] == [
-        "ip-addr.txt", "ovs-vsctl-show.txt",
+        "ip-addr.txt", "ovs-vsctl-show.txt", "ping-full-frames.txt",
     ]  # fmt: skip
     assert outputs.commands(single("allinone"), other) == ()
+
+
+def test_case_14_full_frames_go_to_the_first_node_of_each_network_that_tells_its_size() -> None:
+    lan, tunnel = labs.network(), replace(labs.network("tunnel"), mtu=9000)
+    lab = labs.lab("controller", "compute", "gate", plugged=lan)
+    nodes = tuple(
+        replace(node, nics=(node.nics[0], replace(node.nics[1], network=tunnel)))
+        for node in lab.nodes
+    )
+    lab = replace(lab, networks=(lan, tunnel), nodes=nodes)
+    head, other, third = nodes
+    assert outputs.full_frames(lab, head) == ()
+    for node in (other, third):
+        assert [(f.source, f.to, f.mtu) for f in outputs.full_frames(lab, node)] == [
+            (node.nics[0].address.ip, head.nics[0].address.ip, 1500),
+            (node.nics[1].address.ip, head.nics[1].address.ip, 9000),
+        ]
+    shell = outputs.commands(lab, other)[-1].shell
+    assert shell.endswith(
+        f" -M do -s 8972 -I {other.nics[1].address.ip} {head.nics[1].address.ip}"
+    )
+    unknown = labs.lab(plugged=labs.network(mode=NetworkMode.BRIDGE))
+    assert outputs.full_frames(unknown, unknown.nodes[1]) == ()
+
+
+def test_case_14_port_of_a_network_with_an_mtu_keeps_it_over_a_reboot() -> None:
+    lan = replace(labs.network(), mtu=9000)
+    lab = labs.lab(plugged=lan)
+    outside = transcripts.made(lab)
+    assert 'MTU="9000"\n' in outside["controller"]["ifcfg-enp0s3"].text
+    assert failed(judge(lab, outside)) == set()
+    text = outside["controller"]["ifcfg-enp0s3"].text.replace('MTU="9000"\n', "")
+    outside["controller"]["ifcfg-enp0s3"] = Output(text=text)
+    report = judge(lab, outside)
+    assert failed(report) == {("controller", "ifcfg-port")}
+    told = found(report, "controller", "ifcfg-port")
+    assert (told.expected, told.seen) == ("MTU=9000", "no MTU")
 
 
 garbage = st.one_of(

@@ -4,7 +4,7 @@ from ipaddress import IPv4Interface
 
 import pytest
 
-from labkit.verify.parsers import ifcfg, ip_addr, openstack, ovs_show, systemctl
+from labkit.verify.parsers import ifcfg, ip_addr, openstack, ovs_show, ping, systemctl
 
 OLD = """\
 8690bb97-ba2f-4b7b-8087-8d3484ba2d64
@@ -95,6 +95,25 @@ def test_ifcfg_reads_what_bash_would() -> None:
 def test_ifcfg_with_more_than_assignments_is_an_error(line: str) -> None:
     with pytest.raises(ValueError, match="line 2"):
         ifcfg.parse(f"B=1\n{line}\n")
+
+
+def test_ping_reads_how_many_answers_came_from_each() -> None:
+    text = (
+        "PING 10.0.0.3 (10.0.0.3) from 10.0.0.4 : 8972(9000) bytes of data.\n"
+        "\n--- 10.0.0.3 ping statistics ---\n"
+        "3 packets transmitted, 1 received, 66% packet loss, time 2000ms\n"
+        "rtt min/avg/max/mdev = 0.3/0.3/0.3/0.0 ms\n"
+        "PING 10.1.0.3 (10.1.0.3) from 10.1.0.4 : 8972(9000) bytes of data.\n"
+        "\n--- 10.1.0.3 ping statistics ---\n"
+        "1 packets transmitted, 0 received, +1 errors, 100% packet loss, time 0ms\n"
+    )
+    assert ping.parse(text) == {"10.0.0.3": 1, "10.1.0.3": 0}
+
+
+@pytest.mark.parametrize("text", ["", "ping: bad number of packets to transmit.\n"])
+def test_ping_without_statistics_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="no statistics"):
+        ping.parse(text)
 
 
 def test_systemctl_reads_a_failed_unit() -> None:

@@ -225,10 +225,10 @@ def test_verb_passes_on_the_walk_through_and_writes_both_reports(tmp_path: Path)
     done = CliRunner().invoke(app, [*given, "--json", "--junit", str(junit)])
 
     assert done.exit_code == 0
-    assert json.loads(done.stdout)["counts"] == {"ok": 26, "failed": 0, "not judged": 8}
-    assert junit.read_text(encoding="utf-8").count("<testcase ") == 34
+    assert json.loads(done.stdout)["counts"] == {"ok": 26, "failed": 0, "not judged": 9}
+    assert junit.read_text(encoding="utf-8").count("<testcase ") == 35
     shown = CliRunner().invoke(app, given)
-    assert shown.stdout.endswith("packstack: 26 ok, 0 failed, 8 not judged\n")
+    assert shown.stdout.endswith("packstack: 26 ok, 0 failed, 9 not judged\n")
 
 
 def test_verb_ends_with_1_when_a_check_fails(tmp_path: Path) -> None:

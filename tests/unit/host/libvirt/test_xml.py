@@ -180,6 +180,7 @@ def test_network_nat_with_metadata_is_read_completely() -> None:
       <metadata><l:lab id='bbbbbbbb-0000-0000-0000-000000000002' name='demo'/></metadata>
       <forward mode='nat'><nat><port start='1024' end='65535'/></nat></forward>
       <bridge name='br-demo0' stp='off' delay='0'/>
+      <mtu size='9000'/>
       <ip address='172.16.208.254' netmask='255.255.255.0'/>
       <ip family='ipv6' address='fd00::1' prefix='64'/>
     </network>"""
@@ -191,6 +192,7 @@ def test_network_nat_with_metadata_is_read_completely() -> None:
         active=True,
         forward="nat",
         addresses=(ip_interface("172.16.208.254/24"), ip_interface("fd00::1/64")),
+        mtu=9000,
     )
 
 
