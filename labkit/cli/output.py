@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from labkit.cli.discreet import shown
 from labkit.state.progress import LAB, Event, Phase, Progress
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        # Before a line is broken within a secret.
+        table.add_row(*(Text(shown(cell)) for cell in row))
     console.print(table)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from labkit.cli.discreet import Pieces, shown
 from labkit.cli.interrupts import raise_after, shield
 from labkit.cli.options import (
     LAB_FILE,
@@ -179,9 +180,9 @@ def run(
 
 def _write_run(result: LabRun, junit: Path | None, report: Path | None) -> None:
     if junit is not None:
-        junit.write_text(result.junit(), encoding="utf-8")
+        junit.write_text(shown(result.junit()), encoding="utf-8")
     if report is not None:
-        report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+        report.write_text(shown(json.dumps(result.as_json(), indent=2) + "\n"), encoding="utf-8")
 
 
 def _seconds(text: str) -> int:
@@ -208,7 +209,7 @@ def logs(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,
 ) -> None:
-    """Print the output of the run in a guest, as it is there."""
+    """Print the output of the run in a guest, as it is there but for the lab's secrets."""
     from labkit.packstack.logs import JOBS, print_log
 
     if what not in JOBS:
@@ -216,11 +217,16 @@ def logs(
         message = f"There is no log '{what}'; labkit knows {known}."
         raise UsageError(message)
 
-    def write(text: bytes) -> None:
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
+    session, pieces = looking(lab), Pieces()
 
-    print_log(looking(lab), JOBS[what], node=node, follow=follow, write=write)
+    def write(output: bytes) -> None:
+        sys.stdout.write(pieces.whole(output))
+        sys.stdout.flush()
+
+    try:
+        print_log(session, JOBS[what], node=node, follow=follow, write=write)
+    finally:
+        sys.stdout.write(pieces.rest)
 
 
 def _print(report: DeployReport, *, as_json: bool) -> None:
@@ -263,6 +269,6 @@ def rehearsal(
     with working(lab, "rehearsal", box=box, changes=True) as session:
         result = rehearse(session)
     if report is not None:
-        report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+        report.write_text(shown(json.dumps(result.as_json(), indent=2) + "\n"), encoding="utf-8")
     print_table(("stage", "seconds", "result"), result.stages.rows())
     notice("stand-in guests, not CentOS and not OpenStack: boxes/rehearsal says what they are")

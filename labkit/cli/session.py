@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from labkit.state.progress import Event, Progress
@@ -28,30 +28,53 @@ def _silent(_event: Event) -> None:
 
 def looking(lab: Path, *, box: str | None = None) -> Session:
     """Open a session for a verb that only looks."""
+    return _opened(lab, box=box)[0]
+
+
+def _opened(lab: Path, *, box: str | None) -> tuple[Session, Callable[[str], str]]:
+    """Open a session, and return it with what hides the lab's secrets."""
+    from labkit.cli.discreet import keep_secrets
     from labkit.state.session import open_session  # what it loads takes long
 
-    return open_session(lab, _silent, box=box)
+    session = open_session(lab, _silent, box=box)
+    return session, keep_secrets(session.lab, session.directory)
 
 
 @contextmanager
 def working(lab: Path, verb: str, *, box: str | None = None, changes: bool) -> Iterator[Session]:
     """Open a session whose progress is shown, and logged when the verb changes something."""
-    session = looking(lab, box=box)
+    session, hide = _opened(lab, box=box)
     if changes:
-        start_log(session.directory.logs, verb)
+        start_log(session.directory.logs, verb, hide=hide)
     with ExitStack() as stack:
         yield replace(session, progress=_Shown(stack))
 
 
-def start_log(directory: Path, verb: str) -> LogFile:
-    """Send all of labkit's log records, from DEBUG on, to a new file of the lab's directory."""
+class _Formatter(logging.Formatter):
+    """Formats records, tracebacks included, without secrets."""
+
+    def __init__(self, hide: Callable[[str], str]) -> None:
+        super().__init__(FORMAT)
+        self.converter = time.gmtime
+        self._hide = hide
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._hide(super().format(record))
+
+
+def start_log(directory: Path, verb: str, *, hide: Callable[[str], str] = str) -> LogFile:
+    """Send all of labkit's log records, from DEBUG on, to a new file of the lab's directory.
+
+    Args:
+        directory: Where the lab's logs lie.
+        verb: What the file is named after.
+        hide: Returns a text without the lab's secrets.
+    """
     from labkit.state import lock
 
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     handler = LogFile(directory / f"{stamp}-{os.getpid()}-{verb}.log", awaited=lock.__name__)
-    formatter = logging.Formatter(FORMAT)
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
+    handler.setFormatter(_Formatter(hide))
     logger = logging.getLogger("labkit")
     logger.setLevel(logging.DEBUG)
     logger.addHandler(handler)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path  # noqa: TC003 -- typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labkit.cli.discreet import keep_secrets
 from labkit.cli.options import LAB_FILE, JsonOption, LabOption, print_json, require_writable
 from labkit.cli.session import working
 
@@ -59,6 +61,9 @@ def _kept(lab: Path, source: Path) -> Report:
 
     from labkit.lab.file import load
     from labkit.lab.resolve import resolve
+    from labkit.state.directory import lab_directory
     from labkit.verify.run import from_directory
 
-    return from_directory(resolve(load(lab), lab_id=UUID(int=0)), source)
+    resolved = resolve(load(lab), lab_id=UUID(int=0))
+    hide = keep_secrets(resolved, lab_directory(lab, resolved.name, os.environ))
+    return from_directory(resolved, source).without(hide)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import HostError, OperationError
 from labkit.host.files import write_atomically
 from labkit.lab.options import DEFAULT_PASSWORD, URL_SAFE, Option, Random, options
+from labkit.state.secrets import password_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,11 +49,6 @@ def _made(option: Option, asked: Mapping[str, str]) -> str:
         case _:
             default = asked.get(DEFAULT_PASSWORD)
             return default or "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-
-
-def password_file(directory: LabDirectory) -> Path:
-    """Return where a lab's secrets lie."""
-    return directory.keys / "packstack-passwords.json"
 
 
 def load(directory: LabDirectory) -> dict[str, str]:

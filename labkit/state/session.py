@@ -12,6 +12,7 @@ from labkit.host import ssh
 from labkit.lab.file import load
 from labkit.lab.resolve import resolve
 from labkit.state.directory import LabDirectory, LabState, lab_directory
+from labkit.state.secrets import hidden, known_secrets
 from labkit.state.tools import real_tools
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class Session:
     def state(self) -> LabState:
         """Return the recorded state."""
         return self.directory.load(self.lab.name)
+
+    def hide(self, text: str) -> str:
+        """Return a text without the secrets that the lab has by now."""
+        return hidden(text, known_secrets(self.lab, self.directory))
 
     def endpoint(self, node: ResolvedNode) -> ssh.Endpoint:
         """Return how to reach a node.

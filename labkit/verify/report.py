@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from labkit.verify.check import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from labkit.verify.check import Result
 
 WIDTH = 80
@@ -38,6 +40,17 @@ class Report:
     def failures(self) -> tuple[str, ...]:
         """Return the failed checks, a line each: node, check, and what was seen."""
         return tuple(f"{r.node}: {r.check}: {r.seen}" for r in self.results if r.failed)
+
+    def without(self, hide: Callable[[str], str]) -> Report:
+        """Return the report with `hide` applied to what was expected and seen.
+
+        Before it is shown: a table may break a line within a secret.
+        """
+        results = (
+            replace(each, expected=hide(each.expected), seen=hide(each.seen))
+            for each in self.results
+        )
+        return replace(self, results=tuple(results))
 
     def count(self, verdict: Verdict) -> int:
         """Return how many checks came out so."""

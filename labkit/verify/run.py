@@ -116,7 +116,8 @@ def verify(session: Session) -> Report:
     collected = collect(
         session.lab, session.endpoint, connect=session.tools.ssh, progress=session.progress
     )
-    return judge(session.lab, collected.outputs, unreachable=collected.unreachable)
+    report = judge(session.lab, collected.outputs, unreachable=collected.unreachable)
+    return report.without(session.hide)
 
 
 def settled(session: Session, seconds: float = SETTLE_SECONDS) -> Report:

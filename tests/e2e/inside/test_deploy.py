@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +66,11 @@ SECOND_COMPUTE = """\
       enp0s3: {network: lan, address: 172.16.208.142}
       enp0s8: {network: lan, address: 172.16.208.151}
 """
+VERBS_THAT_LOOK = (
+    "status", "status --json", "verify --json", "logs deploy", "logs prepare --node compute",
+    "snapshots --json", "deploy --dry-run", "up --dry-run", "halt --dry-run", "destroy --dry-run",
+    "graph", "validate", "console compute",
+)  # fmt: skip
 STEPS = 42
 MANIFESTS = 3
 
@@ -72,7 +78,9 @@ MANIFESTS = 3
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     file = tmp_path_factory.mktemp("deploy") / "lab.yaml"
-    file.write_bytes((ROOT / "lab.yaml").read_bytes())
+    text = (ROOT / "lab.yaml").read_text(encoding="utf-8")
+    # One password of the user's own beside those that labkit makes; each has 16 characters.
+    file.write_text(f"{text}  answers: {{CONFIG_KEYSTONE_ADMIN_PW: {secrets.token_hex(8)}}}\n")
     found = Lab(file=file, name="packstack")
     found.up("--box", "rehearsal")
     yield found
@@ -145,12 +153,32 @@ def test_files_came_home_for_their_owner_alone(lab: Lab, deployed: dict[str, Any
 
 
 def test_no_password_is_in_a_log_or_a_process_list(lab: Lab, deployed: dict[str, Any]) -> None:
-    secrets = {value.encode() for value in passwords(lab).values()}
+    hidden = {value.encode() for value in passwords(lab).values()}
     logs = [path for path in (lab.directory / "logs").rglob("*") if path.is_file()]
     assert len(logs) > 4
-    leaks = [path for path in logs if any(secret in path.read_bytes() for secret in secrets)]
+    leaks = [path for path in logs if any(secret in path.read_bytes() for secret in hidden)]
     assert leaks == []
-    assert not any(secret.decode() in json.dumps(deployed) for secret in secrets)
+    assert not any(secret.decode() in json.dumps(deployed) for secret in hidden)
+
+
+def test_no_password_is_in_what_any_verb_prints(lab: Lab, deployed: dict[str, Any]) -> None:
+    assert deployed["ended"]
+    hidden = passwords(lab).values()
+    written = lab.file.read_text(encoding="utf-8").split("CONFIG_KEYSTONE_ADMIN_PW: ")[1][:16]
+    assert written in hidden
+    # What a guest prints is not labkit's to choose.
+    said = "/var/lib/labkit/runs/labkit-packstack/output.log"
+    as_root(
+        lab,
+        "controller",
+        f"grep -h CONFIG_KEYSTONE_ADMIN_PW= /var/lib/labkit/answers.cfg >>{said}",
+    )
+    for verb in VERBS_THAT_LOOK:
+        printed = lab.run(*verb.split())
+        text = printed.stdout + printed.stderr
+        assert text
+        assert not [secret for secret in hidden if secret in text], verb
+    assert "CONFIG_KEYSTONE_ADMIN_PW=********" in lab.run("logs", "deploy").stdout
 
 
 def sent_through_tunnel(lab: Lab) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from labkit.host.process import environment, run
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ AROUND = {
     "home_and_xdg_files": """HOME=/etc/passwd XDG_CACHE_HOME=/etc/passwd
         XDG_STATE_HOME=/etc/passwd XDG_RUNTIME_DIR=/etc/passwd "$@" """.replace("\n", " "),
     "tmp_missing": 'TMPDIR=/nonexistent "$@"',
-    "clock_1970": "FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f '@1970-01-01 00:00:10' \"$@\"",
-    "clock_2100": "FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f '@2100-03-01 00:00:00' \"$@\"",
+    "clock_1970": 'SECONDS_PAST=10 LD_PRELOAD=$CLOCK "$@"',
+    "clock_2100": 'SECONDS_PAST=4107542400 LD_PRELOAD=$CLOCK "$@"',
     "umask_077": 'umask 077; "$@"',
     "directory_read_only": 'cd /proc; "$@" --lab "$LAB"',
     "directory_deleted": 'mkdir gone; cd gone; rmdir ../gone; "$@" --lab "$LAB"',
@@ -51,16 +52,62 @@ AROUND = {
     "utf8_name_in_latin1_locale": """mkdir Réseaux; cp lab.yaml Réseaux; cd Réseaux;
         LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@" """.replace("\n", " "),
 }
+# A clock that begins at SECONDS_PAST when the process does; what waits goes by another one.
+CLOCK = """
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+static time_t moved;
+static int now(clockid_t id, struct timespec *at) { return syscall(SYS_clock_gettime, id, at); }
+__attribute__((constructor)) static void begin(void) {
+  struct timespec at;
+  now(CLOCK_REALTIME, &at);
+  moved = atoll(getenv("SECONDS_PAST")) - at.tv_sec;
+}
+int clock_gettime(clockid_t id, struct timespec *at) {
+  int failed = now(id, at);
+  if (!failed && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) at->tv_sec += moved;
+  return failed;
+}
+int gettimeofday(struct timeval *restrict at, void *restrict zone) {
+  struct timespec found;
+  clock_gettime(CLOCK_REALTIME, &found);
+  at->tv_sec = found.tv_sec;
+  at->tv_usec = found.tv_nsec / 1000;
+  return 0;
+}
+time_t time(time_t *at) {
+  struct timespec found;
+  clock_gettime(CLOCK_REALTIME, &found);
+  if (at) *at = found.tv_sec;
+  return found.tv_sec;
+}
+"""
 
 
-def _run(where: Path, around: str, *verb: str) -> subprocess.CompletedProcess[bytes]:
+@pytest.fixture(scope="session")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = tmp_path_factory.mktemp("clock") / "clock.so"
+    source = library.with_suffix(".c")
+    source.write_text(CLOCK, encoding="utf-8")
+    run(["gcc", "-shared", "-fPIC", "-o", library, source], timeout=60)
+    moved = environment(LD_PRELOAD=str(library), SECONDS_PAST="10")
+    told = run([sys.executable, "-c", "import time; print(time.time())"], timeout=60, env=moved)
+    assert 10 <= float(told.stdout) < 100
+    return library
+
+
+def _run(where: Path, clock: Path, around: str, *verb: str) -> subprocess.CompletedProcess[bytes]:
     lab = where / "lab.yaml"
     lab.write_bytes((ROOT / "lab.yaml").read_bytes())
     python = (sys.executable, "-m", "labkit", *verb)
     return subprocess.run(
         ["/bin/bash", "-c", around, "bash", *python],
         cwd=where,
-        env={**os.environ, "LAB": str(lab), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "LAB": str(lab), "PYTHONPATH": str(ROOT), "CLOCK": str(clock)},
         capture_output=True,
         check=False,
         timeout=120,
@@ -75,32 +122,36 @@ def _require_no_crash(ended: subprocess.CompletedProcess[bytes]) -> None:
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_case_22_and_others_no_environment_crashes_status(tmp_path: Path, around: str) -> None:
-    _require_no_crash(_run(tmp_path, AROUND[around], "status"))
+def test_case_22_and_others_no_environment_crashes_status(
+    tmp_path: Path, clock: Path, around: str
+) -> None:
+    _require_no_crash(_run(tmp_path, clock, AROUND[around], "status"))
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_case_22_and_others_no_environment_crashes_doctor(tmp_path: Path, around: str) -> None:
-    _require_no_crash(_run(tmp_path, AROUND[around], "doctor"))
+def test_case_22_and_others_no_environment_crashes_doctor(
+    tmp_path: Path, clock: Path, around: str
+) -> None:
+    _require_no_crash(_run(tmp_path, clock, AROUND[around], "doctor"))
 
 
 @pytest.mark.parametrize("verb", ["render out", "snapshots", "validate", "sweep --dry-run"])
-def test_clock_of_1970_hinders_no_verb(tmp_path: Path, verb: str) -> None:
-    ended = _run(tmp_path, AROUND["clock_1970"], *verb.split())
+def test_clock_of_1970_hinders_no_verb(tmp_path: Path, clock: Path, verb: str) -> None:
+    ended = _run(tmp_path, clock, AROUND["clock_1970"], *verb.split())
     _require_no_crash(ended)
     assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("around", ["encoding_ascii", "width_0", "all_closed", "home_unset"])
-def test_help_in_any_environment_is_no_crash(tmp_path: Path, around: str) -> None:
-    _require_no_crash(_run(tmp_path, AROUND[around], "--help"))
+def test_help_in_any_environment_is_no_crash(tmp_path: Path, clock: Path, around: str) -> None:
+    _require_no_crash(_run(tmp_path, clock, AROUND[around], "--help"))
 
 
 @pytest.mark.parametrize("verb", [("status",), ("render", "out"), ("up", "--dry-run")])
 def test_case_22_lab_in_a_directory_of_latin1_is_refused_by_its_path(
-    tmp_path: Path, verb: tuple[str, ...]
+    tmp_path: Path, clock: Path, verb: tuple[str, ...]
 ) -> None:
-    ended = _run(tmp_path, AROUND["case_22_lab_in_latin1"], *verb)
+    ended = _run(tmp_path, clock, AROUND["case_22_lab_in_latin1"], *verb)
     assert ended.returncode == 2, ended.stderr
     assert b"R\\xe9seaux" in ended.stderr
     assert [each.name for each in next(tmp_path.glob("R*")).iterdir()] == ["lab.yaml"]

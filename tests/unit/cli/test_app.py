@@ -3,20 +3,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.cli.app import main
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.support.commandline import Run
 
 VERBS = (
     "up", "status", "verify", "ssh", "console", "halt", "destroy", "sweep", "box", "render", "graph", "validate", "schema",
@@ -44,42 +39,6 @@ nodes:
     nics:
       eth0: {network: lan, address: 10.0.0.4}
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Run]:
-    """Run the command line in this process, in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("LABKIT_LAB", "LABKIT_STATE_DIR", "FORCE_COLOR", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    heard = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-    before = {number: signal.getsignal(number) for number in heard}
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["labkit", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        seen = capfd.readouterr()
-        code = ended.value.code
-        return Ended(code=code if isinstance(code, int) else 0, out=seen.out, err=seen.err)
-
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from labkit.errors import HostError, OperationError
 from labkit.lab.options import Random, options, problem
 from labkit.packstack import passwords
 from labkit.state.directory import LabDirectory
+from labkit.state.secrets import password_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ def test_ensure_keeps_the_secrets_for_the_owner_alone_and_gives_them_again(
     directory: LabDirectory,
 ) -> None:
     first = passwords.ensure(directory, {})
-    path = passwords.password_file(directory)
+    path = password_file(directory)
     written = path.stat()
     assert written.st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -88,7 +89,7 @@ def test_ensure_adds_what_the_file_does_not_have(directory: LabDirectory) -> Non
 def test_load_of_a_damaged_file_says_which_and_what_to_do(
     directory: LabDirectory, text: str
 ) -> None:
-    path = passwords.password_file(directory)
+    path = password_file(directory)
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(OperationError, match="damaged") as caught:
         passwords.ensure(directory, {})
