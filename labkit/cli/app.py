@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from labkit import __version__
-from labkit.cli.discreet import make_discreet
+from labkit.cli.hiding import hide_in_streams
 from labkit.cli.interrupts import listen, shield
 from labkit.cli.session import LogFile
 from labkit.errors import LabkitError, TimeOver
@@ -47,7 +47,7 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
         # A name or a mark that the locale cannot write is no reason to end, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
-    make_discreet()
+    hide_in_streams()
     try:
         app()
     except BaseException as exc:  # noqa: BLE001 -- the outermost place: whatever it is ends here

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from labkit.cli.discreet import shown
+from labkit.cli.hiding import shown
 from labkit.state.progress import LAB, Event, Phase, Progress
 
 if TYPE_CHECKING:

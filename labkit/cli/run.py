@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from labkit.cli.discreet import Pieces, shown
+from labkit.cli.hiding import Pieces, shown
 from labkit.cli.interrupts import raise_after, shield
 from labkit.cli.options import (
     LAB_FILE,

@@ -33,7 +33,7 @@ def looking(lab: Path, *, box: str | None = None) -> Session:
 
 def _opened(lab: Path, *, box: str | None) -> tuple[Session, Callable[[str], str]]:
     """Open a session, and return it with what hides the lab's secrets."""
-    from labkit.cli.discreet import keep_secrets
+    from labkit.cli.hiding import keep_secrets
     from labkit.state.session import open_session  # what it loads takes long
 
     session = open_session(lab, _silent, box=box)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labkit.cli.discreet import keep_secrets
+from labkit.cli.hiding import keep_secrets
 from labkit.cli.options import LAB_FILE, JsonOption, LabOption, print_json, require_writable
 from labkit.cli.session import working
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from labkit.state.directory import LabDirectory
 
 
-class Discreet:
+class HidingStream:
     """A text stream that hides the secrets of the lab a verb works on; the rest is the stream's own.
 
     Args:
@@ -80,23 +80,23 @@ class Pieces:
         return text[:length]
 
 
-def make_discreet() -> None:
-    """Put a discreet stream in the place of standard output and of standard error."""
+def hide_in_streams() -> None:
+    """Put a hiding stream in the place of standard output and of standard error."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, Discreet):  # None where it is closed
-            setattr(sys, name, cast("TextIO", Discreet(stream)))
+        if stream is not None and not isinstance(stream, HidingStream):  # None where it is closed
+            setattr(sys, name, cast("TextIO", HidingStream(stream)))
 
 
 def keep_secrets(lab: ResolvedLab, directory: LabDirectory) -> Callable[[str], str]:
-    """Have the discreet streams hide a lab's secrets, and return what hides them elsewhere."""
+    """Have the streams hide a lab's secrets, and return what hides them elsewhere."""
     secrets = Secrets(lab, directory)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, Discreet):
+        if isinstance(stream, HidingStream):
             stream.hide = secrets.hide
     return secrets.hide
 
 
 def shown(text: str) -> str:
     """Return a text as standard output would show it: for files, and for cells of a table."""
-    return sys.stdout.hide(text) if isinstance(sys.stdout, Discreet) else text
+    return sys.stdout.hide(text) if isinstance(sys.stdout, HidingStream) else text

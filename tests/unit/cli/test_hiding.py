@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.cli.discreet import Discreet, Pieces, Secrets, shown
+from labkit.cli.hiding import HidingStream, Pieces, Secrets, shown
 from labkit.cli.output import print_error, print_table
 from labkit.cli.session import start_log
 from labkit.errors import OperationError
@@ -94,13 +94,13 @@ def keep(tmp_path: Path, *secrets: str) -> Secrets:
 
 
 @pytest.fixture
-def discreet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.StringIO]:
+def hiding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.StringIO]:
     """Return what has both streams hide 'letmein-2018', and returns what they print into."""
 
     def begin() -> io.StringIO:
         printed = io.StringIO()
         for name in ("stdout", "stderr"):
-            stream = Discreet(printed)
+            stream = HidingStream(printed)
             stream.hide = keep(tmp_path, "letmein-2018").hide
             monkeypatch.setattr(sys, name, stream)
         return printed
@@ -110,24 +110,24 @@ def discreet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], io
 
 
 def test_error_with_a_secret_of_a_guest_is_shown_without_it(
-    discreet: Callable[[], io.StringIO],
+    hiding: Callable[[], io.StringIO],
 ) -> None:
-    printed = discreet()
+    printed = hiding()
     print_error(OperationError("It said letmein-2018.", details=("db://root:letmein-2018@x",)))
     assert printed.getvalue() == "error: It said ********.\n  db://root:********@x\n"
 
 
 def test_cell_of_a_table_is_hidden_before_a_line_is_broken_within_it(
-    discreet: Callable[[], io.StringIO],
+    hiding: Callable[[], io.StringIO],
 ) -> None:
-    printed = discreet()
+    printed = hiding()
     print_table(("check", "seen"), [("x" * 30, f"{'y' * 40} letmein-2018")])
     assert "2018" not in printed.getvalue()
     assert "********" in printed.getvalue()
 
 
-def test_text_for_a_file_is_hidden_too(discreet: Callable[[], io.StringIO]) -> None:
-    printed = discreet()
+def test_text_for_a_file_is_hidden_too(hiding: Callable[[], io.StringIO]) -> None:
+    printed = hiding()
     assert shown('{"seen": "letmein-2018"}') == '{"seen": "********"}'
     assert printed.getvalue() == ""
 
