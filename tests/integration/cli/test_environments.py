@@ -45,6 +45,8 @@ AROUND = {
     "state_relative_deleted": """mkdir gone; cd gone; rmdir ../gone;
         LABKIT_STATE_DIR=x LABKIT_CACHE_DIR=y "$@" --lab "$LAB" """.replace("\n", " "),
     "socks": 'ALL_PROXY=socks5h://127.0.0.1:1 "$@"',
+    "case_25_no_proxy": """HTTPS_PROXY=http://127.0.0.1:1
+        NO_PROXY=localhost,127.0.0.0/8,[::1],fd00::/8,.example "$@" """.replace("\n", " "),
     "case_22_lab_in_latin1": 'd=$(printf "R\\351seaux"); mkdir "$d"; cp lab.yaml "$d"; cd "$d"; "$@"',
     "case_22_state_in_latin1": 'LABKIT_STATE_DIR=$(printf "R\\351") "$@"',
     "case_22_cache_in_latin1": 'XDG_CACHE_HOME=/tmp/$(printf "R\\351") "$@"',

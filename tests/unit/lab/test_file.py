@@ -664,6 +664,22 @@ def test_load_byte_order_mark_and_windows_line_ends_change_no_position() -> None
     )
 
 
+def test_case_25_ten_nodes_with_windows_line_ends_in_the_usual_domain_are_a_lab() -> None:
+    head = "name: ten\nbox: rehearsal\ndns: {domain: localdomain}\n"
+    networks = "networks:\n  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}\nnodes:\n"
+    roles = {10: "[controller]", 11: "[network]"}
+    nodes = "".join(
+        f"  node-{number}:\n    roles: {roles.get(number, '[compute]')}\n    cpus: 1\n"
+        "    memory: 512 MiB\n    nics:\n"
+        f"      enp0s3: {{network: lan, address: 10.0.0.{number}}}\n"
+        f"      enp0s8: {{network: lan, address: 10.0.0.1{number}}}\n"
+        for number in range(10, 20)
+    )
+    text = f"{head}{networks}{nodes}".replace("\n", "\r\n")
+    Path("lab.yaml").write_bytes(text.encode())
+    assert list(load(Path("lab.yaml")).nodes) == [f"node-{number}" for number in range(10, 20)]
+
+
 def test_load_other_encoding_names_the_byte() -> None:
     error = failure(LAB.encode() + b"# na\xefve\n")
     assert error.details == ("lab.yaml:13:5: the file: expected UTF-8 text, found the byte 0xef",)

@@ -117,6 +117,6 @@ def test_case_04_end_of_a_journal_is_shown_and_not_its_beginning() -> None:
     assert not any("warning 0" in line for line in lines)
 
 
-def test_set_password_alone_blames_no_database_of_an_earlier_run() -> None:
+def test_case_05_set_password_alone_blames_no_database_of_an_earlier_run() -> None:
     error = "Error: Execution of '/usr/bin/mysql -e SET PASSWORD FOR x' returned 1: ERROR 2013"
     assert "mariadb-leftover" not in told(error, in_puppet=True)
