@@ -105,6 +105,7 @@ def add_verbs() -> None:
     """Give the command line the verbs that live in modules of their own; once is enough."""
     from labkit.cli.box import box_app
     from labkit.cli.doctor import doctor
+    from labkit.cli.explain import explain
     from labkit.cli.files import graph, render, schema, validate
     from labkit.cli.lab import console, destroy, halt, ssh, status, up
     from labkit.cli.run import RunCommand, add_compute, deploy, logs, rehearsal, run, scenarios
@@ -133,6 +134,7 @@ def add_verbs() -> None:
     app.command()(add_compute)
     app.command()(verify)
     app.command()(logs)
+    app.command()(explain)
     app.command()(rehearsal)
     app.add_typer(box_app, name="box")
     app.add_typer(snapshots_app)

@@ -23,6 +23,8 @@ from labkit.cli.box import box_app
 from labkit.cli.snapshots import snapshots_app
 from labkit.host.vagrant_environment import rules
 from labkit.lab.file import json_schema
+from labkit.packstack.known_failures import failures
+from labkit.packstack.recorded import CERTAINTY
 from labkit.verify import outputs
 from labkit.verify.checks import all_checks
 from labkit.verify.run import JUDGED_SUMMARY, REACHABLE_SUMMARY
@@ -40,7 +42,7 @@ PROMPTS = ("$ ", "# ")
 # Verbs that need neither libvirt nor a guest: tests/unit/test_docs.py runs them.
 CHEAP = re.compile(
     r"labkit (--help|--version|validate|schema|graph( --svg > \S+)?|scenarios|render \S+|box (list|why \S+|render \S+ \S+)"
-    r"|verify --from \S+( --junit \S+)?)( --json)?$"
+    r"|verify --from \S+( --junit \S+)?|explain \S+)( --json)?$"
 )
 # Pages whose every other command tests/e2e/test_docs.py runs, in this order, in one sandbox.
 WALKED = (
@@ -250,6 +252,26 @@ def answer_keys() -> str:
     """Return the table of answer-file keys of docs/reference/answer-keys.md."""
     rows = [f"| `{row.key}` | {row.use} | {row.why} |" for row in answer_key_rows()]
     return "\n".join(["| key | | why |", "|---|---|---|", *rows])
+
+
+def known_failures() -> str:
+    """Return the known failures for docs/reference/known-failures.md."""
+    parts: list[str] = []
+    for known in failures():
+        certainty = "a note, no failure" if known.note else CERTAINTY[known.specificity]
+        # A bar would end the cell.
+        patterns = [pattern.replace("|", "\\|") for pattern in known.patterns]
+        parts += [f"## {known.id}", "", _placed(known.cause), ""]
+        parts += [f"**Remedy.** {_placed(known.remedy)}", "", "| | |", "|---|---|"]
+        parts += [f"| known | {certainty} |", f"| from | {known.source} |"]
+        parts += [f"| seen with | {', '.join(known.seen)} |"] if known.seen else []
+        parts += [*(f"| shows by | `{pattern}` |" for pattern in patterns), ""]
+    return "\n".join(_wrapped(part) for part in parts)
+
+
+def _placed(text: str) -> str:
+    """Return a text whose places for what was met stand out."""
+    return re.sub(r"\{(\w+)\}", r"`\1`", text)
 
 
 def answer_key_rows() -> list[AnswerKey]:

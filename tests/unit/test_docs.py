@@ -31,6 +31,7 @@ MADE: dict[str, Callable[[], str]] = {
     "docs/reference/checks.md": documentation.checks_page,
     "docs/reference/vagrant-environment.md": documentation.vagrant_rules,
     "docs/reference/answer-keys.md": documentation.answer_keys,
+    "docs/reference/known-failures.md": documentation.known_failures,
 }
 MAX_COLUMNS = 120
 

@@ -46,4 +46,9 @@ put "ifcfg-$nic" "$nic_file" "$nic_extras"
 ifdown "$bridge"
 ifdown "$nic"
 ip address flush dev "$nic" scope global
-ifup "$nic" && ifup "$bridge"
+ifup "$nic" && ifup "$bridge" || exit 1
+# Neutron's agent before 12.0.3 does not notice that its bridge was made anew, and leaves it without
+# patch port and flows (openstack/neutron, ovs_neutron_agent.py).
+if systemctl --quiet is-active neutron-openvswitch-agent.service; then
+  systemctl restart neutron-openvswitch-agent.service
+fi

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     "up", "status", "verify", "ssh", "console", "halt", "destroy", "sweep", "box", "render", "graph", "validate", "schema",
-    "sandbox", "rehearsal", "doctor", "scenarios", "deploy", "add-compute", "logs",
+    "sandbox", "rehearsal", "doctor", "scenarios", "deploy", "add-compute", "logs", "explain",
     "snapshot", "snapshots", "restore",
 )  # fmt: skip
 HOSTILE = """\

@@ -34,14 +34,17 @@ def test_mend_script_of_the_document_lab_is_as_kept(golden: Golden) -> None:
 CARD = "IPADDR=172.16.208.39\n"
 
 
-def run_mend(root: Path, script: str, *, card: str = CARD, bridge: str = "") -> str:
-    """Run the script in a directory of its own, with fakes for ifup, ifdown and ip.
+def run_mend(
+    root: Path, script: str, *, card: str = CARD, bridge: str = "", agent: bool = False
+) -> str:
+    """Run the script in a directory of its own, with fakes for ifup, ifdown, ip and systemctl.
 
     Args:
         root: The directory.
         script: The script.
         card: The card's ifcfg file before.
         bridge: The bridge's; there is none when it is empty.
+        agent: Whether Neutron's Open vSwitch agent runs.
     """
     tools = root / "bin"
     tools.mkdir(parents=True)
@@ -49,6 +52,10 @@ def run_mend(root: Path, script: str, *, card: str = CARD, bridge: str = "") -> 
         tool = tools / name
         tool.write_text(f'#!/bin/bash\necho "{name} $*" >>"{root}/calls"\n')
         tool.chmod(0o755)
+    systemctl = tools / "systemctl"
+    answer = "" if agent else "[[ $* != *is-active* ]]"
+    systemctl.write_text(f'#!/bin/bash\necho "systemctl $*" >>"{root}/calls"\n{answer}\n')
+    systemctl.chmod(0o755)
     scripts, kept = root / "scripts", root / "kept"
     scripts.mkdir()
     kept.mkdir()
@@ -75,6 +82,15 @@ def test_mend_writes_the_pair_and_brings_the_bridge_up_last(tmp_path: Path) -> N
     assert kept.read_text() == "IPADDR=172.16.208.39\n"
     steps = [line for line in calls.splitlines() if line.startswith("if")]
     assert steps == ["ifdown br-ex", "ifdown enp0s3", "ifup enp0s3", "ifup br-ex"]
+
+
+@pytest.mark.parametrize("agent", [True, False])
+def test_mend_ends_with_a_new_start_of_an_agent_that_runs(tmp_path: Path, *, agent: bool) -> None:
+    calls = run_mend(tmp_path, mend_script(LAB, LAB.nodes[0]), agent=agent).splitlines()
+    restart = "systemctl restart neutron-openvswitch-agent.service"
+    assert calls.index("ifup br-ex") < len(calls) - 1
+    assert (calls[-1] == restart) is agent
+    assert (restart in calls) is agent
 
 
 def mended(root: Path, *, card: str, bridge: str) -> tuple[dict[str, str], dict[str, str], str]:
