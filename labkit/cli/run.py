@@ -68,6 +68,9 @@ def deploy(
     kill: Annotated[
         bool, typer.Option("--kill", help="End the Packstack run that is under way.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Try it on emulated nodes, too slow as they are.")
+    ] = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,7 +86,7 @@ def deploy(
             ended = deploying.kill(session)
             notice("the Packstack run was ended" if ended else "no Packstack run is under way")
             return
-        report = deploying.deploy(session, detach=detach, snapshot=not no_snapshot)
+        report = deploying.deploy(session, detach=detach, snapshot=not no_snapshot, force=force)
     _print(report, as_json=as_json)
 
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from labkit.errors import OperationError
-from labkit.host.libvirt.xml import DomainState
 from labkit.lab import answers, deployment, options, scenarios
 from labkit.lab.topology import Form
 from labkit.packstack import bring_home, detached, passwords
 from labkit.packstack.connection import NodeConnection
+from labkit.packstack.deployable import require_acceleration, require_possible, require_up
 from labkit.packstack.detached import NotStartedError, RunSample, RunState
 from labkit.packstack.explain import notes, run_failed
 from labkit.packstack.mend import mend, to_mend
@@ -48,7 +48,7 @@ def plan(session: Session, *, snapshot: bool) -> tuple[str, ...]:
     Raises:
         OperationError: The lab cannot be deployed as its file is.
     """
-    _require_possible(session)
+    require_possible(session)
     lab = session.lab
     names = ", ".join(node.name for node in deployment.deployed_nodes(lab))
     taken = Shelf(session.directory.snapshots).has(SNAPSHOT)
@@ -61,23 +61,28 @@ def plan(session: Session, *, snapshot: bool) -> tuple[str, ...]:
     return (*lines, "would verify the result")
 
 
-def deploy(session: Session, *, detach: bool = False, snapshot: bool = True) -> DeployReport:
+def deploy(
+    session: Session, *, detach: bool = False, snapshot: bool = True, force: bool = False
+) -> DeployReport:
     """Install OpenStack in a lab that is up, or follow the run that is under way.
 
     Args:
         session: The lab.
         detach: Return as soon as Packstack runs in the controller.
         snapshot: Take the snapshot `pre-packstack` before, when the lab has none of that name.
+        force: Try it on emulated nodes, too.
 
     Raises:
-        OperationError: The lab is not up, a node could not be prepared, Packstack failed or
+        OperationError: The lab is not up or is emulated, a node could not be prepared, Packstack failed or
             hangs, or its result could not be mended; details and hint say which and what next.
     """
-    _require_possible(session)
-    _require_up(session)
+    require_possible(session)
+    require_up(session)
+    if not force:
+        require_acceleration(session)
     with lab_lock(session.directory, "deploy"):
         # Once more: another labkit may have held the lab in between.
-        _require_up(session)
+        require_up(session)
         with _connections(session) as connections:
             work = _Deploying(session, connections)
             work.find()
@@ -102,7 +107,7 @@ def kill(session: Session) -> bool:
     Raises:
         OperationError: The lab is not up, or systemd refuses.
     """
-    _require_up(session)
+    require_up(session)
     with lab_lock(session.directory, "deploy --kill"), _connections(session) as connections:
         controller = connections[deployment.controller(session.lab).name]
         found = peek(controller)
@@ -115,30 +120,6 @@ def kill(session: Session) -> bool:
             handled = state.deployment.model_copy(update={"handled": True})
             session.directory.save(state.model_copy(update={"deployment": handled}))
         return running
-
-
-def _require_possible(session: Session) -> None:
-    if session.lab.obstacles:
-        message = f"The lab '{session.lab.name}' cannot be deployed as its file is."
-        lines = (
-            f"{'.'.join(str(part) for part in each.place)}: expected {each.expected}, "
-            f"found {each.found}"
-            for each in session.lab.obstacles
-        )
-        raise OperationError(message, details=tuple(lines), hint="Change the lab file.")
-
-
-def _require_up(session: Session) -> None:
-    with session.tools.connect() as hypervisor:
-        states = {
-            node.name: hypervisor.domain_state(node.uuid)
-            for node in deployment.deployed_nodes(session.lab)
-        }
-    missing = [name for name, state in states.items() if state is not DomainState.RUNNING]
-    if missing:
-        named = ", ".join(f"'{name}'" for name in missing)
-        message = f"Every node has to run for this; not running: {named}."
-        raise OperationError(message, hint="Run 'labkit up' first.")
 
 
 @contextmanager

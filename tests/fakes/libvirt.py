@@ -48,7 +48,7 @@ def domain(node: ResolvedNode, state: DomainState = DomainState.RUNNING) -> Doma
         state=state,
         vcpus=node.cpus,
         memory_mib=node.memory_mib,
-        domain_type="qemu",
+        domain_type="kvm",
         description="",
         nics=tuple(
             NicInfo(mac=nic.mac, bridge=nic.network.bridge, pci=f"0000:00:{nic.slot:02x}.0")

@@ -115,8 +115,15 @@ def test_check_that_meets_an_error_finds_a_problem_with_its_hint(host: Host) -> 
     )
 
 
-def test_kvm_that_is_not_usable_is_a_note_because_labkit_emulates(host: Host) -> None:
+def test_kvm_that_is_not_usable_is_a_note_for_a_stand_in_alone(host: Host) -> None:
     assert doctor.kvm_works(host).level is Level.NOTE
+    session = replace(host.session, lab=replace(host.session.lab, box="centos7"))
+    real = doctor.kvm_works(replace(host, session=session))
+    assert real.level is Level.PROBLEM
+    assert "'labkit deploy' does not work on emulated nodes" in real.found
+    assert real.fix.endswith("Or use '--box rehearsal'.")
+    unknown = replace(host.session, lab=replace(host.session.lab, box="rehearsla"))
+    assert doctor.kvm_works(replace(host, session=unknown)).level is Level.NOTE
     assert doctor.kvm_for_libvirt(host).level is Level.OK
 
 

@@ -170,6 +170,27 @@ def test_lab_that_goes_down_before_the_lock_is_had_is_refused_too(world: World) 
     assert world.asked("") == 0
 
 
+def emulate(world: World, name: str) -> None:
+    (node,) = (node for node in LAB.nodes if node.name == name)
+    world.host.domains[node.uuid] = replace(world.host.domains[node.uuid], domain_type="qemu")
+
+
+def test_emulated_node_of_a_real_box_is_refused_unless_forced(world: World) -> None:
+    emulate(world, "compute")
+    refused = world.fails()
+    assert refused.message.endswith("on emulated nodes: 'compute'.")
+    assert "'labkit deploy --force'" in refused.hint
+    assert world.asked("") == 0
+    world.clock.clear()
+    assert deploy(world.session, snapshot=False, force=True).ended
+
+
+def test_emulated_node_of_a_stand_in_is_deployed(world: World) -> None:
+    emulate(world, "compute")
+    world.session = replace(world.session, lab=replace(LAB, box="rehearsal"))
+    assert world.deploy().ended
+
+
 def test_node_that_cannot_be_prepared_is_told_and_nothing_is_begun(world: World) -> None:
     failed = b"labkit-step: start probe\nlabkit-step: failed probe no answer\n"
     whole = world.guests["compute"].answers["look at labkit-prepare"]
