@@ -129,11 +129,11 @@ def recorded(texts: Mapping[str, str]) -> Recorded:
     """
     clean = {name: _clean(text) for name, text in texts.items()}
     kinds = {name: kind_of(text) for name, text in clean.items()}
-    puppet = {
-        _host(name) or PurePath(name).name: text
-        for name, text in clean.items()
-        if kinds[name] is Kind.PUPPET_LOG
-    }
+    puppet: dict[str, str] = {}
+    for name, text in clean.items():
+        if kinds[name] is Kind.PUPPET_LOG:
+            file = PurePath(name).name
+            puppet[file] = f"{puppet.get(file, '')}{text}\n"
     outputs = [
         _LOGGED.sub("", text) if kinds[name] is Kind.SETUP_LOG else text
         for name, text in clean.items()
@@ -171,7 +171,7 @@ def _host(name: str) -> str:
 
 
 def _finding(known: Explanation, view: RunView) -> Finding:
-    host = known.node
+    host = _host(known.node)
     if not host:
         ended = [run.host for run in view.manifests if run.ok is False]
         host = ended[0] if ended else ""

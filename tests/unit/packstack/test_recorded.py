@@ -65,6 +65,17 @@ def test_log_of_puppet_is_of_the_host_in_its_name() -> None:
     assert (found.known.failure.id, found.host) == ("keystone-auth", "192.0.2.7")
 
 
+def test_two_logs_of_one_host_are_both_read() -> None:
+    texts = {
+        "a/192.0.2.7_controller.pp.log": "Error: x: Could not authenticate\n",
+        "a/192.0.2.7_network.pp.log": "Error: write error: No space left on device\n",
+        "b/192.0.2.7_network.pp.log": "Error: Cannot allocate memory\n",
+    }
+    found = recorded(texts)
+    assert set(ids(found)) == {"keystone-auth", "no-space", "oom"}
+    assert {one.host for one in found.findings} == {"192.0.2.7"}
+
+
 def test_full_disk_names_the_node_in_its_remedy() -> None:
     text = "Error: write error: No space left on device\n"
     (found,) = recorded({"192.0.2.7_compute.pp.log": text}).findings
