@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NOT_UNDERSTOOD = 1
 # A failure stands at the end of what it ended.
-MOST_BYTES = 32 * 1024 * 1024
+MOST_BYTES = 4 * 1024 * 1024
 STANDARD_INPUT = "-"
 
 
