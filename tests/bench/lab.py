@@ -85,14 +85,16 @@ def labkit(*words: str) -> float:
 def while_up(bench: Bench, state: Path) -> None:
     """Take what needs a running lab."""
     bench.take("up again", lambda: labkit("up"))
-    env = environment(VAGRANT_DEFAULT_PROVIDER="libvirt", VAGRANT_CHECKPOINT_DISABLE="1")
+    root = state / "vagrant"
     for _ in range(3):
         # Vagrant first: right after `up again` the guests are still closing its SSH sessions, and
         # labkit asks them as well.
         bench.take(
             "vagrant status",
             lambda: (
-                run(["vagrant", "status"], timeout=120, cwd=state / "vagrant", env=env).seconds
+                run(
+                    ["vagrant", "status"], timeout=120, cwd=root, env=vagrant_by_hand(root)
+                ).seconds
             ),
         )
         bench.take("status", lambda: labkit("status"))
@@ -143,7 +145,12 @@ def keep(state: Path) -> Kept:
     directory = Path(os.environ["TMPDIR"]) / "kept"
     directory.mkdir()
     shutil.copytree(state / "keys", directory / "keys")
-    shutil.copytree(state / "vagrant", directory / "vagrant", ignore=lambda *_: [".vagrant"])
+    shutil.copytree(
+        state / "vagrant",
+        directory / "vagrant",
+        symlinks=True,
+        ignore=shutil.ignore_patterns(".vagrant"),
+    )
     (directory / "network.xml").write_text(virsh("net-dumpxml", f"{PREFIX}lan"), encoding="utf-8")
     endpoints = []
     for node in NODES:
@@ -217,11 +224,20 @@ def bare_vagrant(kept: Kept) -> float:
     give_seeds(kept)
     virsh("pool-refresh", "default")
     root = kept.directory / "vagrant"
-    env = environment(VAGRANT_DEFAULT_PROVIDER="libvirt", VAGRANT_CHECKPOINT_DISABLE="1")
+    env = vagrant_by_hand(root)
     seconds = run(["vagrant", "up"], timeout=LIMIT_SECONDS, cwd=root, env=env).seconds
     run(["vagrant", "destroy", "-f"], timeout=LIMIT_SECONDS, cwd=root, env=env)
     take_seeds()
     return seconds
+
+
+def vagrant_by_hand(root: Path) -> dict[str, str]:
+    """Return the environment of Vagrant called by hand in a lab's directory, as the docs say it."""
+    return environment(
+        VAGRANT_DEFAULT_PROVIDER="libvirt",
+        VAGRANT_CHECKPOINT_DISABLE="1",
+        VAGRANT_HOME=str(root / "home"),
+    )
 
 
 def answered(endpoints: Sequence[ssh.Endpoint], started: float) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from labkit.cli.session import looking
 from labkit.host.process import environment, run
 from labkit.snapshots.record import Shelf
-from tests.bench.lab import answered
+from tests.bench.lab import answered, vagrant_by_hand
 
 if TYPE_CHECKING:
     from labkit.snapshots.record import SnapshotRecord
@@ -66,9 +66,9 @@ class Bench:
 
     def vagrant(self, *words: str) -> float:
         """Run Vagrant on the lab and return the seconds it took."""
-        env = environment(VAGRANT_DEFAULT_PROVIDER="libvirt", VAGRANT_CHECKPOINT_DISABLE="1")
-        cwd = Path(os.environ["LABKIT_STATE_DIR"]) / self.name / "vagrant"
-        return run(["vagrant", *words], timeout=LIMIT_SECONDS, cwd=cwd, env=env).seconds
+        root = Path(os.environ["LABKIT_STATE_DIR"]) / self.name / "vagrant"
+        env = vagrant_by_hand(root)
+        return run(["vagrant", *words], timeout=LIMIT_SECONDS, cwd=root, env=env).seconds
 
     def manifest(self, snapshot: str) -> SnapshotRecord:
         """Return what labkit wrote down of a snapshot."""
