@@ -36,7 +36,7 @@ def _boxes() -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_part_of_the_bench_measures_and_judges_every_figure(part: str, tmp_path: Path) -> None:
     report = tmp_path / "bench.json"
-    words = ["--rounds", "1", "--only", part, "--report", report]
+    words: list[str | Path] = ["--rounds", "1", "--only", part, "--report", report]
     done = run(
         [sys.executable, "-m", "tests.bench", *words], cwd=ROOT, timeout=SECONDS, check=False
     )
