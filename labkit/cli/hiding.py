@@ -23,7 +23,7 @@ class HidingStream:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.hide: Callable[[str], str] = str
+        self.hide: Callable[[str], str] = _as_it_is
 
     def write(self, text: str) -> int:
         """Write a text without its secrets."""
@@ -35,6 +35,12 @@ class HidingStream:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
+
+
+def _as_it_is(text: str) -> str:
+    # Not str(): what is no text has to be refused by the stream itself. Some libraries find out by
+    # that whether a stream takes bytes.
+    return text
 
 
 class Secrets:
