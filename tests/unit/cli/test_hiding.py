@@ -134,12 +134,6 @@ def test_bytes_are_refused_as_by_any_text_stream(tmp_path: Path) -> None:
             stream.write(b"")  # type: ignore[arg-type] # as libraries try it
 
 
-def test_usage_error_is_told_without_a_trace_of_bytes(run: Run) -> None:
-    ended = run("explain")
-    assert ended.err.startswith("Usage: ")
-    assert "b''" not in ended.err
-
-
 def test_text_for_a_file_is_hidden_too(hiding: Callable[[], io.StringIO]) -> None:
     printed = hiding()
     assert shown('{"seen": "letmein-2018"}') == '{"seen": "********"}'
