@@ -4,7 +4,6 @@ import inspect
 import re
 import shlex
 import shutil
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.support.documentation import NOT_RUN, PAGES, ROOT, WALKED, Command
 from tests.support.examples import example
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ALL = [command for page in PAGES for command in documentation.commands(page)]
 CHEAP = [command for command in ALL if documentation.CHEAP.fullmatch(command.text)]
@@ -36,13 +35,6 @@ MADE: dict[str, Callable[[], str]] = {
 MAX_COLUMNS = 120
 
 
-@pytest.fixture
-def _terminate_as_before() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 def run_labkit(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", ["labkit", *arguments])
     with pytest.raises(SystemExit) as ended:
@@ -55,7 +47,6 @@ def words(command: str) -> set[str]:
     return set(re.findall(r"`([^`]+)`", command))
 
 
-@pytest.mark.usefixtures("_terminate_as_before")
 @pytest.mark.parametrize("command", CHEAP, ids=lambda command: command.place)
 def test_command_of_a_page_succeeds_and_prints_what_the_page_shows(
     command: Command,

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -30,17 +29,13 @@ def _own_logger() -> Iterator[None]:
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Run]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Run the command line in this process, in an empty directory."""
     monkeypatch.chdir(tmp_path)
     for name in ("LABKIT_LAB", "LABKIT_STATE_DIR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    heard = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-    before = {number: signal.getsignal(number) for number in heard}
 
     def run(*arguments: str) -> Ended:
         with monkeypatch.context() as ours:
@@ -54,6 +49,4 @@ def run(
         code = ended.value.code
         return Ended(code=code if isinstance(code, int) else 0, out=seen.out, err=seen.err)
 
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return run
