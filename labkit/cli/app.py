@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -44,7 +45,8 @@ def main() -> NoReturn:
     # What has no log to go to is not for the terminal: errors reach it by another way.
     logging.getLogger("labkit").addHandler(logging.NullHandler())
     listen()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
+    _open_what_is_closed()
+    if isinstance(sys.stdout, io.TextIOWrapper):
         # A name or a mark that the locale cannot write is no reason to end, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
     hide_in_streams()
@@ -55,6 +57,14 @@ def main() -> NoReturn:
     else:
         code = 0
     sys.exit(code)
+
+
+def _open_what_is_closed() -> None:
+    """Read nothing from a closed standard stream, and write into nowhere, as every verb expects."""
+    # In this order each takes its own descriptor, and no other file of labkit's does.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 -- for good
 
 
 def _ended(exc: BaseException) -> int | str | None:

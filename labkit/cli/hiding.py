@@ -90,7 +90,7 @@ def hide_in_streams() -> None:
     """Put a hiding stream in the place of standard output and of standard error."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, HidingStream):  # None where it is closed
+        if not isinstance(stream, HidingStream):
             setattr(sys, name, cast("TextIO", HidingStream(stream)))
 
 

@@ -151,9 +151,9 @@ def _existing(path: Path) -> Path:
 
 
 def kvm_works(host: Host) -> Finding:
-    """A test guest runs under KVM; emulated, Packstack does not keep Puppet's time limits.
+    """A test guest runs under KVM; without it labkit emulates, many times slower.
 
-    Enough for a stand-in box, which is many times slower then.
+    That is enough for a stand-in box, and too slow for Puppet's time limits in a real one.
     """
     name = "kvm_works"
     if host.kvm.usable or not _is_real(host.session.lab.box):

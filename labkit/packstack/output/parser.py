@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 # What a terminal is told between the characters of a line: colours, mostly.
+# What is left of an escape that is none of these would still be one for a terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78cDEHM])")
 # On a terminal a spinner rewrites one line for hours; only its end can matter.
 _LINE_BYTES = 64 * 1024
@@ -223,8 +225,8 @@ class Parser:
 
 def visible(raw: bytes) -> str:
     """Return what a terminal would show of a line: no escapes, the last version if rewritten."""
-    text = _ESCAPE.sub("", raw.decode("utf-8", errors="replace")).replace("\0", "")
-    return text.rstrip("\r").rpartition("\r")[2].rstrip()
+    text = _ESCAPE.sub("", raw.decode("utf-8", errors="replace"))
+    return _CONTROL.sub("", text.rstrip("\r").rpartition("\r")[2]).rstrip()
 
 
 def _bullet(line: str) -> tuple[Event, ...]:

@@ -26,6 +26,7 @@ AROUND = {
     "locale_nonsense": 'LANG=no_SUCH.thing LC_ALL=no_SUCH.thing "$@"',
     "encoding_ascii": 'PYTHONIOENCODING=ascii:strict "$@"',
     "stdout_closed": '"$@" >&-',
+    "stdin_closed": '"$@" <&-',
     "stderr_closed": '"$@" 2>&-',
     "all_closed": '"$@" <&- >&- 2>&-',
     "pipe_closed": 'set -o pipefail; "$@" | true',
@@ -142,6 +143,16 @@ def test_clock_of_1970_hinders_no_verb(tmp_path: Path, clock: Path, verb: str) -
     ended = _run(tmp_path, clock, AROUND["clock_1970"], *verb.split())
     _require_no_crash(ended)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(
+    "verb", ["graph", "schema", "--version", "explain -", "logs", "render out"]
+)
+@pytest.mark.parametrize("around", ["stdin_closed", "stdout_closed"])
+def test_closed_stream_crashes_no_verb_that_prints(
+    tmp_path: Path, clock: Path, verb: str, around: str
+) -> None:
+    _require_no_crash(_run(tmp_path, clock, AROUND[around], *verb.split()))
 
 
 @pytest.mark.parametrize("around", ["encoding_ascii", "width_0", "all_closed", "home_unset"])

@@ -106,6 +106,12 @@ def test_text_of_something_else_shows_no_failure(text: str) -> None:
     assert found.understood
 
 
+def test_no_control_character_of_a_recorded_text_reaches_the_terminal() -> None:
+    found = recorded({"x.log": "Error: a\x07\x1b]0;title\x07b\x08\x9bm\x1b[31mred\n"})
+    assert found.failed
+    assert all(line.isprintable() for line in found.lines)
+
+
 def test_password_in_a_recorded_text_is_not_shown() -> None:
     text = "Error: mysql failed: access\nCONFIG_MARIADB_PW=hunter2hunter2\n"
     found = recorded({"1.2.3.4_controller.pp.log": text})
