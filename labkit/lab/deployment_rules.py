@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -50,6 +51,9 @@ NEEDED: Mapping[str, Callable[[Outline], tuple[str, ...]]] = {
 }
 # Those of them that a scenario without the external bridge does not need.
 EXTERNAL = frozenset({scenario.TYPE_DRIVERS, scenario.BRIDGE_MAPPINGS, scenario.BRIDGE_IFACES})
+REPOSITORIES = "CONFIG_REPO"
+# What yum 3.4.3 takes in a baseurl (yum/yumRepo.py).
+PLACE_OF_PACKAGES = re.compile(r"(?:https?|ftp|file)://", re.IGNORECASE)
 
 
 def deployment_breaches(lab: Lab) -> Iterator[Breach]:
@@ -128,7 +132,8 @@ def _answer(outline: Outline, key: str, value: str) -> Iterator[Breach]:
         return
     lacks = options.problem(key, value) or _needed(outline, key, value)
     if lacks is not None:
-        shown = "a secret that does not fit" if option.secret else f"'{value}'"
+        mask = masking.meant_for_url if key == REPOSITORIES else masking.anything
+        shown = "a secret that does not fit" if option.secret else f"'{mask(value)}'"
         yield Breach(place=place, expected=lacks, found=shown)
     elif outline.form is Form.COMMAND:
         yield from _by_command(option, value)
@@ -147,7 +152,10 @@ def _unknown_key(place: Place, key: str) -> Breach:
 
 
 def _needed(outline: Outline, key: str, value: str) -> str | None:
-    """Return what a value lacks that the lab depends on, or None."""
+    """Return what a value lacks that the lab or its nodes depend on, or None."""
+    if key == REPOSITORIES:
+        fine = all(PLACE_OF_PACKAGES.match(part.strip()) for part in value.split(",") if value)
+        return None if fine else "URLs with http://, https://, ftp:// or file:// in front"
     if key in FIXED:
         fixed = FIXED[key]
         return None if value == fixed else f"'{fixed}', as labkit's own steps rely on it"

@@ -12,6 +12,8 @@ URL_PARTS = (
     (re.compile(r"(://[^/?#@]*?:)(?!\*\*\*|\d{1,5}(?:[/?#]|\Z)).*", re.DOTALL), r"\1***"),
     (re.compile(r"(://[^?]*\?)(?!\*\*\*).*", re.DOTALL), r"\1***"),
 )
+# YAML cuts a URL at a comma or a colon: of a password only its end is left before the '@'.
+REST = re.compile(r"\A(?!.*://)('?).*@", re.DOTALL)
 ANSWER = re.compile(r"\b(CONFIG_[A-Z0-9_]+\s*[=:])(?!\*\*\*).*", re.DOTALL | re.IGNORECASE)
 
 
@@ -20,6 +22,12 @@ def url(text: str) -> str:
     for pattern, shown in URL_PARTS:
         text = pattern.sub(shown, text)
     return text
+
+
+def meant_for_url(text: str) -> str:
+    """Return what stands in a URL's place, or was cut off one, as it can be shown."""
+    text = REST.sub(r"\1***@", anything(text))
+    return re.sub(r"\A([^:]*:)(?!//).*", r"\1***", text, flags=re.DOTALL)
 
 
 def anything(text: str) -> str:

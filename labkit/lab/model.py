@@ -201,7 +201,7 @@ class Repos(Part):
         default=VAULTS[1:],
         max_length=5,
         repr=False,
-        description="Tried in order when the base does not answer.",
+        description="Used in order when the base does not answer.",
     )
     proxy: Url | None = Field(
         default=None, repr=False, description="HTTP proxy for the nodes' yum."

@@ -17,7 +17,7 @@ from labkit.lab import masking
 from labkit.lab.types import Unquoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Place: TypeAlias = tuple[str | int, ...]
@@ -55,7 +55,7 @@ class Problem:
 
     def line(self, file: str) -> str:
         """Return it as `file:LINE:COL: path: expected …, found …`."""
-        path = masking.anything(".".join(str(part) for part in self.place)) or "the file"
+        path = masking.meant_for_url(".".join(str(part) for part in self.place)) or "the file"
         where = f"{file}:{self.position.line}:{self.position.column}"
         return f"{where}: {path}: expected {self.expected}, found {self.found}"
 
@@ -241,7 +241,8 @@ def _add(document: Document, place: Place, node: Node) -> Plain:
     """Put a node's positions into the document and return its plain data."""
     document.values[place] = _position(node)
     document.keys.setdefault(place, _position(node))
-    document.written[place] = _written(node)
+    mask = masking.meant_for_url if place[:1] == ("repos",) else masking.anything
+    document.written[place] = _written(node, mask)
     data: Plain
     if isinstance(node, MappingNode):
         data = _mapping(document, place, node)
@@ -300,14 +301,14 @@ def _is_null(node: Node) -> bool:
     return isinstance(node, ScalarNode) and str(node.tag).endswith(":null")
 
 
-def _written(node: Node) -> str:
+def _written(node: Node, mask: Callable[[str], str] = masking.anything) -> str:
     if isinstance(node, MappingNode):
         return "a mapping"
     if isinstance(node, SequenceNode):
         return "a list"
     if _is_null(node):
         return f"'{node.value}', which is nothing without quotes" if node.value else NOTHING
-    text = masking.anything(str(node.value))
+    text = mask(str(node.value))
     if not text.isprintable():
         text = text.encode("unicode_escape").decode("ascii")
     shown = f"'{text}'" if len(text) <= MAX_FOUND else f"'{text[:MAX_FOUND]}…'"

@@ -80,7 +80,7 @@ def script(
         "candidates": tuple(place.shown for place in places),
         "repositories": tuple(item.repo_id for item in repositories.REPOSITORIES),
         "urls": tuple(source.repomd for place in places for source in place.sources),
-        "repo_files": tuple(repositories.repo_file(place, proxy) for place in places),
+        "repo_text": repositories.repo_template(packages.release, proxy),
         "repo_mode": "0600" if secret else "0644",
         "proxy": repositories.proxy_url(proxy),
         "release_package": repositories.RELEASE_PACKAGE,

@@ -135,22 +135,24 @@ def _candidate(base: str, release: str) -> Candidate:
     )
 
 
-def repo_file(candidate: Candidate, proxy: str | None) -> str:
-    """Return the text of /etc/yum.repos.d/labkit.repo for one place.
+def repo_template(release: str, proxy: str | None) -> str:
+    """Return the text of /etc/yum.repos.d/labkit.repo, all but the URLs.
 
-    Neither mirror lists nor variables: every URL is the one that was probed.
+    Each `baseurl` is `@` and the repository's index: the node puts the URLs of the places there that
+    have every repository, in their order. Neither mirror lists nor variables: every URL is one that
+    was probed.
 
     Args:
-        candidate: The place.
+        release: The release tree.
         proxy: HTTP proxy for yum; None for none.
     """
     lines = ["# Written by labkit from lab.yaml, whenever a node is prepared.", ""]
-    for source in candidate.sources:
-        item = source.repository
+    for index, item in enumerate(REPOSITORIES):
         lines += [
             f"[{item.repo_id}]",
-            f"name=CentOS {quote(candidate.release)} {item.name}, chosen by labkit",
-            f"baseurl={source.url}",
+            f"name=CentOS {quote(release)} {item.name}, chosen by labkit",
+            f"baseurl=@{index}",
+            "failovermethod=priority",
             "enabled=1",
             "gpgcheck=1",
             f"gpgkey=file://{item.key}",

@@ -7,7 +7,7 @@
 #   labkit-step: failed NAME REASON
 #   labkit-step: reboot OLD NEW       at the end: a newer kernel is installed than the one that runs
 # The first step that fails ends the script with 1. Nothing is changed before every repository of
-# one candidate has answered.
+# one candidate has answered; every candidate of which that is true is used.
 #
 # Needs bash 4.2 and what CentOS 7 Minimal has. LABKIT_ROOT puts a directory in front of every
 # path: for tests.
@@ -29,7 +29,7 @@ again_mib=0              # on / once Packstack has run
 candidates=()            # the places of a release tree, as they may be shown
 repositories=()          # ids in labkit.repo
 urls=()                  # repomd.xml: all repositories of the first candidate, of the second, ...
-repo_files=()            # labkit.repo, one text per candidate
+repo_text=               # labkit.repo; '@N' stands for the URLs of the repository with that index
 repo_mode=0644
 proxy=
 release_package=
@@ -46,7 +46,7 @@ readonly repo_file=$repo_dir/labkit.repo
 step=
 state=
 started=0
-candidate=
+chosen=()                # indexes of the candidates that have all repositories
 scratch=
 
 begin() {
@@ -132,31 +132,43 @@ ask() {
   fi >"$file"
 }
 
-ask_candidate() {
-  local first=$1 index
-  for index in "${!repositories[@]}"; do
-    ask "${urls[first + index]}" "$scratch/$index" &
+# All at once: one that does not answer keeps nobody waiting twice.
+choose_candidates() {
+  local index number answer wrong reasons=
+  for index in "${!urls[@]}"; do
+    ask "${urls[index]}" "$scratch/$index" &
   done
   wait
-}
-
-choose_candidate() {
-  local index number answer wrong reasons=
   for index in "${!candidates[@]}"; do
-    ask_candidate $((index * ${#repositories[@]}))
     wrong=
     for number in "${!repositories[@]}"; do
-      read -r answer <"$scratch/$number" || answer='left no answer'
+      read -r answer <"$scratch/$((index * ${#repositories[@]} + number))" || answer='left no answer'
       printf '%s, %s: %s\n' "${candidates[index]}" "${repositories[number]}" "$answer"
       [[ $answer == ok || -n $wrong ]] || wrong="${repositories[number]} $answer"
     done
     if [[ -z $wrong ]]; then
-      candidate=$index
-      return 0
+      chosen+=("$index")
+    else
+      reasons+="${reasons:+; }${candidates[index]}: $wrong"
     fi
-    reasons+="${reasons:+; }${candidates[index]}: $wrong"
   done
-  fail "no place has all repositories: $reasons"
+  ((${#chosen[@]})) || fail "no place has all repositories: $reasons"
+}
+
+# yum takes the places of a repository in their order, the next one when one does not answer.
+write_places() {
+  local line index places
+  while IFS= read -r line; do
+    if [[ $line == baseurl=@* ]]; then
+      places=
+      for index in "${chosen[@]}"; do
+        index=$((index * ${#repositories[@]} + ${line#baseurl=@}))
+        places+="${places:+ }${urls[index]%repodata/repomd.xml}"
+      done
+      line=baseurl=$places
+    fi
+    printf '%s\n' "$line"
+  done <<<"$repo_text"
 }
 
 set_environment() {
@@ -334,7 +346,9 @@ disable_dead() {
 
 write_repositories() {
   local path=$root/etc/yum/vars/contentdir
-  put "$repo_file" "$repo_mode" "${repo_files[candidate]}"
+  local text
+  text=$(write_places && printf x)
+  put "$repo_file" "$repo_mode" "${text%x}"
   # Metadata of another place under the same id would name packages that are not there.
   [[ $state == unchanged ]] || rm -rf -- "$root"/var/cache/yum/*/*/labkit-* ||
     fail "cannot empty yum's cache"
@@ -408,7 +422,7 @@ main() {
   scratch=$(mktemp -d) || fail "cannot make a temporary directory"
 
   begin space; check_space; finish
-  begin probe; choose_candidate; finish
+  begin probe; choose_candidates; finish
   begin environment; set_environment; finish
   begin hosts; set_hosts; finish
   begin hostname; check_hostname; finish

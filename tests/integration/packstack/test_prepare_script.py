@@ -182,6 +182,21 @@ def test_place_without_one_repository_is_passed_over(guest: Guest, mirror: FakeM
     assert all(ours[name]["baseurl"].startswith(other) for name in ours.sections())
 
 
+def test_every_place_that_has_all_is_used_in_order_and_no_other(
+    guest: Guest, mirror: FakeMirror
+) -> None:
+    first, second = mirror.url, mirror.url.replace("/centos", "/vault")
+    assert guest.prepare(prepared(lab_at(first, NOBODY, second))).returncode == 0
+    ours = repositories(guest, "labkit")
+    for name in ours.sections():
+        places = ours[name]["baseurl"].split()
+        assert [place.removesuffix(places[0].removeprefix(first)) for place in places] == [
+            first,
+            second,
+        ]
+        assert ours[name]["failovermethod"] == "priority"
+
+
 def test_no_place_answers_nothing_is_changed_and_each_is_named(
     guest: Guest, mirror: FakeMirror
 ) -> None:

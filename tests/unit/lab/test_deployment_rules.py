@@ -263,6 +263,25 @@ def test_answer_that_cannot_be_is_found_with_its_line_and_column(
     assert answer(line) == (f"{place}: {problem}",)
 
 
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("mirror.example/x", "'mirror.example/x'"),
+        ("http://a.example,b.example", "'http://a.example,b.example'"),
+        ("me:hunter2", "'me:***'"),
+    ],
+)
+def test_further_repository_that_is_no_url_is_refused_as_by_yum(value: str, found: str) -> None:
+    expected = "URLs with http://, https://, ftp:// or file:// in front"
+    (line,) = answer(f"CONFIG_REPO: '{value}'")
+    assert line.endswith(f"CONFIG_REPO: expected {expected}, found {found}")
+
+
+def test_further_repositories_by_url_have_no_problem() -> None:
+    assert answer("CONFIG_REPO: 'http://a.example/x, file:///srv/x'") == ()
+    assert answer("CONFIG_REPO: ''") == ()
+
+
 def test_answer_that_is_no_text_is_reported_once() -> None:
     [problem] = answer("CONFIG_HEAT_INSTALL: true")
     assert "for a switch write y or n" in problem

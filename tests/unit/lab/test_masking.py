@@ -16,7 +16,7 @@ from labkit.lab import answers, masking, options, scenarios, yaml
 from labkit.lab.file import check
 from labkit.lab.resolve import resolve
 from labkit.lab.topology import Form
-from labkit.packstack.repositories import candidates, proxy_url, repo_file, without_password
+from labkit.packstack.repositories import proxy_url, repo_template, without_password
 from tests.support.examples import LAB_ID
 
 if TYPE_CHECKING:
@@ -137,6 +137,23 @@ def test_secret_that_packstack_does_not_mark_is_masked_too(key: str) -> None:
     assert answers.masked(f"{key}=hunter2") == f"{key}={answers.MASK}"
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"fallback": "http://user:,hunter2secret@proxy.example"},
+        {"fallback": "http://user: hunter2secret@proxy.example"},
+        {"base": "'user:hunter2secret'#@proxy.example"},
+        {"answers": "{CONFIG_REPO: http://user:,hunter2secret@proxy.example}"},
+        {"answers": "{CONFIG_REPO: 'http://user:'hunter2secret@proxy.example}"},
+        {"proxy": "user:hunter2secret"},
+        {"more": "proxy: [http://user:, hunter2secret@proxy.example]"},
+    ],
+    ids=lambda values: next(iter(values.values())),
+)
+def test_case_21_password_that_yaml_cut_off_its_url_is_not_said(values: dict[str, str]) -> None:
+    assert "hunter2secret" not in said(**values)
+
+
 def test_case_21_proxy_with_an_encoded_password_is_accepted_and_decoded_for_yum() -> None:
     written = "http://alice:p%40ss%2Fword@proxy.example.net:3128"
     text = LAB.format(**{**USUAL, "proxy": written})
@@ -144,9 +161,8 @@ def test_case_21_proxy_with_an_encoded_password_is_accepted_and_decoded_for_yum(
     assert problems == []
     assert lab
     resolved = resolve(lab, lab_id=LAB_ID)
-    lines = repo_file(
-        candidates(resolved.repositories)[0], resolved.repositories.proxy
-    ).splitlines()
+    repos = resolved.repositories
+    lines = repo_template(repos.release, repos.proxy).splitlines()
     assert "proxy_password=p@ss/word" in lines
     assert "proxy=http://proxy.example.net:3128" in lines
     assert proxy_url(resolved.repositories.proxy) == written

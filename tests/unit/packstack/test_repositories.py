@@ -8,7 +8,7 @@ import pytest
 
 from labkit.lab.topology import Repositories
 from labkit.packstack import repositories
-from labkit.packstack.repositories import candidates, repo_file, without_password
+from labkit.packstack.repositories import candidates, repo_template, without_password
 
 VAULT = Repositories(
     release="7.9.2009",
@@ -44,7 +44,7 @@ def test_candidates_other_release_never_mix_trees() -> None:
 
 
 def test_repo_file_checks_signatures_and_names_no_mirror_list() -> None:
-    text = repo_file(candidates(VAULT)[0], None)
+    text = repo_template("7.9.2009", None)
     found = parsed(text)
     assert found.sections() == [item.repo_id for item in repositories.REPOSITORIES]
     for name in found.sections():
@@ -52,13 +52,13 @@ def test_repo_file_checks_signatures_and_names_no_mirror_list() -> None:
         assert section["gpgcheck"] == section["enabled"] == "1"
         assert section["gpgkey"].startswith("file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-")
         assert not {"mirrorlist", "proxy"} & set(section)
-        assert "$" not in section["baseurl"]
+        assert section["failovermethod"] == "priority"
     assert found["labkit-openstack-queens"]["exclude"] == "sip,PyQt4"
     assert found["labkit-kvm-common"]["gpgkey"].endswith("-SIG-Virtualization")
 
 
 def test_repo_file_proxy_is_set_for_every_repository_and_its_user_apart() -> None:
-    found = parsed(repo_file(candidates(VAULT)[0], "http://me:secret@proxy.example:3128"))
+    found = parsed(repo_template("7.9.2009", "http://me:secret@proxy.example:3128"))
     for name in found.sections():
         assert found[name]["proxy"] == "http://proxy.example:3128"
         assert found[name]["proxy_username"] == "me"
@@ -67,21 +67,22 @@ def test_repo_file_proxy_is_set_for_every_repository_and_its_user_apart() -> Non
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_repo_file_hostile_values_add_no_section_key_or_variable(hostile: str) -> None:
-    plain = parsed(repo_file(candidates(VAULT)[0], "http://p"))
+    plain = parsed(repo_template("7.9.2009", "http://p"))
     changed = replace(VAULT, bases=(hostile,), release=f"7\n{hostile}")
-    text = repo_file(candidates(changed)[0], hostile)
+    text = repo_template(changed.release, hostile)
     found = parsed(text)
     assert found.sections() == plain.sections()
     assert {key for name in found.sections() for key in found[name]} == {
         key for name in plain.sections() for key in plain[name]
     }
-    assert "$" not in text
-    assert all(" " not in found[name]["baseurl"] for name in found.sections())
+    urls = [source.url for source in candidates(changed)[0].sources]
+    assert not any(mark in url for url in [text, *urls] for mark in ("$", "\n[evil"))
+    assert not any(url.split() != [url] for url in urls)
 
 
 @pytest.mark.parametrize("proxy", ["http://u%0Aenabled=0:p%0A[x]@h:1", "http://u\n[x]:p\n@h:1"])
 def test_repo_file_hostile_proxy_user_stays_on_its_line(proxy: str) -> None:
-    found = parsed(repo_file(candidates(VAULT)[0], proxy))
+    found = parsed(repo_template("7.9.2009", proxy))
     assert found.sections() == [item.repo_id for item in repositories.REPOSITORIES]
     assert all(found[name]["enabled"] == "1" for name in found.sections())
 
