@@ -22,6 +22,7 @@ from labkit.packstack.output.view import RunView
 from labkit.packstack.prepare import package_source, prepare, scripts
 from labkit.packstack.report import DeployReport
 from labkit.packstack.repositories import without_password
+from labkit.packstack.routes import put_in_order
 from labkit.packstack.run import PACKSTACK, RunOutcome, Watcher, begin, lost_sessions, mark, peek
 from labkit.snapshots.record import Shelf
 from labkit.snapshots.take import take_locked
@@ -263,10 +264,13 @@ class _Deploying:
         self.report = replace(self.report, ended=True, verification=report)
 
     def _mend(self) -> Report:
+        for node in self.nodes:
+            put_in_order(self.lab, self.connections[node.name], node)
         first = verify(self.session)
         wrong = to_mend(self.lab, first)
         for node in wrong:
             mend(self.session, self.connections[node.name], node)
+            put_in_order(self.lab, self.connections[node.name], node)
         self.report = replace(self.report, mended=tuple(node.name for node in wrong))
         return first
 

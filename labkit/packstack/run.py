@@ -20,7 +20,7 @@ from labkit.packstack.output.parser import Applied, Parser, StepDone
 from labkit.packstack.output.puppet import PuppetLog
 from labkit.packstack.output.stall import OUTPUT, Activity, Look, judge
 from labkit.packstack.output.words import event_line, headline, node_line
-from labkit.packstack.watch import NodeSample, parse_watch, watch_script
+from labkit.packstack.watch import FETCHED, NodeSample, parse_watch, watch_script
 from labkit.state.progress import Event, Phase
 from labkit.waiting import WaitCancelled
 
@@ -190,6 +190,9 @@ class Watcher:
             if over:
                 for name, seen in pool.map(self._watch_once_more, self.connections.values()):
                     self._feed(name, seen)
+                # What was still to come of a log when Packstack removed it from its host.
+                head = self.connections[self.controller]
+                self._feed(*self._watch_once_more(head, fetched=FETCHED))
                 return self._outcome(last)
             for name, seen in pool.map(self._watch, self.connections.values()):
                 self._require_same_boot(name, seen)
@@ -227,11 +230,14 @@ class Watcher:
             self.progress(told)
 
     def _watch(
-        self, connection: NodeConnection, within: float | None = None
+        self, connection: NodeConnection, within: float | None = None, fetched: str = ""
     ) -> tuple[str, NodeSample]:
         node = connection.node
         offsets = {key.path: puppet.size for key, puppet in self._logs.items() if key.node == node}
-        script = watch_script(offsets, since=MARK)
+        if fetched:
+            known = self._logs.items()
+            offsets |= {f"{fetched}/{key.manifest}": puppet.size for key, puppet in known}
+        script = watch_script(offsets, since=MARK, fetched=fetched)
 
         def ask(session: ssh.Connection) -> NodeSample:
             result = session.run_script(
@@ -245,10 +251,12 @@ class Watcher:
 
         return node, connection.ask(ask, within=within)
 
-    def _watch_once_more(self, connection: NodeConnection) -> tuple[str, NodeSample]:
+    def _watch_once_more(
+        self, connection: NodeConnection, fetched: str = ""
+    ) -> tuple[str, NodeSample]:
         """Look at a node after the run; one that is away must not hide how the run ended."""
         try:
-            return self._watch(connection, LAST_LOOK_SECONDS)
+            return self._watch(connection, LAST_LOOK_SECONDS, fetched)
         except LabkitError as exc:
             log.warning("no last look at node '%s': %s", connection.node, exc)
             return connection.node, NodeSample(boot_id="", logs=())
@@ -265,8 +273,12 @@ class Watcher:
 
     def _feed(self, node: str, seen: NodeSample) -> None:
         now = self.clock()
+        owners = {key.manifest: key for key in self._logs}
         for piece in seen.logs:
             key = LogKey(node, piece.path, piece.manifest)
+            if piece.path.startswith(f"{FETCHED}/"):
+                # The log of whichever host the manifest was for.
+                key = owners.get(piece.manifest, key)
             self._logs[key] = self._logs.get(key, PuppetLog()).feed(piece.content, now)
 
     def _require_life(self, last: RunSample) -> None:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 MARK = b"labkit-log "
+# Of the newest run, on the controller (packstack/installer/basedefs.py): there Packstack puts each
+# log when its manifest has ended, a moment before it removes its directories on the hosts.
+FETCHED = "/var/tmp/packstack/latest/manifests"  # noqa: S108 -- Packstack's own place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +42,21 @@ class NodeSample:
     logs: tuple[LogPiece, ...]
 
 
-def watch_script(offsets: Mapping[str, int], *, since: str) -> str:
+def watch_script(offsets: Mapping[str, int], *, since: str, fetched: str = "") -> str:
     """Return the script that prints a node's boot id and what is new in its Puppet logs.
 
     Args:
         offsets: Bytes known already, by `LogPiece.path`.
         since: A file of the guest; logs older than it belong to earlier runs. On a node
             without it all logs count.
+        fetched: A directory of the guest whose `*.pp.log` are looked at too; empty for none.
     """
     return guest_script(
         __package__,
         "watch",
         since=since,
         chunk=CHUNK_BYTES,
+        fetched=fetched,
         paths=tuple(offsets),
         offsets=tuple(str(offset) for offset in offsets.values()),
     )

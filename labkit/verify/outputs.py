@@ -45,6 +45,7 @@ class Kind(StrEnum):
     KEYSTONE_HTTP = "keystone-http.txt"
     DASHBOARD_HTTP = "dashboard-http.txt"
     FULL_FRAMES = "ping-full-frames.txt"
+    ROUTES = "ip-route-get.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +127,23 @@ def commands(lab: ResolvedLab, node: ResolvedNode) -> tuple[Command, ...]:
         texts[Kind.LBAAS_UNIT] = f"systemctl status --no-pager --lines=0 {LBAAS_UNIT}.service"
     if frames := full_frames(lab, node):
         texts[Kind.FULL_FRAMES] = "; ".join(_ping(frame) for frame in frames)
+    if others := peers(lab, node):
+        asked = " ".join(map(str, others))
+        texts[Kind.ROUTES] = f"printf 'route get %s\\n' {asked} | ip -batch -"
     if node == deployment.controller(lab):
         texts |= _controller_commands(lab, str(deployment.management_address(node)))
     return tuple(
         Command(kind=kind, file=file_name(kind, lab), shell=text) for kind, text in texts.items()
+    )
+
+
+def peers(lab: ResolvedLab, node: ResolvedNode) -> tuple[IPv4Address, ...]:
+    """Return the first cards' addresses of the other nodes that are in a node's own first network."""
+    network = node.nics[0].network
+    return tuple(
+        deployment.management_address(other)
+        for other in deployment.deployed_nodes(lab)
+        if other != node and other.nics[0].network == network
     )
 
 

@@ -13,6 +13,7 @@ HEAD = "controller"
 IP = "ip-addr.txt"
 OVS = "ovs-vsctl-show.txt"
 PING = "ping-full-frames.txt"
+ROUTES = "ip-route-get.txt"
 TO_HEAD = "--- 172.16.208.39 ping statistics ---\n1 packets transmitted, "
 UNIT = "systemctl-neutron-lbaasv2-agent.txt"
 SERVICES = "openstack-compute-service-list.json"
@@ -126,6 +127,9 @@ OPENSTACK = (
     mutation("large packets are lost", PING, f"{TO_HEAD}1 received, 0%", f"{TO_HEAD}0 received, 100%", "full-frames", node="compute"),
     mutation("larger packet than the card takes", PING, f"{TO_HEAD}1 received, 0%", f"{TO_HEAD}0 received, +1 errors, 100%", "full-frames", node="compute"),
     mutation("no ping", PING, "--- 172.16.208.39 ping statistics ---", "", "full-frames", node="compute"),
+    mutation("A5 controller talks from its second card", ROUTES, "src 172.16.208.39", "src 172.16.208.138", "source-address"),
+    mutation("no route to the controller", ROUTES, "172.16.208.39 dev", "172.16.208.40 dev", "source-address", node="compute"),
+    mutation("no routes", ROUTES, "dev br-ex src", "unreachable", "source-address"),
 )  # fmt: skip
 
 

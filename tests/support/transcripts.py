@@ -41,11 +41,11 @@ def document() -> Outputs:
 
 
 def whole(lab: ResolvedLab) -> Outputs:
-    """Return the walk-through's outputs, and beside them OpenStack's answers and the pings."""
+    """Return the walk-through's outputs, and beside them OpenStack's answers, pings and routes."""
     found = document()
     found["controller"] |= openstack(lab)
     for node in lab.nodes:
-        found[node.name] |= full_frames(lab, node)
+        found[node.name] |= full_frames(lab, node) | routes(lab, node)
     return found
 
 
@@ -73,7 +73,8 @@ def made(lab: ResolvedLab, *, quoted: bool = False) -> Outputs:
                     "     Loaded: loaded (/usr/lib/systemd/system/x; enabled)\n"
                     "     Active: active (running) since Tue 2018-07-03 02:33:00 EDT; 2h ago\n"
                 )
-        found[node.name] = full_frames(lab, node) | {
+        found[node.name] = full_frames(lab, node) | routes(lab, node)
+        found[node.name] |= {
             file_name(kind, lab): Output(text=text) for kind, text in files.items()
         }
     found[deployment.controller(lab).name] |= openstack(lab)
@@ -91,6 +92,15 @@ def full_frames(lab: ResolvedLab, node: ResolvedNode) -> dict[str, Output]:
         for frame in outputs.full_frames(lab, node)
     )
     return {file_name(Kind.FULL_FRAMES, lab): Output(text=text)} if text else {}
+
+
+def routes(lab: ResolvedLab, node: ResolvedNode) -> dict[str, Output]:
+    """Return what `ip route get` says of a node's peers, nothing for a node without any."""
+    own = deployment.management_address(node)
+    text = "".join(
+        f"{peer} dev br-ex src {own} uid 0 \n    cache \n" for peer in outputs.peers(lab, node)
+    )
+    return {file_name(Kind.ROUTES, lab): Output(text=text)} if text else {}
 
 
 def ifcfg_pair(lab: ResolvedLab, node: ResolvedNode) -> dict[str, str]:

@@ -6,6 +6,7 @@ export LC_ALL=C
 # data: labkit puts its own in place of these
 since=/var/lib/labkit/runs/labkit-packstack.mark  # older logs belong to earlier runs
 chunk=0                  # bytes of each log to print at the most
+fetched=                 # also logs that Packstack has fetched into this directory
 paths=()                 # logs that are known, without the ending
 offsets=()               # and the bytes of each that are
 # end of data
@@ -15,9 +16,11 @@ echo "boot $boot"
 shopt -s nullglob
 # Packstack keeps each run's manifests below a directory of its own and renames a log from
 # X.pp.running to X.pp.finished when Puppet is done (packstack/modules/puppet.py).
-for log in /var/tmp/packstack/*/manifests/*.pp.running /var/tmp/packstack/*/manifests/*.pp.finished; do
+logs=(/var/tmp/packstack/*/manifests/*.pp.running /var/tmp/packstack/*/manifests/*.pp.finished)
+[ -z "$fetched" ] || logs+=("$fetched"/*.pp.log)
+for log in "${logs[@]}"; do
   [ "$log" -nt "$since" ] || [ ! -e "$since" ] || continue
-  base=${log%.running}; base=${base%.finished}
+  base=${log%.running}; base=${base%.finished}; base=${base%.log}
   known=0
   for i in "${!paths[@]}"; do [ "${paths[i]}" != "$base" ] || known=${offsets[i]}; done
   size=$(stat -c %s "$log") || continue

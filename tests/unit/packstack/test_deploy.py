@@ -21,7 +21,7 @@ from labkit.verify.outputs import Output
 from labkit.waiting import WaitCancelled, WaitTimeout
 from tests.fakes.guest import BOOT, sample
 from tests.fakes.libvirt import FakeHost
-from tests.fakes.packstack import REFUSED, FakeClock, FakePackstack, nodes
+from tests.fakes.packstack import FINE, REFUSED, FakeClock, FakePackstack, nodes
 from tests.fakes.tools import tools
 from tests.support import examples, mutations, transcripts
 
@@ -425,6 +425,27 @@ def test_bridge_that_is_half_done_is_mended_and_verified_again(world: World) -> 
     assert report.verification is not None
     assert report.verification.passed
     assert world.session.state().stage == "deployed"
+
+
+def test_routes_are_put_in_order_before_every_verification_and_after_mending(world: World) -> None:
+    world.answers("collect outputs", list(half_done()))
+    world.deploy()
+    asked = [what for what, _ in world.guests["controller"].asked]
+    seen = [what for what in asked if what.split()[0] in {"put", "start", "collect"}]
+    assert seen[-5:] == [
+        "put the routes in order",
+        "collect outputs",
+        "start labkit-mend",
+        "put the routes in order",
+        "collect outputs",
+    ]
+
+
+def test_routes_that_cannot_be_put_in_order_are_tried_again_next_time(world: World) -> None:
+    world.answers("put the routes in order", [REFUSED, FINE])
+    assert "routes of node 'controller'" in world.fails().message
+    assert world.session.state().stage == "deploying"
+    assert world.deploy().ended
 
 
 def test_bridge_that_cannot_be_mended_is_told_and_tried_again_next_time(world: World) -> None:

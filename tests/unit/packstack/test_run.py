@@ -9,6 +9,7 @@ from labkit.lab.scenario import PackstackCall
 from labkit.packstack.detached import RunState
 from labkit.packstack.output.view import RunView
 from labkit.packstack.run import HungError, Watcher, begin, mark
+from labkit.packstack.watch import FETCHED
 from labkit.state.progress import Event, Phase
 from labkit.waiting import WaitCancelled
 from tests.fakes.guest import BOOT, FakeGuest, sample
@@ -24,8 +25,13 @@ NO_LOGS = f"boot {BOOT}\n".encode()
 LOOK, WATCH = "look at labkit-packstack", "look at Puppet"
 
 
-def log_of(content: bytes, known: int = 0) -> bytes:
-    path = "/var/tmp/packstack/0a/manifests/192.0.2.1_controller.pp.running"  # noqa: S108 -- Packstack's
+LOGS = "/var/tmp/packstack/0a/manifests"  # noqa: S108 -- Packstack's
+COMPUTE_LOG = f"{LOGS}/192.0.2.2_compute.pp.running"
+
+
+def log_of(
+    content: bytes, known: int = 0, path: str = f"{LOGS}/192.0.2.1_controller.pp.running"
+) -> bytes:
     size = known + len(content)
     return f"boot {BOOT}\nlabkit-log {path} {size} {len(content)}\n".encode() + content + b"\n"
 
@@ -81,6 +87,25 @@ def test_follow_a_run_to_its_end_tells_every_step() -> None:
     assert outcome.puppet == {"controller: 192.0.2.1_controller.pp": "Notice: one"}
     assert f"offset={len(START)}\n" in guest.asked[2][1]
     assert told.given_up == 0
+
+
+def test_last_lines_of_a_log_are_taken_from_what_packstack_fetched() -> None:
+    error = b"Error: it broke\n"
+    head = FakeGuest(
+        {
+            LOOK: [sample(START), sample(b"", state="ended", code="001", size=len(START))],
+            WATCH: [NO_LOGS, NO_LOGS, log_of(error, 12, f"{FETCHED}/192.0.2.2_compute.pp.log")],
+        }
+    )
+    other = FakeGuest(
+        {WATCH: [log_of(b"Notice: one\n", path=COMPUTE_LOG), NO_LOGS]}, name="compute"
+    )
+    outcome = watcher(Told(), head, other).follow()
+    assert outcome.puppet == {
+        "compute: 192.0.2.2_compute.pp": "Error: it broke\nNotice: one\nError: it broke"
+    }
+    (last,) = (script for what, script in head.asked if f"fetched={FETCHED}" in script)
+    assert f"{FETCHED}/192.0.2.2_compute.pp" in last
 
 
 def test_follow_asks_for_all_output_before_it_ends() -> None:

@@ -23,8 +23,10 @@ def packstack(tmp_path: Path) -> Path:
     return directory
 
 
-def sample(root: Path, offsets: Mapping[str, int], since: str = "/nowhere") -> NodeSample:
-    script = watch_script(offsets, since=since).replace(GUEST_TMP, f"{root}/")
+def sample(
+    root: Path, offsets: Mapping[str, int], since: str = "/nowhere", fetched: str = ""
+) -> NodeSample:
+    script = watch_script(offsets, since=since, fetched=fetched).replace(GUEST_TMP, f"{root}/")
     done = subprocess.run(
         ["bash", "-s"], input=script.encode(), capture_output=True, check=True, cwd=root
     )
@@ -52,6 +54,17 @@ def test_logs_come_with_what_is_new(tmp_path: Path, packstack: Path) -> None:
     ]
     assert first.logs[0].content == b"no line end \xff labkit-log x 1 2"
     assert [log.content for log in again.logs] == [b"", b""]
+
+
+def test_logs_that_packstack_fetched_are_shown_when_asked_for_alone(tmp_path: Path) -> None:
+    fetched = tmp_path / "packstack" / "latest" / "manifests"
+    fetched.mkdir(parents=True)
+    log = fetched / f"{IP}_compute.pp.log"
+    log.write_bytes(b"one\nError: two\n")
+    assert sample(tmp_path, {}).logs == ()
+    known = {str(log).removesuffix(".log"): 4}
+    (seen,) = sample(tmp_path, known, fetched=str(fetched)).logs
+    assert (seen.manifest, seen.size, seen.content) == (f"{IP}_compute.pp", 15, b"Error: two\n")
 
 
 def test_log_keeps_its_identity_when_puppet_is_done(tmp_path: Path, packstack: Path) -> None:

@@ -4,7 +4,7 @@ from ipaddress import IPv4Interface
 
 import pytest
 
-from labkit.verify.parsers import ifcfg, ip_addr, openstack, ovs_show, ping, systemctl
+from labkit.verify.parsers import ifcfg, ip_addr, ip_route, openstack, ovs_show, ping, systemctl
 
 OLD = """\
 8690bb97-ba2f-4b7b-8087-8d3484ba2d64
@@ -114,6 +114,25 @@ def test_ping_reads_how_many_answers_came_from_each() -> None:
 def test_ping_without_statistics_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="no statistics"):
         ping.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10.0.0.3 dev br-ex  src 10.0.0.4 \n    cache \n",
+        "10.0.0.3 dev br-ex src 10.0.0.4 uid 0 \n    cache \n",
+        "10.0.0.3 via 10.0.0.1 dev eth0 table 7 src 10.0.0.4 uid 0 \n    cache expires 9sec \n",
+    ],
+    ids=["4.11", "6.1", "gateway"],
+)
+def test_ip_route_reads_the_source_of_each_address(text: str) -> None:
+    own = "local 10.0.0.4 dev lo src 10.0.0.4 uid 0 \n    cache <local> \n"
+    assert ip_route.parse(text + own) == {"10.0.0.3": "10.0.0.4", "10.0.0.4": "10.0.0.4"}
+
+
+def test_ip_route_without_a_route_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no route"):
+        ip_route.parse("RTNETLINK answers: Network is unreachable\n")
 
 
 def test_systemctl_reads_a_failed_unit() -> None:
