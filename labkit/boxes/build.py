@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import __version__
-from labkit.boxes import centos
+from labkit.boxes import centos, wheels
 from labkit.boxes.cache import (
     BOX_FILE,
     PROVENANCE,
@@ -117,14 +117,18 @@ def build(
         return _build_locked(definition, cache, progress, make)
 
 
-def overlay_tar(definition: BoxDefinition, target: Path) -> None:
+def overlay_tar(sources: Mapping[str, bytes], target: Path) -> None:
     """Write the files a box adds to its packages, as a tar to unpack over the guest's root.
 
     Owners and modes are set here and not taken from the checkout, which may be anybody's.
+
+    Args:
+        sources: The files by their path in the build, as `BoxDefinition.sources` has them.
+        target: The tar to write.
     """
     with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
         made: set[str] = set()
-        for path, content in sorted(definition.sources.items()):
+        for path, content in sorted(sources.items()):
             place = guest_path(path)
             for parent in list(Path(place).parents)[-2::-1]:
                 if str(parent) not in made:
@@ -168,7 +172,7 @@ def mmdebstrap_command(
     return [
         "mmdebstrap",
         "--variant=minbase",
-        f"--include={','.join(file.packages)}",
+        f"--include={','.join((*file.packages, *file.more_packages))}",
         *(f"--dpkgopt={path}" for path in paths),
         f"--customize-hook=tar-in {shlex.quote(str(overlay))} /",
         f'--customize-hook=chroot "$1" {customize}',
@@ -269,7 +273,14 @@ def _debian(
 ) -> Packed:
     overlay, tree, log = work / "overlay.tar", work / "tree.tar", work / "build.log"
     image = work / "box.img"
-    overlay_tar(definition, overlay)
+    sources = dict(definition.sources)
+    if file.wheels is not None:
+        progress("fetching Python packages")
+        fetched = wheels.fetch(
+            definition.name, sources[file.wheels], work / "pip", cancelled=cancelled
+        )
+        sources.update({f"wheels/{name}": content for name, content in fetched.items()})
+    overlay_tar(sources, overlay)
     root = os.geteuid() == 0
     env = environment()
     if root:

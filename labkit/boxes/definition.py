@@ -142,6 +142,11 @@ def _load(root: Path, name: str) -> BoxDefinition:
     if isinstance(file, KickstartBoxFile):
         firstboot = {part: sources[f"firstboot/{part}"] for part in FIRSTBOOT_FILES}
         sources[KICKSTART] = render_kickstart(file, firstboot=firstboot).encode()
+    if isinstance(file, DebianBoxFile) and file.wheels is not None and file.wheels not in sources:
+        msg = (
+            f"The box '{name}' has no file '{file.wheels}', which 'wheels' of its box.yaml names."
+        )
+        raise LabFileError(msg, hint=f"Put it into '{directory}', or leave 'wheels' out.")
     # A trim this box does not apply is no part of it.
     trims = file.trims if isinstance(file, DebianBoxFile) else {}
     used = {

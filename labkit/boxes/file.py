@@ -39,6 +39,14 @@ class DebianBoxFile(Edge):
     suite: str = Field(pattern=r"^[a-z]+$", description="Debian release by code name.")
     disk_gib: int = Field(ge=2, le=512, description="Virtual size of the disk in GiB.")
     packages: tuple[str, ...] = Field(min_length=1, description="Packages to install.")
+    more_packages: tuple[str, ...] = Field(
+        default=(), description="Further packages, for a box that is based on another."
+    )
+    wheels: str | None = Field(
+        default=None,
+        description="Requirements file of the box for pip, each line with its hash; `customize` "
+        "finds the wheels in `wheels/`.",
+    )
     kernel_args: tuple[str, ...] = Field(description="The kernel command line without root=.")
     trims: dict[str, Trim] = Field(default={}, description="Applied in this order.")
     package_base: str | None = Field(

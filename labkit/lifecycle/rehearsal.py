@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 COMMAND_SECONDS = 60.0
 PACKETS = 3
+TOOLS = ("openstack-packstack", "puppet")
 # TEST-NET-2 of RFC 5737: no lab has it, and nobody else is asked.
 PROOF_NETWORK = "198.51.100"
 
@@ -69,8 +70,8 @@ class Rehearsal:
 def rehearse(session: Session, steps: Sequence[Step] = ()) -> Rehearsal:
     """Run the whole job; the lab is removed whatever happens.
 
-    Up, up again, status, SSH, ping, snapshot, deploy with its verification, a packet through the
-    tunnels, restore, deploy again, destroy.
+    Up, up again, status, SSH, ping, snapshot, deploy with its verification, the versions of what
+    ran, a packet through the tunnels, restore, deploy again, destroy.
 
     Args:
         session: The lab.
@@ -114,6 +115,7 @@ def _steps(*, stand_in: bool) -> tuple[Step, ...]:
         ("ping", _ping),
         ("snapshot", _snapshot),
         ("deploy", _deploy),
+        ("versions", _versions),
         *tunnel,
         ("restore", _restore),
         ("deploy again", _deploy),
@@ -222,6 +224,12 @@ def _deploy(session: Session) -> str:
         message = "The deployed lab is not what it should be."
         raise OperationError(message, details=report.failures if report else ())
     return summary(report).split(": ", 1)[1]
+
+
+def _versions(session: Session) -> str:
+    """Return which Packstack and Puppet ran; a stand-in's release says that it is one."""
+    installed = _run(session, deployment.controller(session.lab), f"rpm -q {' '.join(TOOLS)}")
+    return ", ".join(installed.split())
 
 
 def _verify(session: Session) -> str:

@@ -27,6 +27,7 @@ STAGES = [
     "ping",
     "snapshot",
     "deploy",
+    "versions",
     "tunnel",
     "restore",
     "deploy again",
@@ -51,6 +52,8 @@ def test_rehearsal_goes_from_up_to_destroy_and_writes_its_figures(
     results = told["results"]
     assert re.fullmatch(r"\d+ ok, 0 failed, 0 not judged", results["deploy"])
     assert results["deploy again"] == results["verify"] == results["deploy"]
+    assert results["versions"].startswith("openstack-packstack-12.0.2-1")
+    assert "puppet-4.8.2-0.stand_in" in results["versions"]
     assert "3 packets through each of 1 tunnels" in results["tunnel"]
     assert "memory kept, br-ex gone" in results["restore"]
     assert results["destroy"].endswith("nothing left")

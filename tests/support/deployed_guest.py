@@ -46,12 +46,12 @@ def ask(lab: Lab, node: str, script: str) -> str:
 
 
 def set_switches(lab: Lab, node: str, switches: str) -> None:
-    """Tell the stand-in packstack how to fail: `FAIL=hang`."""
+    """Tell the node's stand-in for Puppet how to fail: `FAIL=hang`."""
     as_root(
         lab,
         node,
         f"mkdir -p /etc/labkit-stand-in.d; echo {shlex.quote(switches)} "
-        ">/etc/labkit-stand-in.d/packstack.conf",
+        ">/etc/labkit-stand-in.d/puppet.conf",
     )
 
 

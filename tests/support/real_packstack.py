@@ -11,9 +11,11 @@ import shutil
 import sys
 import zipfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from filelock import FileLock
 
 from labkit.host.files import cache_root
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 SOURCES = Path(__file__).parents[2] / "boxes" / "rehearsal" / "packstack"
 FAKES = Path(__file__).parents[1] / "fakes" / "packstack_host"
 DATA = "packstack-12.0.2.data/data/share/packstack"
-# Where Packstack keeps what it makes, on a real host.
-VAR = "/var/tmp/packstack"  # noqa: S108 -- Packstack's own, replaced in the copy
+NEEDS_LIB2TO3 = pytest.mark.skipif(
+    find_spec("lib2to3") is None,
+    reason="Packstack 12.0.2 is Python 2, and Python 3.13 and newer have no lib2to3",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +88,21 @@ def judged(home: Path, values: Sequence[tuple[str, str]]) -> list[str | None]:
     return found
 
 
-def packstack(home: Path, *arguments: str | Path) -> Outcome:
+def packstack(
+    home: Path, *arguments: str | Path, host: Mapping[str, str] | None = None
+) -> Outcome:
     """Run Packstack with these arguments and return what became of it.
 
     Args:
         home: A directory it may write to: its home, its logs.
         arguments: Its arguments.
+        host: Shell scripts by the names of tools, which take the place of the fakes.
     """
+    for name, script in (host or {}).items():
+        tool = home / "bin" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(f"#!/bin/bash\n{script}\n", encoding="utf-8")
+        tool.chmod(0o755)
     result = _run(home, arguments)
     conf = home / "conf.json"
     return Outcome(
@@ -115,7 +127,7 @@ def _run(home: Path, arguments: Sequence[str | Path], *, stdin: str = "") -> Com
         cwd=home,
         env={
             "HOME": str(home),
-            "PATH": f"{FAKES / 'bin'}:{os.environ['PATH']}",
+            "PATH": f"{home / 'bin'}:{FAKES / 'bin'}:{os.environ['PATH']}",
             "LC_ALL": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PACKSTACK_PUPPETDIR": str(home / "puppet"),

@@ -149,16 +149,15 @@ def test_error_in_a_manifest_is_shown_and_its_logs_are_collected(fresh: Lab, rol
     } <= collected
 
 
-@pytest.mark.parametrize(
-    ("failure", "remedy"),
-    [("no-space", "larger 'disk'")],
-)
-def test_known_failure_is_explained_with_its_remedy(fresh: Lab, failure: str, remedy: str) -> None:
-    set_switches(fresh, "one", f"FAIL={failure}")
+def test_disk_that_fills_up_under_packstack_is_explained_with_its_remedy(fresh: Lab) -> None:
+    # What Packstack keeps has a disk of its own here, so that labkit's own runs have room.
+    as_root(fresh, "one", "mkdir -p /var/tmp/packstack")
+    as_root(fresh, "one", "mount -t tmpfs -o size=256k,mode=700 tmpfs /var/tmp/packstack")
     told = error_of(fresh)
+    assert "No space left on device" in told
     assert "Cause: " in told
     (line,) = re.findall(r"Remedy: (.*)", told)[:1]
-    assert remedy in line
+    assert "larger 'disk'" in line
 
 
 def running(lab: Lab) -> None:

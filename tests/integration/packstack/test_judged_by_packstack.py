@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +15,7 @@ from labkit.lab.topology import Form
 from labkit.packstack import passwords
 from labkit.packstack.output.steps import expected_steps
 from tests.support.examples import EXAMPLES, example
-from tests.support.real_packstack import Outcome, judged, packstack
+from tests.support.real_packstack import NEEDS_LIB2TO3, Outcome, judged, packstack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +23,7 @@ if TYPE_CHECKING:
     from labkit.lab.scenario import PackstackCall
     from labkit.lab.topology import ResolvedLab
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(
-        find_spec("lib2to3") is None,
-        reason="Packstack 12.0.2 is Python 2, and Python 3.13 and newer have no lib2to3",
-    ),
-]
+pytestmark = [pytest.mark.integration, NEEDS_LIB2TO3]
 
 DONE = re.compile(r"^(.+?)\s*\[ DONE \]$", re.MULTILINE)
 MANIFEST = re.compile(r"^\S+\.pp:")

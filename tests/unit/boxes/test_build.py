@@ -104,7 +104,7 @@ def test_mmdebstrap_command_takes_trims_in_order_and_a_mirror_last(tmp_path: Pat
 
 def test_overlay_has_modes_of_its_own_and_no_top_level_links(tmp_path: Path) -> None:
     target = tmp_path / "overlay.tar"
-    box_build.overlay_tar(find_box("rehearsal", CHECKOUT), target)
+    box_build.overlay_tar(find_box("rehearsal", CHECKOUT).sources, target)
     with tarfile.open(target) as archive:
         members = {member.name: member for member in archive}
     assert members["usr/sbin/labkit-firstboot"].mode == 0o755

@@ -127,6 +127,12 @@ def test_box_file_unreadable_is_refused(tree: Path, text: str) -> None:
         find_box("rehearsal", tree)
 
 
+def test_box_whose_file_of_wheels_is_missing_is_refused(tree: Path) -> None:
+    (tree / "boxes/rehearsal/packstack/requirements.txt").unlink()
+    with pytest.raises(LabFileError, match=r"no file 'packstack/requirements\.txt'"):
+        find_box("rehearsal", tree)
+
+
 def test_box_based_on_nothing_known_is_refused(tree: Path) -> None:
     (tree / "boxes/rehearsal-untrimmed/box.yaml").write_text("based_on: nowhere\n")
     with pytest.raises(LabFileError, match="nowhere"):

@@ -46,7 +46,7 @@ def test_yum_installs_packstack_from_the_repository_that_has_it(guest: FakeGuest
     assert (guest.path / "usr/bin/packstack").resolve().is_file()
     seen = guest.run("usr/bin/rpm", "-q", "openstack-packstack", "wget")
     assert seen.stdout.splitlines() == [
-        "openstack-packstack-12.0.1-1.el7.noarch",
+        "openstack-packstack-12.0.2-1.el7.noarch",
         "package wget is not installed",
     ]
     assert seen.returncode == 1
@@ -86,3 +86,25 @@ def test_kernel_update_names_a_newer_kernel_until_the_reboot(guest: FakeGuestRoo
     assert [len(before), len(pending), len(after)] == [1, 2, 1]
     running = before[0].split()[0]
     assert [line.split()[0] for line in pending] == [f"{running}-newer-stand-in", running]
+
+
+def test_puppet_brings_facter_and_an_update_of_named_packages_no_kernel(
+    guest: FakeGuestRoot,
+) -> None:
+    write_repository(guest, f"{MIRROR}/os/x86_64", f"{MIRROR}/cloud/x86_64/openstack-queens")
+    (guest.path / "etc/labkit-stand-in.d/yum.conf").write_text("KERNEL_UPDATE=yes\n")
+    assert guest.run("usr/bin/yum", "install", "-y", "puppet", "nc").returncode == 0
+    for name in ("puppet", "facter"):
+        assert (guest.path / "usr/bin" / name).resolve().is_file()
+    assert guest.run("usr/bin/rpm", "-q", "--whatprovides", "puppet").returncode == 0
+    update = guest.run("usr/bin/yum", "update", "-y", "puppet", "nc")
+    assert "No packages marked for update" in update.stdout
+    assert "Installing : kernel-" in guest.run("usr/bin/yum", "update", "-y").stdout
+
+
+def test_repository_whose_first_place_is_dead_goes_on_with_the_next(guest: FakeGuestRoot) -> None:
+    dead = "http://dead.example/os/x86_64"
+    write_repository(guest, f"{dead}/ {MIRROR}/os/x86_64")
+    assert guest.run("usr/bin/yum", "makecache").returncode == 0
+    write_repository(guest, f"{dead}/ {dead}")
+    assert "No more mirrors to try" in guest.run("usr/bin/yum", "makecache").stderr

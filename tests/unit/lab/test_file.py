@@ -548,7 +548,7 @@ def test_case_23_size_in_another_unit_is_told_a_size_that_means_the_same(
 )
 def test_case_23_box_of_vagrants_catalogue_is_told_the_boxes_labkit_knows(box: str) -> None:
     [found] = failure(replaced("box: rehearsal", f"box: {box}")).details
-    known = "'centos7', 'centos7-2009', 'rehearsal', 'rehearsal-untrimmed'"
+    known = "'centos7', 'centos7-2009', 'rehearsal', 'rehearsal-puppet', 'rehearsal-untrimmed'"
     assert found == (
         f"lab.yaml:2:6: box: expected the name of a box labkit knows ({known}), found '{box}'"
     )
