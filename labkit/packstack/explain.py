@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,17 @@ from labkit.packstack.output.puppet import PuppetError, puppet_errors
 from labkit.packstack.output.view import PrintedStatus, RunView, view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from labkit.packstack.run import RunOutcome
 
 ERROR_LINES = 5
+# Packstack runs its scripts by 'bash -x' and repeats all that they print on standard error
+# (packstack/installer/utils/shell.py).
+_TRACED = re.compile(
+    r"\++ |bash: warning: setlocale: |tar: Removing leading |Warning: Permanently added "
+)
 TAIL_LINES = 10
 # Packstack needs room for its logs and packages; with less than this it fails in odd places.
 LITTLE_BYTES = 64 * 1024 * 1024
@@ -89,6 +95,11 @@ def shown_errors(puppet_texts: Mapping[str, str]) -> tuple[str, ...]:
         for error in _distinct(puppet_errors(text))[:_PUPPET_LIMIT]
         for line in _shown(node, error)
     )
+
+
+def that_matter(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return the lines of an error of Packstack's without those that only say what was being done."""
+    return tuple(line for line in lines if not _TRACED.match(line.strip())) or tuple(lines)
 
 
 def run_failed(
@@ -201,7 +212,7 @@ def _why(outcome: RunOutcome, output: str) -> tuple[str, ...]:
         free = outcome.last.free_bytes // 2**20
         lines.append(f"The controller's root file system is full: {free} MiB are free.")
     if outcome.view.error:
-        return (*lines, *outcome.view.error[:TAIL_LINES])
+        return (*lines, *that_matter(outcome.view.error)[:TAIL_LINES])
     tail = [line for line in output.splitlines() if line.strip()][-TAIL_LINES:]
     if not tail:
         return (*lines, "It printed nothing.")

@@ -120,6 +120,13 @@ def test_failing_host_is_named_from_packstacks_own_words(
     assert named(outcome)[0] == failure, outcome.output
 
 
+def test_line_that_tells_the_cause_is_shown_without_the_scripts_trace(tmp_path: Path) -> None:
+    host = {"ssh": "cat >/dev/null; echo '+ trap t ERR' >&2; echo 'sudden end' >&2; exit 3"}
+    found = recorded({"output": run(tmp_path, host).output})
+    assert any("sudden end" in line for line in found.lines), found.lines
+    assert not [line for line in found.lines if line.startswith("+")]
+
+
 def test_tunnel_card_without_subnets_is_named_from_packstacks_own_words(tmp_path: Path) -> None:
     outcome = run(tmp_path, {}, more="CONFIG_NEUTRON_OVS_TUNNEL_IF=enp0s8\n")
     assert view_of(outcome.output.encode()).steps[-1].title == "Preparing Neutron API entries"

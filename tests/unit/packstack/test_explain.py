@@ -15,6 +15,7 @@ from labkit.packstack.explain import (
     notes,
     run_failed,
     shown_errors,
+    that_matter,
 )
 from labkit.packstack.known_failures import Failure, failures
 from labkit.packstack.output.view import view_of
@@ -185,3 +186,19 @@ def test_known_failure_comes_with_its_remedy() -> None:
     assert cause.startswith("Cause: ")
     assert remedy.startswith("  Remedy: ")
     assert explained("all is well\n") == ()
+
+
+def test_lines_that_only_trace_a_script_are_left_out_of_its_error() -> None:
+    cause = "tar: ./modules/nova: Cannot mkdir: No space left on device"
+    lines = (
+        "Failed to run remote script, stdout:",
+        "stderr: Warning: Permanently added '192.0.2.1' (ED25519) to the list of known hosts.",
+        "+ trap t ERR",
+        "++ hostname",
+        "tar: Removing leading `../' from member names",
+        "bash: warning: setlocale: LC_ALL: cannot change locale (en_US.utf-8)",
+        cause,
+        "++++ t",
+    )
+    assert that_matter(lines) == (*lines[:2], cause)
+    assert that_matter(lines[2:4]) == lines[2:4]
