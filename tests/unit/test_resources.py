@@ -28,6 +28,7 @@ def test_guest_script_hostile_values_are_text_to_bash() -> None:
     values = {
         "since": "x'; echo $(id) `id`\n$HOME",
         "chunk": 7,
+        "fetched": "",
         "paths": ("a 'b", "*"),
         "offsets": (),
     }
