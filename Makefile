@@ -60,6 +60,7 @@ e2e: setup ## Real guests in the sandbox; skips say why and how to enable them
 
 e2e-long: setup ## The e2e tests that take long: faults of deployments and snapshots, one by one
 	$(LABKIT) box build rehearsal
+	$(LABKIT) box build rehearsal-puppet
 	$(PYTHON) -m pytest -m long --durations=20 tests/e2e $(PYTEST_ARGS)
 
 bench: setup ## Measure the ratios labkit promises; writes bench.json

@@ -29,7 +29,7 @@ from labkit.boxes.centos import Packed
 from labkit.boxes.definition import BUILDER_VERSION, key_inputs
 from labkit.boxes.disk import GIB, BootEntry, build_disk
 from labkit.boxes.file import DebianBoxFile, KickstartBoxFile
-from labkit.boxes.pack import NO_SPACE, box_documents, write_box
+from labkit.boxes.pack import MAKE_ROOM, NO_SPACE, box_documents, disk_full, write_box
 from labkit.errors import CommandError, HostError, OperationError, UsageError
 from labkit.host.files import file_sha256, flush
 from labkit.host.mounts import remove_tree
@@ -193,8 +193,7 @@ def explain_failure(name: str, log: str, error: CommandError) -> HostError | Com
     """Return the error for a root file system that could not be made, by what its log says."""
     tail = tuple(log.strip().splitlines()[-TAIL_LINES:])
     if NO_SPACE.search(log):
-        msg = f"The disk ran full while the box '{name}' was being built."
-        return HostError(msg, tail, "Free some space, or set LABKIT_CACHE_DIR to another disk.")
+        return disk_full(name, tail)
     if UNREACHABLE.search(log):
         msg = f"The packages of the box '{name}' could not be downloaded."
         hint = (
@@ -219,7 +218,7 @@ def check_space(directory: Path, name: str, *, needed: int = SPACE_NEEDED) -> No
             f"Building the box '{name}' needs {needed / GIB:.0f} GiB in '{directory}', "
             f"and {free / GIB:.1f} GiB are free."
         )
-        raise HostError(msg, hint="Free some space, or set LABKIT_CACHE_DIR to another disk.")
+        raise HostError(msg, hint=MAKE_ROOM)
 
 
 def _build_locked(
@@ -271,22 +270,41 @@ def _debian(
     *,
     cancelled: Callable[[], bool] | None,
 ) -> Packed:
-    overlay, tree, log = work / "overlay.tar", work / "tree.tar", work / "build.log"
-    image = work / "box.img"
-    sources = dict(definition.sources)
+    overlay, tree, image = work / "overlay.tar", work / "tree.tar", work / "box.img"
+    sources = definition.sources
     if file.wheels is not None:
         progress("fetching Python packages")
-        fetched = wheels.fetch(
-            definition.name, sources[file.wheels], work / "pip", cancelled=cancelled
-        )
-        sources.update({f"wheels/{name}": content for name, content in fetched.items()})
+        pinned = sources[file.wheels]
+        fetched = wheels.fetch(definition.name, pinned, work / "pip", cancelled=cancelled)
+        sources = {**sources, **{f"wheels/{name}": wheel for name, wheel in fetched.items()}}
     overlay_tar(sources, overlay)
-    root = os.geteuid() == 0
+    progress("fetching and unpacking packages, about a minute")
+    _make_tree(definition, file, work, overlay=overlay, tree=tree, cancelled=cancelled)
+    progress("making the disk image")
+    arguments = kernel_arguments(file)
+    entry = BootEntry(kernel="/boot/vmlinuz", initrd="/boot/initrd.img", arguments=arguments)
+    build_disk(tree, image, gib=file.disk_gib, entry=entry, root=os.geteuid() == 0)
+    progress("writing the box")
+    offset, length = write_box(target, image=image, documents=box_documents(definition))
+    image.unlink()
+    return Packed(image_offset=offset, image_length=length)
+
+
+def _make_tree(
+    definition: BoxDefinition,
+    file: DebianBoxFile,
+    work: Path,
+    *,
+    overlay: Path,
+    tree: Path,
+    cancelled: Callable[[], bool] | None,
+) -> None:
+    """Let mmdebstrap make the guest's root file system as a tar."""
+    log = work / "build.log"
     env = environment()
-    if root:
+    if os.geteuid() == 0:
         # Without root mmdebstrap works as another user, who cannot enter our directory.
         env["TMPDIR"] = str(work)
-    progress("fetching and unpacking packages, about a minute")
     mirror = os.environ.get(MIRROR_VARIABLE)
     command = mmdebstrap_command(
         file, definition.sources, overlay=overlay, target=tree, mirror=mirror
@@ -298,14 +316,6 @@ def _debian(
             raise
         text = log.read_text(encoding="utf-8", errors="replace")
         raise explain_failure(definition.name, text, exc) from exc
-    progress("making the disk image")
-    arguments = kernel_arguments(file)
-    entry = BootEntry(kernel="/boot/vmlinuz", initrd="/boot/initrd.img", arguments=arguments)
-    build_disk(tree, image, gib=file.disk_gib, entry=entry, root=root)
-    progress("writing the box")
-    offset, length = write_box(target, image=image, documents=box_documents(definition))
-    image.unlink()
-    return Packed(image_offset=offset, image_length=length)
 
 
 def _write_published(definition: BoxDefinition, parts: Path, packed: Packed) -> None:

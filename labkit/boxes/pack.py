@@ -30,6 +30,14 @@ QUERY_TIMEOUT = 60.0
 # coroutines out of order, zstd 6.7 s and 3.5 s; 415 and 407 MB. More coroutines change nothing.
 COROUTINES = 16
 NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
+MAKE_ROOM = "Free some space, or set LABKIT_CACHE_DIR to another disk."
+
+
+def disk_full(box: str, details: tuple[str, ...]) -> HostError:
+    """Return the error for a disk that ran full while a box was being built."""
+    return HostError(
+        f"The disk ran full while the box '{box}' was being built.", details, MAKE_ROOM
+    )
 
 
 def box_documents(definition: BoxDefinition) -> dict[str, str]:

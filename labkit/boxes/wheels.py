@@ -6,7 +6,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from labkit.boxes.pack import NO_SPACE
+from labkit.boxes.pack import NO_SPACE, disk_full
 from labkit.errors import CommandError, HostError
 from labkit.host.process import run
 
@@ -81,8 +81,7 @@ def explain_failure(box: str, error: CommandError) -> HostError | CommandError:
         hint = "Do not use that index: ask who runs it, or set PIP_INDEX_URL to another one."
         return HostError(msg, tail, hint)
     if NO_SPACE.search(log):
-        msg = f"The disk ran full while the box '{box}' was being built."
-        return HostError(msg, tail, "Free some space, or set LABKIT_CACHE_DIR to another disk.")
+        return disk_full(box, tail)
     if UNREACHABLE.search(log):
         msg = f"The Python packages of the box '{box}' could not be downloaded."
         hint = (

@@ -154,7 +154,8 @@ def _unknown_key(place: Place, key: str) -> Breach:
 def _needed(outline: Outline, key: str, value: str) -> str | None:
     """Return what a value lacks that the lab or its nodes depend on, or None."""
     if key == REPOSITORIES:
-        fine = all(PLACE_OF_PACKAGES.match(part.strip()) for part in value.split(",") if value)
+        places = [part.strip() for part in value.split(",")] if value else []
+        fine = all(map(PLACE_OF_PACKAGES.match, places))
         return None if fine else "URLs with http://, https://, ftp:// or file:// in front"
     if key in FIXED:
         fixed = FIXED[key]

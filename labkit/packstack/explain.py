@@ -97,7 +97,7 @@ def shown_errors(puppet_texts: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-def that_matter(lines: Sequence[str]) -> tuple[str, ...]:
+def without_trace(lines: Sequence[str]) -> tuple[str, ...]:
     """Return the lines of an error of Packstack's without those that only say what was being done."""
     return tuple(line for line in lines if not _TRACED.match(line.strip())) or tuple(lines)
 
@@ -212,7 +212,7 @@ def _why(outcome: RunOutcome, output: str) -> tuple[str, ...]:
         free = outcome.last.free_bytes // 2**20
         lines.append(f"The controller's root file system is full: {free} MiB are free.")
     if outcome.view.error:
-        return (*lines, *that_matter(outcome.view.error)[:TAIL_LINES])
+        return (*lines, *without_trace(outcome.view.error)[:TAIL_LINES])
     tail = [line for line in output.splitlines() if line.strip()][-TAIL_LINES:]
     if not tail:
         return (*lines, "It printed nothing.")

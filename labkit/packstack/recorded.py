@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from labkit.packstack.explain import ERROR_LINES, Explanation, explain, shown_errors, that_matter
+from labkit.packstack.explain import ERROR_LINES, Explanation, explain, shown_errors, without_trace
 from labkit.packstack.gather import masked
 from labkit.packstack.output.parser import visible
 from labkit.packstack.output.view import PrintedStatus, RunView, view_of
@@ -183,7 +183,7 @@ def _told(view: RunView, errors: Iterable[str]) -> Sequence[str]:
     """Return the lines of a failed run's output that matter, its last ones where none is an error."""
     if view.status is not PrintedStatus.FAILED:
         return ()
-    told = that_matter(view.error) or view.traceback[-ERROR_LINES:] or view.other[-ERROR_LINES:]
+    told = without_trace(view.error) or view.traceback[-ERROR_LINES:] or view.other[-ERROR_LINES:]
     known = "\n".join(errors)
     # Packstack repeats the first error of Puppet's log, and names the log.
     new = [line for line in told if not _TRACE.search(line) and _bare(line) not in known]

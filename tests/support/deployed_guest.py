@@ -17,6 +17,27 @@ if TYPE_CHECKING:
 
 DEPLOY_SECONDS = 400.0
 SCRIPTS = "/etc/sysconfig/network-scripts"
+# A lab of one small node that Packstack can be run on.
+ONE_NODE = """\
+name: faulty
+box: rehearsal
+dns: {servers: [192.0.2.53], domain: faulty.test}
+networks:
+  lan: {mode: nat, cidr: 10.77.9.0/24, gateway: 10.77.9.254}
+nodes:
+  one:
+    roles: [controller]
+    cpus: 2
+    memory: 512 MiB
+    disk: 8 GiB
+    nics:
+      enp0s3: {network: lan, address: 10.77.9.11}
+      enp0s8: {network: lan, address: 10.77.9.12}
+deployment:
+  scenario: external-network
+  form: answer-file
+  hung_minutes: 1
+"""
 PORT = """\
 ovs-vsctl --may-exist add-port br-int probe -- set interface probe type=internal
 ip address replace 10.99.0.{number}/24 dev probe

@@ -17,6 +17,7 @@ from labkit.host.process import run
 from labkit.waiting import Deadline, wait_until
 from tests.support.deployed_guest import (
     DEPLOY_SECONDS,
+    ONE_NODE,
     SCRIPTS,
     as_root,
     ask,
@@ -37,26 +38,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(UP_SECONDS + DEPLOY_SECONDS)]
 
-LAB = """\
-name: faulty
-box: rehearsal
-dns: {servers: [192.0.2.53], domain: faulty.test}
-networks:
-  lan: {mode: nat, cidr: 10.77.9.0/24, gateway: 10.77.9.254}
-nodes:
-  one:
-    roles: [controller]
-    cpus: 2
-    memory: 512 MiB
-    disk: 8 GiB
-    nics:
-      enp0s3: {network: lan, address: 10.77.9.11}
-      enp0s8: {network: lan, address: 10.77.9.12}
-deployment:
-  scenario: external-network
-  form: answer-file
-  hung_minutes: 1
-"""
 CUT_SECONDS = 60
 RUN = "/var/lib/labkit/runs/labkit-packstack"
 
@@ -70,7 +51,7 @@ def before() -> Inventory:
 def lab(before: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     assert not before.domains
     file = tmp_path_factory.mktemp("faults") / "lab.yaml"
-    file.write_text(LAB, encoding="utf-8")
+    file.write_text(ONE_NODE, encoding="utf-8")
     found = Lab(file=file, name="faulty")
     found.up()
     yield found

@@ -15,7 +15,7 @@ from labkit.packstack.explain import (
     notes,
     run_failed,
     shown_errors,
-    that_matter,
+    without_trace,
 )
 from labkit.packstack.known_failures import Failure, failures
 from labkit.packstack.output.view import view_of
@@ -200,5 +200,5 @@ def test_lines_that_only_trace_a_script_are_left_out_of_its_error() -> None:
         cause,
         "++++ t",
     )
-    assert that_matter(lines) == (*lines[:2], cause)
-    assert that_matter(lines[2:4]) == lines[2:4]
+    assert without_trace(lines) == (*lines[:2], cause)
+    assert without_trace(lines[2:4]) == lines[2:4]
