@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from labkit.lab.topology import Release
 from labkit.lab.types import Edge
 
 PackageName = Annotated[str, Field(pattern=r"^@?[A-Za-z0-9][A-Za-z0-9._+-]*$")]
@@ -49,6 +50,9 @@ class DebianBoxFile(Edge):
     )
     kernel_args: tuple[str, ...] = Field(description="The kernel command line without root=.")
     trims: dict[str, Trim] = Field(default={}, description="Applied in this order.")
+    release: Release = Field(
+        default=Release.QUEENS, description="The release of OpenStack whose Packstack it brings."
+    )
     package_base: str | None = Field(
         default=None,
         pattern=r"^https?://\S+$",

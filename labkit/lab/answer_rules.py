@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from labkit.lab import answers, conditions, options, scenario
+from labkit.lab import answers, conditions, options, releases, scenario
 from labkit.lab.model import UnreadError
 from labkit.lab.rules import Breach, judge
 
@@ -85,6 +85,7 @@ class Answers:
         asked, external = self.outline.asked, self.outline.scenario.name != "allinone"
         bridge = asked.external_bridge
         return {
+            **releases.facts(self.outline.lab.release).answers,
             scenario.LBAAS: "y" if asked.lbaas else "n",
             **(
                 {
@@ -99,8 +100,11 @@ class Answers:
 
     def __getitem__(self, key: str) -> str:
         """Return the value of a key; raise `UnreadError` for one with a fault of its own."""
-        option = options.find(key)
-        if option is None or (key in self.asked and options.problem(key, self.asked[key])):
+        release = self.outline.lab.release
+        option = options.find(key, release)
+        if option is None or (
+            key in self.asked and options.problem(key, self.asked[key], release)
+        ):
             raise UnreadError(key)
         default = "" if "<" in option.default else option.default
         return self.asked.get(key, self.scenarios.get(key, default))
@@ -123,7 +127,7 @@ def answer_breaches(outline: Outline) -> Iterator[Breach]:
     found = Answers(outline)
     for rule in RULES:
         yield from judge(rule, found)
-    for option in options.options():
+    for option in options.options(outline.lab.release):
         yield from judge(_read_at_all, found, option)
         yield from judge(_needed_beside, found, option)
 
@@ -155,7 +159,7 @@ def _needed_beside(found: Answers, option: options.Option) -> Iterator[Breach]:
     """Judge an answer that turns on what needs another one, whose default Packstack refuses."""
     if option.key in found.asked or "<" in option.default or option.key in answers.HOST_KEYS:
         return
-    lacks = options.problem(option.key, option.default)
+    lacks = options.problem(option.key, option.default, found.outline.lab.release)
     place = _first_asked(found, *reversed(conditions.keys(option.condition)))
     if lacks and place and conditions.holds(option.condition, found.__getitem__):
         yield Breach(

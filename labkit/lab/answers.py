@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from labkit.lab import masking, options
+from labkit.lab.topology import Release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,12 +29,18 @@ HOST_KEYS = (
 )
 
 
-def render(answers: Mapping[str, str], *, asked: frozenset[str] = frozenset()) -> str:
+def render(
+    answers: Mapping[str, str],
+    *,
+    asked: frozenset[str] = frozenset(),
+    release: Release = Release.QUEENS,
+) -> str:
     """Return the text of an answer file; what it leaves out, Packstack takes its default for.
 
     Args:
         answers: Keys and values that `options.problem` found no fault with.
         asked: Keys that the lab file sets under `deployment.answers`.
+        release: Whose Packstack reads it.
     """
     secrets = frozenset(options.secret_keys())
     groups: dict[str, list[str]] = {
@@ -43,7 +50,7 @@ def render(answers: Mapping[str, str], *, asked: frozenset[str] = frozenset()) -
         "secrets: made once for this lab and never changed": [],
     }
     hosts, scenario, own, secret = groups.values()
-    for option in options.options():
+    for option in options.options(release):
         if option.key not in answers:
             continue
         if option.key in HOST_KEYS:

@@ -13,7 +13,7 @@ from labkit.lab.deployment import SINGLE_NODE
 from labkit.lab.model import UnreadError
 from labkit.lab.outline import Outline
 from labkit.lab.rules import Breach, judge
-from labkit.lab.topology import Form
+from labkit.lab.topology import Form, Release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -63,6 +63,7 @@ def deployment_breaches(lab: Lab) -> Iterator[Breach]:
         return
     outline = Outline(lab)
     yield from judge(_known_scenario, outline)
+    yield from judge(_lbaas, outline)
     yield from judge(_form, outline)
     with suppress(UnreadError):
         for rule in (*outline.scenario.rules, _unused_tunnel_card):
@@ -93,6 +94,18 @@ def _known_scenario(outline: Outline) -> Iterator[Breach]:
     yield Breach(place=("deployment", "scenario"), expected=f"one of {known}", found=found)
 
 
+def _lbaas(outline: Outline) -> Iterator[Breach]:
+    release = outline.lab.release
+    if outline.asked.lbaas and options.find(scenario.LBAAS, release) is None:
+        having = " or ".join(f"'{each}'" for each in Release if options.find(scenario.LBAAS, each))
+        yield Breach(
+            place=("deployment", "lbaas"),
+            expected=f"false, or {having} as the release: '{release}' has no LBaaS",
+            found="true",
+            rests_on=(("release",),),
+        )
+
+
 def _form(outline: Outline) -> Iterator[Breach]:
     if outline.form not in outline.scenario.forms:
         allowed = " or ".join(f"'{each}'" for each in outline.scenario.forms)
@@ -121,16 +134,17 @@ def _where_it_is_written(breach: Breach, asked: Deployment) -> Breach:
 
 def _answer(outline: Outline, key: str, value: str) -> Iterator[Breach]:
     place = ("deployment", "answers", key)
-    option = options.find(key)
+    release = outline.lab.release
+    option = options.find(key, release)
     if option is None:
-        yield _unknown_key(place, key)
+        yield _unknown_key(place, key, release)
         return
     owner = DECIDED_BY.get(key)
     if owner is not None:
         expected = f"no '{key}' here (it is decided by {owner})"
         yield Breach(place=place, expected=expected, found=f"'{key}'", about_key=True)
         return
-    lacks = options.problem(key, value) or _needed(outline, key, value)
+    lacks = options.problem(key, value, release) or _needed(outline, key, value)
     if lacks is not None:
         mask = masking.meant_for_url if key == REPOSITORIES else masking.anything
         shown = "a secret that does not fit" if option.secret else f"'{mask(value)}'"
@@ -139,14 +153,18 @@ def _answer(outline: Outline, key: str, value: str) -> Iterator[Breach]:
         yield from _by_command(option, value)
 
 
-def _unknown_key(place: Place, key: str) -> Breach:
-    newer = options.replacement(key)
-    close = options.close_keys(key)
+def _unknown_key(place: Place, key: str, release: Release) -> Breach:
+    newer = options.replacement(key, release)
+    close = options.close_keys(key, release)
+    others = [f"'{each}'" for each in Release if options.find(key, each)]
     if newer is not None:
         expected, found = f"'{newer.key}', which took its place", f"'{key}'"
+    elif others:
+        expected = f"a key that Packstack has for the release '{release}'"
+        found = f"'{key}', which it has for {' and '.join(others)}"
     else:
         meant = f" (did you mean '{close[0]}'?)" if close else ""
-        expected = f"one of the {len(options.options())} answer-file keys of Packstack"
+        expected = f"one of the {len(options.options(release))} answer-file keys of Packstack"
         found = f"the unknown key '{key}'{meant}"
     return Breach(place=place, expected=expected, found=found, about_key=True)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from labkit.lab.topology import Release
 from labkit.lab.types import (
     DEFAULT_DISK_GIB,
     VAULTS,
@@ -35,9 +36,10 @@ from labkit.lab.types import (
     NicName,
     PhysicalNetwork,
     PoolName,
-    Release,
+    ReleaseName,
     RoleName,
     ScenarioName,
+    Tree,
     Url,
 )
 
@@ -189,7 +191,7 @@ class Deployment(Part):
 class Repos(Part):
     """Where the nodes get their packages, now that CentOS 7's mirrors are gone."""
 
-    release: Release = Field(
+    release: Tree = Field(
         default="7.9.2009", description="CentOS 7 release tree; one tree for all packages."
     )
     base: Url = Field(
@@ -213,6 +215,10 @@ class Lab(Part):
 
     name: Name = Field(description="Name of the lab, part of every name on the host.")
     box: BoxName = Field(description="The box the nodes start from, such as centos7 or rehearsal.")
+    release: ReleaseName = Field(
+        default=Release.QUEENS,
+        description="The release of OpenStack: queens, rocky, stein or train.",
+    )
     pool: PoolName = Field(
         default="default",
         description="libvirt's storage pool for the nodes' disks.",

@@ -1,8 +1,8 @@
-"""Packstack's options: every answer-file key of the Queens release, and which values it takes.
+"""Packstack's options: every answer-file key of a release, and which values it takes.
 
-The table beside this module lists what Packstack's plugins declare (branch stable/queens, commit
-cfffafa9): key, command option, default, validators, allowed values. Reading it takes a while, so
-nothing here does until a key is asked for.
+The table `options.tsv` of a release lists what Packstack's plugins declare (branch stable/<release>):
+key, command option, default, validators, allowed values. Reading it takes a while, so nothing here
+does until a key is asked for. Which keys are secrets is the same in every release.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
-from importlib.resources import files
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from labkit.lab import releases
 from labkit.lab.option_steps import step_problem
+from labkit.lab.topology import Release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-TABLE = "queens-options.tsv"
 DEFAULT_PASSWORD = "CONFIG_DEFAULT_PASSWORD"  # noqa: S105 -- a key, no password
 MAX_PORT = 65534  # validate_port refuses 65535
 # packstack/installer/processors.py, process_bool
@@ -76,10 +76,14 @@ class Option:
         return self.masked or self.random is not None or self.key in UNMARKED_SECRETS
 
 
-@cache
-def options() -> tuple[Option, ...]:
+def options(release: Release = Release.QUEENS) -> tuple[Option, ...]:
     """Return all options, in Packstack's order."""
-    text = files(__package__).joinpath(TABLE).read_text(encoding="utf-8")
+    return _table(release)
+
+
+@cache
+def _table(release: Release) -> tuple[Option, ...]:
+    text = releases.text(release, "options.tsv")
     header, *lines = (line.split("\t") for line in text.splitlines())
     return tuple(_option(dict(zip(header, line, strict=True))) for line in lines)
 
@@ -109,26 +113,26 @@ def _words(cell: str) -> tuple[str, ...]:
 
 
 @cache
-def _by_key() -> Mapping[str, Option]:
-    return {option.key: option for option in options()}
+def _by_key(release: Release) -> Mapping[str, Option]:
+    return {option.key: option for option in options(release)}
 
 
-def find(key: str) -> Option | None:
+def find(key: str, release: Release = Release.QUEENS) -> Option | None:
     """Return the option of an answer-file key, or None.
 
     Packstack's parser does not tell capitals from small letters, and neither does this.
     """
-    return _by_key().get(key.upper())
+    return _by_key(release).get(key.upper())
 
 
-def replacement(key: str) -> Option | None:
+def replacement(key: str, release: Release = Release.QUEENS) -> Option | None:
     """Return the option that took the place of a deprecated key, or None."""
-    return next((option for option in options() if key.upper() in option.replaces), None)
+    return next((option for option in options(release) if key.upper() in option.replaces), None)
 
 
-def close_keys(key: str) -> tuple[str, ...]:
+def close_keys(key: str, release: Release = Release.QUEENS) -> tuple[str, ...]:
     """Return the keys that somebody who wrote an unknown one may have meant, best first."""
-    known = list(_by_key())
+    known = list(_by_key(release))
     for attempt in (key.upper(), f"CONFIG_{key.upper()}"):
         found = get_close_matches(attempt, known, n=3, cutoff=0.8)
         if found:
@@ -141,7 +145,7 @@ def secret_keys() -> tuple[str, ...]:
     return tuple(option.key for option in options() if option.secret)
 
 
-def problem(key: str, value: str) -> str | None:
+def problem(key: str, value: str, release: Release = Release.QUEENS) -> str | None:
     """Return what Packstack expects instead of a value, as a noun phrase; None when it is fine.
 
     What takes the guest or the network to judge is left to Packstack: whether a host answers, or a
@@ -150,12 +154,13 @@ def problem(key: str, value: str) -> str | None:
     Args:
         key: A key that `find` knows.
         value: What is to stand in the answer file.
+        release: Whose Packstack reads it.
     """
-    option = find(key)
+    option = find(key, release)
     if option is None:
         message = f"'{key}' is no key of Packstack"
         raise ValueError(message)
-    expected = parser_problem(value)
+    expected = parser_problem(value, release)
     becomes_password = option.random is not None or (value and key == DEFAULT_PASSWORD)
     if expected is None and becomes_password and not re.fullmatch(URL_SAFE, value):
         expected = URL_SAFE_TEXT
@@ -185,11 +190,11 @@ def _outside(option: Option, value: str) -> str | None:
     return _one_of(option.allowed)
 
 
-def parser_problem(value: str) -> str | None:
+def parser_problem(value: str, release: Release) -> str | None:
     """Return what Packstack's parser needs instead of a value, or None.
 
-    That is ConfigParser of Python 2.7: it cuts ' ;' and what follows, fails on '%(', strips
-    blanks and turns '""' into nothing. '%{…}' and '%%' pass as they are.
+    That is ConfigParser of Python 2.7: it cuts ' ;' and what follows, strips blanks and turns '""'
+    into nothing; before Stein it fails on '%('. '%{…}' and '%%' pass as they are.
     """
     if not value.isascii() or (value and not value.isprintable()):
         return "one line of printable ASCII, as Packstack runs on Python 2"
@@ -197,7 +202,7 @@ def parser_problem(value: str) -> str | None:
         return "a value without blanks at its ends, which Packstack would cut off"
     if re.search(r"\s;", value) or value.startswith(";"):
         return "a value without ' ;', where Packstack's parser starts a comment"
-    if "%(" in value:
+    if "%(" in value and releases.facts(release).percent_is_read:
         return "a value without '%(', on which Packstack's parser fails"
     if value == '""':
         return "nothing between the '' of YAML for an empty value, as Packstack drops '\"\"'"

@@ -57,6 +57,7 @@ def resolve(lab: Lab, *, lab_id: UUID) -> ResolvedLab:
         name=lab.name,
         lab_id=lab_id,
         box=lab.box,
+        release=lab.release,
         pool=lab.pool,
         networks=tuple(networks.values()),
         nodes=nodes,
@@ -67,7 +68,7 @@ def resolve(lab: Lab, *, lab_id: UUID) -> ResolvedLab:
             breach for rule in outline.scenario.rules for breach in judge(rule, outline)
         ),
         repositories=Repositories(
-            release=lab.repos.release,
+            tree=lab.repos.release,
             bases=tuple(
                 dict.fromkeys(url.rstrip("/") for url in (lab.repos.base, *lab.repos.fallbacks))
             ),

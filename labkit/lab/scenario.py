@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from labkit.lab import answers, deployment
+from labkit.lab import answers, deployment, releases
 from labkit.lab.rules import Breach
 
 if TYPE_CHECKING:
@@ -91,14 +91,14 @@ def host_answers(lab: ResolvedLab) -> dict[str, str]:
 
 
 def base_answers(lab: ResolvedLab) -> dict[str, str]:
-    """Return what every scenario sets: the hosts, root's key, no time servers, LBaaS."""
+    """Return what every scenario sets: the hosts, root's key, no time servers, services."""
     return {
         **host_answers(lab),
         # Its default is the first *.pub below $HOME/.ssh, and a detached run may have no HOME.
         "CONFIG_SSH_KEY": "/root/.ssh/id_rsa.pub",
         # An unreachable time server stops the run; chrony keeps the clocks.
         "CONFIG_NTP_SERVERS": "",
-        **lbaas_answers(lab),
+        **service_answers(lab),
     }
 
 
@@ -134,9 +134,10 @@ def tunnel_answers(lab: ResolvedLab) -> dict[str, str]:
     return {TUNNEL_IF: card, TUNNEL_SUBNETS: ",".join(networks)}
 
 
-def lbaas_answers(lab: ResolvedLab) -> dict[str, str]:
-    """Return the key of the load balancer agent, when the lab asks for it."""
-    return {LBAAS: "y"} if lab.deployment.lbaas else {}
+def service_answers(lab: ResolvedLab) -> dict[str, str]:
+    """Return what the release needs set, and the load balancer agent, when the lab asks for it."""
+    needed = releases.facts(lab.release).answers
+    return {**needed, LBAAS: "y"} if lab.deployment.lbaas else dict(needed)
 
 
 def single_node_command(lab: ResolvedLab) -> dict[str, str]:

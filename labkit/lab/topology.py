@@ -110,6 +110,15 @@ class ResolvedNode:
         return f"{self.domain}_seed.iso"
 
 
+class Release(StrEnum):
+    """A release of OpenStack, as lab.yaml names it."""
+
+    QUEENS = "queens"
+    ROCKY = "rocky"
+    STEIN = "stein"
+    TRAIN = "train"
+
+
 class Form(StrEnum):
     """How Packstack is told what to install."""
 
@@ -149,12 +158,12 @@ class Repositories:
     """Where the guests get their packages.
 
     Attributes:
-        release: CentOS release tree, such as 7.9.2009.
+        tree: CentOS release tree, such as 7.9.2009.
         bases: URLs the release trees lie under, in the order they are tried.
         proxy: HTTP proxy for yum; None for none.
     """
 
-    release: str
+    tree: str
     bases: tuple[str, ...] = field(repr=False)
     proxy: str | None = field(repr=False)
 
@@ -167,6 +176,7 @@ class ResolvedLab:
         name: The lab's name, part of every name on the host.
         lab_id: Identifies this very lab on this host; all UUIDs are derived from it.
         box: Name of the box its nodes start from.
+        release: The release of OpenStack that is installed.
         pool: libvirt's storage pool for the nodes' disks.
         networks: All networks in file order.
         nodes: All nodes in file order.
@@ -182,6 +192,7 @@ class ResolvedLab:
     name: str
     lab_id: UUID
     box: str
+    release: Release
     pool: str
     networks: tuple[ResolvedNetwork, ...]
     nodes: tuple[ResolvedNode, ...]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from labkit.lab.topology import Form, NetworkMode
+from labkit.lab.topology import Form, NetworkMode, Release
 from labkit.resources import box_names
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ PhysicalNetwork = Annotated[
         _text(PHYSICAL_NETWORK_PATTERN, "a name in lower case for Neutron, such as 'extnet'")
     ),
 ]
-Release = Annotated[
+Tree = Annotated[
     str,
     Field(pattern=RELEASE_PATTERN),
     BeforeValidator(_text(RELEASE_PATTERN, "a CentOS 7 release, such as '7.9.2009'")),
@@ -354,6 +354,7 @@ Minutes = Annotated[
     Field(ge=1, le=MAX_HUNG_MINUTES),
     BeforeValidator(_whole(1, MAX_HUNG_MINUTES, "a whole number of minutes")),
 ]
+ReleaseName = Annotated[Release, BeforeValidator(_choice(Release))]
 FormName = Annotated[Form, BeforeValidator(_choice(Form))]
 RoleName = Annotated[Role, BeforeValidator(_choice(Role))]
 ModeName = Annotated[NetworkMode, BeforeValidator(_choice(NetworkMode))]

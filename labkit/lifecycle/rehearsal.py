@@ -20,6 +20,7 @@ from labkit.lifecycle.status import LabStatus, status
 from labkit.lifecycle.teardown import destroy
 from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
+from labkit.packstack.deployable import require_possible
 from labkit.snapshots.restore import restore
 from labkit.snapshots.take import take
 from labkit.state.lock import LabInUseError
@@ -78,12 +79,14 @@ def rehearse(session: Session, steps: Sequence[Step] = ()) -> Rehearsal:
         steps: What is done before `destroy`, for tests; the above when empty.
 
     Raises:
-        OperationError: The lab has nodes already, or another labkit works on it; it stays as it is.
+        OperationError: The lab has nodes already, another labkit works on it, or it cannot be
+            deployed on its box; it stays as it is.
         LabkitError: A stage failed; the lab has been destroyed all the same.
     """
     result = Rehearsal(box=session.lab.box)
     stages = result.stages
     steps = steps or _steps(stand_in=find_box(session.lab.box).file.stand_in)
+    require_possible(session)
     _require_new(session)
     try:
         for name, work in steps:

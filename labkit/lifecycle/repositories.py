@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from labkit.host.http import HttpAnswer
-    from labkit.lab.topology import Repositories, ResolvedLab
+    from labkit.lab.topology import Release, Repositories, ResolvedLab
     from labkit.packstack.repositories import RepositoryAtPlace
 
 SECONDS = 20.0
@@ -54,7 +54,7 @@ def ask_for(lab: ResolvedLab) -> tuple[RepositoryAnswer, ...]:
     """
     source = package_source(lab)
     if source == lab.repositories:
-        return ask_all(source)
+        return ask_all(source, lab.release)
     return tuple(
         RepositoryAnswer(
             place=place.shown,
@@ -64,19 +64,22 @@ def ask_for(lab: ResolvedLab) -> tuple[RepositoryAnswer, ...]:
             said=IN_THE_BOX,
             seconds=0.0,
         )
-        for place in candidates(source)
+        for place in candidates(source, lab.release)
         for item in place.sources
     )
 
 
-def ask_all(wanted: Repositories, *, seconds: float = SECONDS) -> tuple[RepositoryAnswer, ...]:
+def ask_all(
+    wanted: Repositories, release: Release, *, seconds: float = SECONDS
+) -> tuple[RepositoryAnswer, ...]:
     """Ask every repository at every place, side by side, in the order they are tried.
 
     Args:
         wanted: The lab's.
+        release: The release of OpenStack that is to be installed.
         seconds: How long to wait for one answer.
     """
-    asked = [(place, source) for place in candidates(wanted) for source in place.sources]
+    asked = [(place, source) for place in candidates(wanted, release) for source in place.sources]
     proxy = proxy_url(wanted.proxy) or None
 
     def ask(source: RepositoryAtPlace) -> tuple[HttpAnswer, str]:

@@ -13,6 +13,7 @@ from labkit.lifecycle.stages import Stages
 from labkit.lifecycle.teardown import destroy
 from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
+from labkit.packstack.deployable import require_possible
 from labkit.snapshots.record import Shelf
 from labkit.snapshots.restore import restore
 from labkit.snapshots.take import take
@@ -141,6 +142,7 @@ def _steps(source: str) -> tuple[Step, ...]:
 
 
 def _up(session: Session, _result: LabRun) -> str:
+    require_possible(session)
     report = up(session)
     return "changed" if report.plan.changes else "nothing to change"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError, OperationError
 from labkit.host.files import write_atomically
+from labkit.lab import scenarios
 from labkit.lab.scenario import ANSWER_FILE
 from labkit.packstack.gather import gather_script, unpack
 from labkit.resources import guest_script
@@ -89,7 +90,7 @@ def discover_hosts(session: Session, connection: NodeConnection) -> None:
     Raises:
         OperationError: nova-manage failed.
     """
-    if expected.effective(session.lab)[expected.NOVA] != "y":
+    if scenarios.effective(session.lab)[expected.NOVA] != "y":
         return
     with stage(session.progress, connection.node, "discovering hosts"):
         result = connection.ask(

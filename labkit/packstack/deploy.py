@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from labkit.errors import OperationError
-from labkit.lab import answers, deployment, options, scenarios
+from labkit.lab import answers, deployment, scenarios
 from labkit.lab.topology import Form
 from labkit.packstack import bring_home, detached, passwords
 from labkit.packstack.connection import NodeConnection
@@ -216,7 +216,7 @@ class _Deploying:
         watcher = Watcher(
             connections=self.connections,
             controller=self.controller,
-            view=RunView(expected=expected_steps(self._effective_answers())),
+            view=RunView(expected=expected_steps(scenarios.effective(self.lab), self.lab.release)),
             hung_seconds=self.lab.deployment.hung_minutes * 60.0,
             progress=self.session.progress,
             clock=self.session.tools.clock,
@@ -299,11 +299,6 @@ class _Deploying:
             f"the answer file on '{self.controller}' was changed by hand{named}; this run uses "
             "lab.yaml's: put such keys under deployment.answers there"
         )
-
-    def _effective_answers(self) -> Mapping[str, str]:
-        defaults = {option.key: option.default for option in options.options()}
-        scenario = scenarios.find(self.lab.deployment.scenario)
-        return {**defaults, **scenario.answers(self.lab), **dict(self.lab.deployment.answers)}
 
     def _fail(self, outcome: RunOutcome) -> NoReturn:
         secrets = tuple(self.secrets.values())

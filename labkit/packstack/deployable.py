@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.boxes.definition import find_box
+from labkit.boxes.file import DebianBoxFile
 from labkit.errors import OperationError
 from labkit.host.libvirt.xml import DomainState
-from labkit.lab import deployment
+from labkit.lab import deployment, releases
 
 if TYPE_CHECKING:
     from labkit.state.session import Session
@@ -17,10 +18,11 @@ EMULATED = "qemu"
 
 
 def require_possible(session: Session) -> None:
-    """Require that the lab file describes something that Packstack can install.
+    """Require that the lab file describes something that Packstack can install, on its box.
 
     Raises:
         OperationError: It does not; details list what is in the way.
+        UsageError: There is no such box.
     """
     if session.lab.obstacles:
         message = f"The lab '{session.lab.name}' cannot be deployed as its file is."
@@ -30,6 +32,17 @@ def require_possible(session: Session) -> None:
             for each in session.lab.obstacles
         )
         raise OperationError(message, details=tuple(lines), hint="Change the lab file.")
+    box = find_box(session.lab.box).file
+    if isinstance(box, DebianBoxFile) and box.release is not session.lab.release:
+        message = (
+            f"The box '{session.lab.box}' brings Packstack of {releases.facts(box.release).title}, "
+            f"and the lab asks for {releases.facts(session.lab.release).title}."
+        )
+        hint = (
+            f"Set 'release: {box.release}' in the lab file, or use a box of CentOS, such as "
+            "'--box centos7-2009'."
+        )
+        raise OperationError(message, hint=hint)
 
 
 def require_up(session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shlex
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -26,8 +27,10 @@ KEPT_RUNS = 5
 SCRIPT_SECONDS = 60.0
 # Long enough for an emulated guest under load; after it the other card is tried.
 LOOK_SECONDS = 20.0
-# Every look makes the guest start half a dozen processes, so a long run is looked at less often.
+# Every look makes the guest start half a dozen processes, so a long run is looked at less often,
+# and a guest that is slow to answer less often still: looking takes a third of its time at most.
 FIRST_TICK_SECONDS, TICK_GROWTH, TICK_SECONDS = 0.5, 1.2, 2.0
+REST_PER_LOOK, LONGEST_TICK_SECONDS = 2.0, 10.0
 
 
 class NotStartedError(OperationError):
@@ -212,12 +215,23 @@ def stop(connection: Connection, job: Job) -> None:
         raise OperationError(message, details=tuple(result.stderr.splitlines()[-10:]))
 
 
+def rest(tick: float, took: float) -> float:
+    """Return the seconds until the next look at a run.
+
+    Args:
+        tick: Seconds between two looks at a guest that answers at once.
+        took: Seconds the last look took.
+    """
+    return max(tick, min(LONGEST_TICK_SECONDS, took * REST_PER_LOOK))
+
+
 def follow(
     connection: NodeConnection,
     job: Job,
     *,
     receive: Callable[[RunSample], None],
     pause: Callable[[float], object],
+    clock: Callable[[], float] = time.monotonic,
 ) -> RunSample:
     """Look at a run until it is over and everything it printed has been received.
 
@@ -226,6 +240,7 @@ def follow(
         job: The kind of run.
         receive: Called with every look; output comes in order and without gaps.
         pause: Passes the time between two looks, in seconds.
+        clock: What tells the time; tests pass their own.
 
     Returns:
         The last look; its state is never running.
@@ -235,11 +250,12 @@ def follow(
     """
     offset, tick = 0, FIRST_TICK_SECONDS
     while True:
+        began = clock()
         found = connection.ask(partial(sample, job=job, offset=offset))
         offset += len(found.output)
         receive(found)
         if offset >= found.size:
             if found.state is not RunState.RUNNING:
                 return found
-            pause(tick)
+            pause(rest(tick, clock() - began))
             tick = min(TICK_SECONDS, tick * TICK_GROWTH)

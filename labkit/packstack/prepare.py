@@ -97,8 +97,8 @@ def package_source(lab: ResolvedLab) -> Repositories:
 def _source(lab: ResolvedLab, box: BoxFile) -> Repositories:
     if not isinstance(box, DebianBoxFile) or box.package_base is None:
         return lab.repositories
-    release = lab.repositories.release
-    return Repositories(release=release, bases=(box.package_base,), proxy=None)
+    tree = lab.repositories.tree
+    return Repositories(tree=tree, bases=(box.package_base,), proxy=None)
 
 
 def scripts(session: Session, nodes: tuple[ResolvedNode, ...]) -> dict[str, str]:

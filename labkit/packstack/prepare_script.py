@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
+from labkit.lab import releases
 from labkit.lab.deployment import controller, deployed_nodes, management_address
 from labkit.packstack import repositories
 from labkit.resources import guest_script
@@ -63,8 +64,9 @@ def script(
         raise ValueError(msg)
     first = node == controller(lab)
     peers = deployed_nodes(lab) if first else ()
-    places = repositories.candidates(packages)
+    places = repositories.candidates(packages, lab.release)
     proxy = packages.proxy
+    facts = releases.facts(lab.release)
     secret = repositories.has_password(proxy, *packages.bases)
     data: dict[str, str | int | tuple[str, ...]] = {
         "fqdn": node.fqdn,
@@ -78,15 +80,15 @@ def script(
         "free_mib": STAND_IN_MIB if stand_in else needed_mib(lab, node),
         "again_mib": STAND_IN_MIB if stand_in else AGAIN_MIB,
         "candidates": tuple(place.shown for place in places),
-        "repositories": tuple(item.repo_id for item in repositories.REPOSITORIES),
+        "repositories": tuple(each.repo_id for each in releases.repositories(lab.release)),
         "urls": tuple(source.repomd for place in places for source in place.sources),
-        "repo_text": repositories.repo_template(packages.release, proxy),
+        "repo_text": repositories.repo_template(packages, lab.release),
         "repo_mode": "0600" if secret else "0644",
         "proxy": repositories.proxy_url(proxy),
-        "release_package": repositories.RELEASE_PACKAGE,
-        "release_repositories": ",".join(repositories.release_repositories()),
-        "signing_keys": repositories.signing_keys(),
-        "pins": tuple(" ".join(pin) for pin in repositories.PINS.get(packages.release, ())),
+        "release_package": facts.package,
+        "release_repositories": ",".join(repositories.release_repositories(lab.release)),
+        "signing_keys": repositories.signing_keys(lab.release),
+        "pins": tuple(" ".join(pin) for pin in facts.pins.get(packages.tree, {}).items()),
         "packages": ("python-setuptools", *(["openstack-packstack"] if first else [])),
     }
     return guest_script(__package__, "prepare", **data)

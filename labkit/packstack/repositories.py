@@ -6,78 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
+from labkit.lab import releases
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from labkit.lab.releases import Repository
+    from labkit.lab.topology import Release, Repositories
 
-    from labkit.lab.topology import Repositories
-
-ARCHITECTURE = "x86_64"
-KEYS = "/etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS"
-# Carries the .repo files, and by what it requires the signing keys, of all three SIGs below. It
-# lies in extras, signed with CentOS 7's own key.
-RELEASE_PACKAGE = "centos-release-openstack-queens"
 # yum has no quoting: a space or comma ends a URL, '$' begins a variable, a newline the next key.
 SAFE_IN_URL = ":/@[]+%"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
-    """A yum repository of a CentOS 7 release tree.
-
-    Attributes:
-        name: Its id in labkit.repo without the prefix.
-        path: Where it lies below `<base>/<release>/`.
-        key: Path in the guest of the key its packages are signed with.
-        exclude: Packages never taken from it, as in its stock .repo file.
-        sig: Whether it is a special interest group's, whose key RELEASE_PACKAGE brings.
-    """
-
-    name: str
-    path: str
-    key: str
-    exclude: str = ""
-    sig: bool = False
-
-    @property
-    def repo_id(self) -> str:
-        """Return its id; not the stock one, which yum would find twice."""
-        return f"labkit-{self.name}"
-
-
-REPOSITORIES = (
-    Repository(name="base", path=f"os/{ARCHITECTURE}/", key=f"{KEYS}-7"),
-    Repository(name="updates", path=f"updates/{ARCHITECTURE}/", key=f"{KEYS}-7"),
-    Repository(name="extras", path=f"extras/{ARCHITECTURE}/", key=f"{KEYS}-7"),
-    Repository(
-        name="openstack-queens",
-        path=f"cloud/{ARCHITECTURE}/openstack-queens/",
-        key=f"{KEYS}-SIG-Cloud",
-        exclude="sip,PyQt4",
-        sig=True,
-    ),
-    Repository(
-        name="ceph-luminous",
-        path=f"storage/{ARCHITECTURE}/ceph-luminous/",
-        key=f"{KEYS}-SIG-Storage",
-        sig=True,
-    ),
-    Repository(
-        name="kvm-common",
-        path=f"virt/{ARCHITECTURE}/kvm-common/",
-        key=f"{KEYS}-SIG-Virtualization",
-        sig=True,
-    ),
-)
-
-# Other versions, which EPEL once brought, break facter and Packstack. Known for the final tree
-# only: 7.5.1804 has a facter that does without leatherman.
-PINS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "7.9.2009": (
-        ("leatherman", "1.3.0"),
-        ("qpid-proton-c", "0.22.0"),
-        ("python2-qpid-proton", "0.22.0"),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,38 +40,43 @@ class Candidate:
 
     Attributes:
         base: The URL the release trees lie under there.
-        release: The release tree.
-        sources: Every repository labkit needs, in the order of REPOSITORIES.
+        tree: The release tree.
+        sources: Every repository of the release of OpenStack, in its order.
     """
 
     base: str
-    release: str
+    tree: str
     sources: tuple[RepositoryAtPlace, ...]
 
     @property
     def shown(self) -> str:
         """Return its URL as it may be printed."""
-        return without_password(f"{self.base}/{quote(self.release)}")
+        return without_password(f"{self.base}/{quote(self.tree)}")
 
 
-def candidates(repositories: Repositories) -> tuple[Candidate, ...]:
-    """Return the places of the lab's release tree in the order they are tried."""
-    return tuple(_candidate(base, repositories.release) for base in repositories.bases)
+def candidates(packages: Repositories, release: Release) -> tuple[Candidate, ...]:
+    """Return the places of the lab's release tree in the order they are tried.
+
+    Args:
+        packages: Where the nodes get their packages.
+        release: The release of OpenStack, whose repositories are among them.
+    """
+    return tuple(_candidate(base, packages.tree, release) for base in packages.bases)
 
 
-def _candidate(base: str, release: str) -> Candidate:
+def _candidate(base: str, tree: str, release: Release) -> Candidate:
     place = _url(base).rstrip("/")
     return Candidate(
         base=place,
-        release=release,
+        tree=tree,
         sources=tuple(
-            RepositoryAtPlace(repository=item, url=f"{place}/{quote(release)}/{item.path}")
-            for item in REPOSITORIES
+            RepositoryAtPlace(repository=item, url=f"{place}/{quote(tree)}/{item.path}")
+            for item in releases.repositories(release)
         ),
     )
 
 
-def repo_template(release: str, proxy: str | None) -> str:
+def repo_template(packages: Repositories, release: Release) -> str:
     """Return the text of /etc/yum.repos.d/labkit.repo, all but the URLs.
 
     Each `baseurl` is `@` and the repository's index: the node puts the URLs of the places there that
@@ -143,35 +84,36 @@ def repo_template(release: str, proxy: str | None) -> str:
     was probed.
 
     Args:
-        release: The release tree.
-        proxy: HTTP proxy for yum; None for none.
+        packages: Where the nodes get their packages.
+        release: The release of OpenStack.
     """
     lines = ["# Written by labkit from lab.yaml, whenever a node is prepared.", ""]
-    for index, item in enumerate(REPOSITORIES):
+    for index, item in enumerate(releases.repositories(release)):
         lines += [
             f"[{item.repo_id}]",
-            f"name=CentOS {quote(release)} {item.name}, chosen by labkit",
+            f"name=CentOS {quote(packages.tree)} {item.name}, chosen by labkit",
             f"baseurl=@{index}",
             "failovermethod=priority",
             "enabled=1",
             "gpgcheck=1",
             f"gpgkey=file://{item.key}",
             "skip_if_unavailable=0",
-            *_proxy_lines(proxy),
+            *_proxy_lines(packages.proxy),
             *([f"exclude={item.exclude}"] if item.exclude else []),
             "",
         ]
     return "\n".join(lines)
 
 
-def signing_keys() -> tuple[str, ...]:
-    """Return the paths of the keys that RELEASE_PACKAGE brings."""
-    return tuple(item.key for item in REPOSITORIES if item.sig)
+def signing_keys(release: Release) -> tuple[str, ...]:
+    """Return the paths of the keys that the release's package brings, each once."""
+    found = (item.key for item in releases.repositories(release) if item.sig)
+    return tuple(dict.fromkeys(found))
 
 
-def release_repositories() -> tuple[str, ...]:
-    """Return the ids of the repositories that can be used before RELEASE_PACKAGE is there."""
-    return tuple(item.repo_id for item in REPOSITORIES if not item.sig)
+def release_repositories(release: Release) -> tuple[str, ...]:
+    """Return the ids of the repositories that can be used before the release's package is there."""
+    return tuple(item.repo_id for item in releases.repositories(release) if not item.sig)
 
 
 def proxy_url(proxy: str | None) -> str:

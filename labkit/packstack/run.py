@@ -185,6 +185,7 @@ class Watcher:
 
     def _until_over(self, pool: ThreadPoolExecutor) -> RunOutcome:
         while True:
+            began = self.clock()
             last = self._look()
             over = last.state is not RunState.RUNNING and self._offset >= last.size
             if over:
@@ -199,7 +200,8 @@ class Watcher:
                 self._feed(name, seen)
             self._require_life(last)
             self._tell_running()
-            if self._offset >= last.size and self.pause(detached.TICK_SECONDS):
+            pause = detached.rest(detached.TICK_SECONDS, self.clock() - began)
+            if self._offset >= last.size and self.pause(pause):
                 message = "Following the Packstack run was given up; the run goes on."
                 raise WaitCancelled(message)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.lab import deployment, options, scenario, scenarios
+from labkit.lab import deployment, scenario
+from labkit.lab.scenarios import effective
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from labkit.lab.topology import ResolvedLab, ResolvedNode
 
@@ -73,7 +74,7 @@ UNJUDGED = (
     Unjudged(key="CONFIG_CLIENT_INSTALL", when=_no, checks=_CLIENT,
              why="there is neither a client nor keystonerc_admin to ask with"),
     Unjudged(key="CONFIG_KEYSTONE_API_VERSION", when=lambda value: value != "v3", checks=_CLIENT,
-             why="the client asks for an API that Keystone of Queens no longer has"),
+             why="the client asks for an API that Keystone no longer has since Queens"),
     Unjudged(key=L2_AGENT, when=lambda value: value != "openvswitch",
              checks=_SWITCH | {"neutron-agents", "lbaas-unit", "lbaas-agent"},
              why="the checks know Neutron's Open vSwitch agent alone"),
@@ -85,15 +86,6 @@ UNJUDGED = (
     Unjudged(key=scenario.TYPE_DRIVERS, when=lambda value: "vxlan" not in words(value),
              checks=_VXLAN, why="vxlan is no type driver"),
 )  # fmt: skip
-
-
-def effective(lab: ResolvedLab) -> Mapping[str, str]:
-    """Return every answer of a lab: Packstack's defaults, the scenario's, `deployment.answers`."""
-    return {
-        **{option.key: option.default for option in options.options()},
-        **scenarios.find(lab.deployment.scenario).answers(lab),
-        **dict(lab.deployment.answers),
-    }
 
 
 def words(value: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from labkit.lab import deployment
+from labkit.lab import deployment, scenarios
 from labkit.lab.topology import ETHERNET_MTU, NetworkMode
 from labkit.verify import expected
 
@@ -175,7 +175,7 @@ def _ping(frame: Frame) -> str:
 
 def _dashboard_by_ssl(lab: ResolvedLab) -> bool:
     # puppet-horizon redirects http to https then (manifests/wsgi/apache.pp, ssl_redirect).
-    return expected.effective(lab)[expected.HORIZON_SSL] == "y"
+    return scenarios.effective(lab)[expected.HORIZON_SSL] == "y"
 
 
 def _controller_commands(lab: ResolvedLab, address: str) -> dict[Kind, str]:

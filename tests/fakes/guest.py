@@ -25,7 +25,7 @@ def sample(
     size: int | None = None,
     free: int = 2**30,
 ) -> bytes:
-    """Return what `detached.poll_script` prints."""
+    """Return what `look.sh` prints."""
     length = len(output) if size is None else size
     head = f"{state} {code} {run_id} {BOOT} {boot} 1000 1060 {free} {length}\n"
     return head.encode() + output

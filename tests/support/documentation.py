@@ -22,7 +22,9 @@ from labkit.cli.app import add_verbs, app
 from labkit.cli.box import box_app
 from labkit.cli.snapshots import snapshots_app
 from labkit.host.vagrant_environment import rules
+from labkit.lab import options
 from labkit.lab.file import json_schema
+from labkit.lab.topology import Release
 from labkit.packstack.known_failures import failures
 from labkit.packstack.recorded import CERTAINTY
 from labkit.verify import outputs
@@ -250,8 +252,16 @@ def checks_page() -> str:
 
 def answer_keys() -> str:
     """Return the table of answer-file keys of docs/reference/answer-keys.md."""
-    rows = [f"| `{row.key}` | {row.use} | {row.why} |" for row in answer_key_rows()]
+    rows = [
+        f"| `{row.key}` | {row.use} | {row.why}{_only_in(row.key)} |" for row in answer_key_rows()
+    ]
     return "\n".join(["| key | | why |", "|---|---|---|", *rows])
+
+
+def _only_in(key: str) -> str:
+    """Return in which releases a key is, when it is not in all of them."""
+    having = [each.value for each in Release if options.find(key, each)]
+    return "" if len(having) == len(Release) else f" (in {', '.join(having)} only)"
 
 
 def known_failures() -> str:

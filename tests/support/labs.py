@@ -9,6 +9,7 @@ from labkit.lab.topology import (
     Deployment,
     Form,
     NetworkMode,
+    Release,
     Repositories,
     ResolvedLab,
     ResolvedNetwork,
@@ -63,6 +64,7 @@ def lab(*names: str, plugged: ResolvedNetwork | None = None) -> ResolvedLab:
         name="demo",
         lab_id=LAB_ID,
         box="rehearsal",
+        release=Release.QUEENS,
         pool="default",
         networks=(lan,),
         nodes=tuple(node(name, 10 * (i + 1), lan) for i, name in enumerate(chosen)),
@@ -71,7 +73,7 @@ def lab(*names: str, plugged: ResolvedNetwork | None = None) -> ResolvedLab:
         deployment=deployment(),
         obstacles=(),
         repositories=Repositories(
-            release="7.9.2009", bases=("https://vault.centos.org",), proxy=None
+            tree="7.9.2009", bases=("https://vault.centos.org",), proxy=None
         ),
         lifetime_seconds=None,
     )

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING
 
-from labkit.lab import deployment
+from labkit.lab import deployment, releases
 from labkit.verify import outputs
 from labkit.verify.checks import ifcfg
 from labkit.verify.checks.tunnels import port_name
@@ -117,7 +117,7 @@ def openstack(lab: ResolvedLab) -> dict[str, Output]:
     """Return what OpenStack's clients print on the controller of a lab as it should be."""
     head = deployment.controller(lab).fqdn
     computes = [node.fqdn for node in deployment.compute_nodes(lab)]
-    services = [(name, head) for name in ("nova-conductor", "nova-scheduler", "nova-consoleauth")]
+    services = [(name, head) for name in releases.facts(lab.release).nova_services]
     services += [("nova-compute", host) for host in computes]
     agents = [("Open vSwitch agent", node.fqdn) for node in deployment.tunnel_nodes(lab)]
     kinds = ["DHCP agent", "L3 agent", "Metadata agent", "Metering agent"]

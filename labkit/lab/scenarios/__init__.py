@@ -21,7 +21,7 @@ from labkit.lab.topology import Form
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from labkit.lab.topology import Deployment, ResolvedLab
+    from labkit.lab.topology import ResolvedLab
 
 
 @cache
@@ -73,7 +73,7 @@ def call(lab: ResolvedLab, passwords: Mapping[str, str]) -> PackstackCall:
     """
     scenario = find(lab.deployment.scenario)
     if lab.deployment.form is Form.COMMAND:
-        return _by_command(scenario, lab.deployment, scenario.command(lab))
+        return _by_command(lab, scenario)
     return _by_answer_file(lab, passwords)
 
 
@@ -116,19 +116,28 @@ def changed_by_hand(lab: ResolvedLab, existing: str) -> tuple[str, ...]:
         lab: The lab.
         existing: The text of the answer file that the earlier run left.
     """
-    wanted = {**find(lab.deployment.scenario).answers(lab), **dict(lab.deployment.answers)}
+    wanted = effective(lab)
     passed_over = {*answers.HOST_KEYS, *options.secret_keys()}
     found = answers.parse(existing)
     return tuple(
         option.key
-        for option in options.options()
+        for option in options.options(lab.release)
         if option.key in found
         and option.key not in passed_over
         # Packstack fills these in by itself, or writes another spelling of the same.
         and "<" not in option.default
         and not option.processors
-        and found[option.key] not in {wanted.get(option.key), option.default}
+        and found[option.key] not in {wanted[option.key], option.default}
     )
+
+
+def effective(lab: ResolvedLab) -> Mapping[str, str]:
+    """Return every answer of a lab: Packstack's defaults, the scenario's, `deployment.answers`."""
+    return {
+        **{option.key: option.default for option in options.options(lab.release)},
+        **find(lab.deployment.scenario).answers(lab),
+        **dict(lab.deployment.answers),
+    }
 
 
 def _by_answer_file(lab: ResolvedLab, secrets: Mapping[str, str]) -> PackstackCall:
@@ -138,7 +147,7 @@ def _by_answer_file(lab: ResolvedLab, secrets: Mapping[str, str]) -> PackstackCa
     asked.pop(options.DEFAULT_PASSWORD, None)
     wanted = {**find(lab.deployment.scenario).answers(lab), **asked, **_random(secrets)}
     masked = {key: value for key, value in secrets.items() if key not in wanted}
-    text = answers.render({**masked, **wanted}, asked=frozenset(asked))
+    text = answers.render({**masked, **wanted}, asked=frozenset(asked), release=lab.release)
     return PackstackCall(argv=(PACKSTACK, f"--answer-file={ANSWER_FILE}"), answer_file=text)
 
 
@@ -147,12 +156,10 @@ def _random(secrets: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in secrets.items() if key in made}
 
 
-def _by_command(
-    scenario: Scenario, deployment: Deployment, wanted: Mapping[str, str]
-) -> PackstackCall:
+def _by_command(lab: ResolvedLab, scenario: Scenario) -> PackstackCall:
     words = [PACKSTACK]
-    for name, value in {**wanted, **dict(deployment.answers)}.items():
-        option = options.find(name)
+    for name, value in {**scenario.command(lab), **dict(lab.deployment.answers)}.items():
+        option = options.find(name, lab.release)
         flag = option.cli if option else name
         if option and (not option.cli or option.masked or not value):
             # The lab file's rules say so with a line and column.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from labkit.lab.scenario import (
     Scenario,
     base_answers,
-    lbaas_answers,
     routed_controller,
+    service_answers,
     single_node_command,
 )
 from labkit.lab.topology import Form
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def command(lab: ResolvedLab) -> dict[str, str]:
     """Return the options of `packstack --allinone`."""
-    return {**single_node_command(lab), **lbaas_answers(lab)}
+    return {**single_node_command(lab), **service_answers(lab)}
 
 
 SCENARIO = Scenario(

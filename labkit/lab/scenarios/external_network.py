@@ -10,8 +10,8 @@ from labkit.lab.scenario import (
     external_answers,
     external_bridge,
     external_card,
-    lbaas_answers,
     routed_controller,
+    service_answers,
     single_node_command,
 )
 from labkit.lab.topology import Form
@@ -27,7 +27,7 @@ def answers(lab: ResolvedLab) -> dict[str, str]:
 
 def command(lab: ResolvedLab) -> dict[str, str]:
     """Return the walk-through's options, in its order."""
-    return {**single_node_command(lab), **external_answers(lab), **lbaas_answers(lab)}
+    return {**single_node_command(lab), **external_answers(lab), **service_answers(lab)}
 
 
 SCENARIO = Scenario(

@@ -11,9 +11,9 @@ from labkit.lab.scenario import (
     external_answers,
     external_bridge,
     external_card,
-    lbaas_answers,
     missing_card,
     routed_controller,
+    service_answers,
     several_nodes_command,
     tunnel_answers,
 )
@@ -38,7 +38,7 @@ def command(lab: ResolvedLab) -> dict[str, str]:
         **several_nodes_command(lab),
         **external_answers(lab),
         **tunnel_answers(lab),
-        **lbaas_answers(lab),
+        **service_answers(lab),
     }
 
 

@@ -23,9 +23,9 @@ if [ -f "$dir/started" ]; then
   size=$(stat -c %s "$dir/output.log")
 fi
 read -r guest </proc/sys/kernel/random/boot_id
-free=$(df -P -B1 / | { read -r _; read -r _ _ _ free _; echo "$free"; })
-printf '%s %s %s %s %s %s %s %s %s\n' \
-  "$state" "$code" "$run_id" "$boot_id" "$guest" "$started" "$(date +%s)" "$free" "$size"
+read -r blocks block_size <<<"$(stat -f -c '%a %S' /)"
+printf '%s %s %s %s %s %s %(%s)T %s %s\n' \
+  "$state" "$code" "$run_id" "$boot_id" "$guest" "$started" -1 "$((blocks * block_size))" "$size"
 if [ "$size" -gt "$offset" ]; then
   tail -c +"$((offset + 1))" "$dir/output.log" | head -c "$chunk"
 fi

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from labkit.lab import deployment
+from labkit.lab import deployment, releases
 from labkit.verify import expected
 from labkit.verify.check import Judgement, Subject, check
 from labkit.verify.outputs import Kind
@@ -14,7 +14,6 @@ from labkit.verify.parsers import openstack
 if TYPE_CHECKING:
     from labkit.lab.topology import ResolvedLab, ResolvedNode
 
-CONTROLLER_SERVICES = ("nova-conductor", "nova-scheduler", "nova-consoleauth")
 SWITCH_AGENT = "Open vSwitch agent"
 
 
@@ -30,14 +29,15 @@ def controller(lab: ResolvedLab) -> tuple[ResolvedNode, ...]:
     needs=(Kind.COMPUTE_SERVICES,),
 )
 def nova_services(subject: Subject) -> Judgement:
-    """Conductor, scheduler and consoleauth on the controller, nova-compute on compute nodes.
+    """Conductor, scheduler and, before Train, consoleauth on the controller; nova-compute elsewhere.
 
     What else is listed, such as a console of somebody's own or a host that was taken out, may be
     in any state.
     """
     lab = subject.lab
     services = openstack.compute_services(subject.texts[Kind.COMPUTE_SERVICES])
-    wanted = {(name, deployment.controller(lab).fqdn) for name in CONTROLLER_SERVICES}
+    names = releases.facts(lab.release).nova_services
+    wanted = {(name, deployment.controller(lab).fqdn) for name in names}
     wanted |= {("nova-compute", node.fqdn) for node in deployment.compute_nodes(lab)}
     missing = wanted - {(item.binary, item.host) for item in services}
     wrong = [f"no {name} on {host}" for name, host in sorted(missing)]

@@ -1,11 +1,13 @@
 """Starts Packstack on a pretended controller: launch.py TREE WAYS HOME CONF ARGUMENT…
 
-Hosts answer on every port, the way to the gateway begins at 127.0.0.1, and what Packstack keeps
-goes to HOME. The effective configuration is written to CONF when it ends.
+TREE is an unpacked Packstack and WAYS the module that lets it run on this Python. Hosts answer on
+every port, the way to the gateway begins at 127.0.0.1, and what Packstack keeps goes to HOME. The
+effective configuration is written to CONF when it ends.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
 import socket
@@ -15,11 +17,9 @@ from functools import partial
 from pathlib import Path
 
 TREE, WAYS, HOME, CONF = map(Path, sys.argv[1:5])
-sys.path[:0] = [str(WAYS), str(TREE)]
-
-import python2_ways  # noqa: E402 -- found by the path that was just set
-
-python2_ways.install()
+sys.path[:0] = [str(WAYS.parent), str(TREE)]
+ways = importlib.import_module(WAYS.stem)
+ways.install()
 # This machine need not be a CentOS.
 platform.linux_distribution = lambda *_, **__: ("CentOS Linux", "7.9.2009", "Core")  # type: ignore[attr-defined]  # gone in 3.8
 netifaces = types.ModuleType("netifaces")
@@ -46,7 +46,7 @@ def judge(run_setup: types.ModuleType) -> None:
     for key, value in json.load(sys.stdin):
         # As _handleAnswerFileParams does it; a file of its own keeps one value from the next.
         (HOME / "one.cfg").write_text(f"[general]\n{key}={value}\n", encoding="utf-8")
-        parser = run_setup.configparser.ConfigParser()
+        parser = ways.ConfigParser()
         try:
             parser.read(HOME / "one.cfg")
             run_setup._loadParamFromFile(parser, "general", key)

@@ -62,11 +62,11 @@ def guest(tmp_path: Path) -> Guest:
     return made
 
 
-def lab_at(*bases: str, proxy: str | None = None, release: str = "7.9.2009") -> ResolvedLab:
+def lab_at(*bases: str, proxy: str | None = None, tree: str = "7.9.2009") -> ResolvedLab:
     lab = labs.lab()
     return replace(
         lab,
-        repositories=replace(lab.repositories, bases=bases, proxy=proxy, release=release),
+        repositories=replace(lab.repositories, bases=bases, proxy=proxy, tree=tree),
     )
 
 
@@ -286,7 +286,7 @@ def test_another_version_of_a_pinned_package_is_replaced(guest: Guest, mirror: F
     assert "qpid" not in guest.text("fake/asked")
     guest.write("fake/packages", "leatherman 1.10.0\n")
     guest.write("fake/asked", "")
-    guest.prepare(prepared(lab_at(mirror.url, release="7.5.1804")))
+    guest.prepare(prepared(lab_at(mirror.url, tree="7.5.1804")))
     assert "downgrade" not in guest.text("fake/asked")
 
 

@@ -108,3 +108,22 @@ def test_repository_whose_first_place_is_dead_goes_on_with_the_next(guest: FakeG
     assert guest.run("usr/bin/yum", "makecache").returncode == 0
     write_repository(guest, f"{dead}/ {dead}")
     assert "No more mirrors to try" in guest.run("usr/bin/yum", "makecache").stderr
+
+
+def test_metadata_is_asked_for_again_after_six_hours_or_when_it_was_cleaned(
+    guest: FakeGuestRoot,
+) -> None:
+    write_repository(guest, f"{MIRROR}/os/x86_64")
+    assert guest.run("usr/bin/yum", "-y", "update").returncode == 0
+    write_repository(guest, "http://dead.example/os/x86_64")
+    assert guest.run("usr/bin/yum", "-y", "update").returncode == 0
+
+    cookie = guest.path / "var/cache/yum/x86_64/7/r0/cachecookie"
+    cookie.write_text(f"{int(cookie.read_text()) - 6 * 3600}\n")
+    assert "No more mirrors to try" in guest.run("usr/bin/yum", "-y", "update").stderr
+
+    write_repository(guest, f"{MIRROR}/os/x86_64")
+    assert guest.run("usr/bin/yum", "-y", "update").returncode == 0
+    write_repository(guest, "http://dead.example/os/x86_64")
+    assert guest.run("usr/bin/yum", "clean", "metadata").returncode == 0
+    assert "No more mirrors to try" in guest.run("usr/bin/yum", "-y", "update").stderr

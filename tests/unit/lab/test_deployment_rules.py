@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from labkit.errors import LabFileError
 from labkit.lab import options, yaml
 from labkit.lab.file import check, load
-from tests.support.examples import DEPLOYED, EXAMPLES, ROOT
+from labkit.lab.topology import Release
+from tests.support.examples import DEPLOYED, EXAMPLES
 
 LAB = DEPLOYED
 FIRST = LAB.count("\n") + 1  # the line of the first key below 'deployment'
@@ -328,13 +329,55 @@ def test_everything_wrong_is_reported_at_once_in_file_order() -> None:
     ]
 
 
-def test_lab_without_answers_does_not_read_the_table_of_options() -> None:
-    options.options.cache_clear()
+def test_lab_without_answers_or_lbaas_does_not_read_the_table_of_options() -> None:
+    options._table.cache_clear()
     options._by_key.cache_clear()
-    load(ROOT / "lab.yaml")
-    assert options.options.cache_info().misses == 0
+    assert problems("scenario: multinode") == ()
+    assert options._table.cache_info().misses == 0
     load(EXAMPLES["several-computes"])
-    assert options.options.cache_info().misses == 1
+    assert options._table.cache_info().misses == 1
+
+
+def of_release(release: str, *lines: str) -> tuple[str, ...]:
+    """Return what is wrong with a lab of a release; `release` stands in its third line."""
+    name, box, *rest = LAB.splitlines(keepends=True)
+    return problems(*lines, lab="".join((name, box, f"release: {release}\n", *rest)))
+
+
+def test_release_that_labkit_does_not_know_is_refused_with_those_it_does() -> None:
+    (problem,) = of_release("pike", "scenario: multinode")
+    assert problem == "3:10: release: expected 'queens', 'rocky', 'stein' or 'train', found 'pike'"
+
+
+@pytest.mark.parametrize("release", Release)
+def test_lbaas_is_refused_where_the_release_has_none(release: Release) -> None:
+    found = of_release(release, "scenario: multinode", "lbaas: true")
+    if release is not Release.TRAIN:
+        assert found == ()
+        return
+    (problem,) = found
+    assert problem == (
+        f"{FIRST + 2}:10: deployment.lbaas: expected false, or 'queens' or 'rocky' or 'stein' as "
+        "the release: 'train' has no LBaaS, found true"
+    )
+
+
+def test_answer_key_of_another_release_says_which_has_it() -> None:
+    key = "CONFIG_KEYSTONE_DB_PURGE_ENABLE"
+    (problem,) = of_release("rocky", "scenario: multinode", f"answers: {{{key}: y}}")
+    assert "a key that Packstack has for the release 'rocky'" in problem
+    assert f"found '{key}', which it has for 'queens'" in problem
+    assert of_release("queens", "scenario: multinode", f"answers: {{{key}: n}}") == ()
+
+
+@pytest.mark.parametrize("release", [Release.STEIN, Release.TRAIN])
+def test_answers_of_a_release_with_ovn_are_judged_beside_the_open_vswitch_agent(
+    release: Release,
+) -> None:
+    tenants = "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"
+    assert of_release(release, "scenario: multinode", f"answers: {{{tenants}: vxlan}}") == ()
+    (problem,) = of_release(release, "scenario: multinode", f"answers: {{{tenants}: geneve}}")
+    assert tenants in problem
 
 
 @hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

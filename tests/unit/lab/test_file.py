@@ -232,7 +232,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "boxx: rehearsal",
-            "2:1: boxx: expected one of 'name', 'box', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'boxx' (did you mean 'box'?)",
+            "2:1: boxx: expected one of 'name', 'box', 'release', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'boxx' (did you mean 'box'?)",
         ),
         (
             "    cpus: 1\n",
@@ -242,7 +242,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "box: rehearsal\nzebra: 1",
-            "3:1: zebra: expected one of 'name', 'box', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'zebra'",
+            "3:1: zebra: expected one of 'name', 'box', 'release', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'zebra'",
         ),
         (
             CARD,
@@ -565,7 +565,7 @@ def test_case_23_box_of_vagrants_catalogue_is_told_the_boxes_labkit_knows(box: s
         (
             "networks:",
             "network:",
-            "4:1: network: expected one of 'name', 'box', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'network' (did you mean 'networks'?)",
+            "4:1: network: expected one of 'name', 'box', 'release', 'pool', 'dns', 'networks', 'nodes', 'deployment', 'repos', 'expires', found the unknown key 'network' (did you mean 'networks'?)",
         ),
         (
             "    nics:\n      enp0s3: {",

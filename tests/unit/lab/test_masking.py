@@ -162,7 +162,7 @@ def test_case_21_proxy_with_an_encoded_password_is_accepted_and_decoded_for_yum(
     assert lab
     resolved = resolve(lab, lab_id=LAB_ID)
     repos = resolved.repositories
-    lines = repo_template(repos.release, repos.proxy).splitlines()
+    lines = repo_template(repos, resolved.release).splitlines()
     assert "proxy_password=p@ss/word" in lines
     assert "proxy=http://proxy.example.net:3128" in lines
     assert proxy_url(resolved.repositories.proxy) == written

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.lab import options
+from labkit.lab import options, releases
 from labkit.lab.options import Random, find, problem
+from labkit.lab.topology import Release
 
 # What only Packstack can judge, because it takes the guest or the network to do it.
 LEFT_TO_PACKSTACK = {
@@ -20,35 +21,63 @@ LEFT_TO_PACKSTACK = {
 }
 
 
-def test_table_has_every_key_once_and_all_its_option_names_are_different() -> None:
-    keys = [option.key for option in options.options()]
-    flags = [option.cli for option in options.options() if option.cli]
-    assert len(keys) == len(set(keys)) == 316
-    assert len(flags) == len(set(flags)) == 287
+@pytest.mark.parametrize(
+    ("release", "count"),
+    [(Release.QUEENS, 316), (Release.ROCKY, 315), (Release.STEIN, 315), (Release.TRAIN, 315)],
+)
+def test_table_has_every_key_once_and_all_its_option_names_are_different(
+    release: Release, count: int
+) -> None:
+    keys = [option.key for option in options.options(release)]
+    flags = [option.cli for option in options.options(release) if option.cli]
+    assert len(keys) == len(set(keys)) == count
+    assert len(flags) == len(set(flags)) == count - 29
     assert all(flag.startswith("--") for flag in flags)
 
 
-def test_table_knows_the_keys_packstack_makes_up() -> None:
-    kinds = [option.random for option in options.options() if option.random]
+@pytest.mark.parametrize("release", Release)
+def test_table_knows_the_keys_packstack_makes_up(release: Release) -> None:
+    kinds = [option.random for option in options.options(release) if option.random]
     assert kinds.count(Random.PASSWORD) == 38
     assert (kinds.count(Random.HEX16), kinds.count(Random.HEX32)) == (3, 2)
-    assert all(option.masked for option in options.options() if option.random)
+    assert all(option.masked for option in options.options(release) if option.random)
 
 
-def test_every_validator_is_judged_here_or_said_to_be_packstacks() -> None:
-    used = {name for option in options.options() for name in option.validators}
+@pytest.mark.parametrize("release", Release)
+def test_secrets_are_the_same_in_every_release(release: Release) -> None:
+    secret = {option.key for option in options.options(release) if option.secret}
+    assert secret == {*options.secret_keys()}
+
+
+@pytest.mark.parametrize("release", Release)
+def test_every_validator_is_judged_here_or_said_to_be_packstacks(release: Release) -> None:
+    used = {name for option in options.options(release) for name in option.validators}
     assert used == set(options.JUDGES) | set(LEFT_TO_PACKSTACK)
     assert not set(options.JUDGES) & set(LEFT_TO_PACKSTACK)
 
 
-def test_every_default_is_accepted() -> None:
-    judged = [each for each in options.options() if each.default and "<" not in each.default]
+@pytest.mark.parametrize("release", Release)
+def test_every_default_is_accepted(release: Release) -> None:
+    judged = [
+        each for each in options.options(release) if each.default and "<" not in each.default
+    ]
     assert len(judged) > 150
-    assert {
-        each.key: problem(each.key, each.default)
-        for each in judged
-        if problem(each.key, each.default)
-    } == {}
+    found = {each.key: problem(each.key, each.default, release) for each in judged}
+    assert {key: lacks for key, lacks in found.items() if lacks} == {}
+
+
+@pytest.mark.parametrize("release", Release)
+def test_percent_and_parenthesis_are_refused_where_the_parser_reads_them(release: Release) -> None:
+    lacks = problem("CONFIG_VNC_SSL_CERT", "%(x)s", release)
+    assert (lacks is None) == (release in {Release.STEIN, Release.TRAIN})
+
+
+@pytest.mark.parametrize("release", Release)
+def test_answers_that_a_release_needs_are_keys_of_it_and_accepted(release: Release) -> None:
+    needed = releases.facts(release).answers
+    assert {key: problem(key, value, release) for key, value in needed.items()} == dict.fromkeys(
+        needed
+    )
 
 
 @pytest.mark.parametrize(

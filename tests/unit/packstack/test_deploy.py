@@ -12,6 +12,8 @@ import pytest
 
 from labkit.errors import LabkitError, OperationError
 from labkit.host.libvirt.xml import DomainState
+from labkit.lab import releases
+from labkit.lab.topology import Release
 from labkit.packstack.deploy import deploy, kill, plan
 from labkit.packstack.run import HungError
 from labkit.snapshots.record import Shelf
@@ -189,6 +191,22 @@ def test_emulated_node_of_a_stand_in_is_deployed(world: World) -> None:
     emulate(world, "compute")
     world.session = replace(world.session, lab=replace(LAB, box="rehearsal"))
     assert world.deploy().ended
+
+
+@pytest.mark.parametrize("release", [each for each in Release if each is not Release.QUEENS])
+def test_release_that_the_box_does_not_bring_is_refused_before_a_node_is_asked(
+    world: World, release: Release
+) -> None:
+    world.session = replace(world.session, lab=replace(LAB, release=release, box="rehearsal"))
+    told = world.fails()
+    assert told.message == (
+        "The box 'rehearsal' brings Packstack of Queens, and the lab asks for "
+        f"{releases.facts(release).title}."
+    )
+    assert "'release: queens'" in told.hint
+    assert world.asked("") == 0
+    centos = replace(world.session, lab=replace(LAB, release=release, box="centos7-2009"))
+    assert "would verify the result" in plan(centos, snapshot=False)
 
 
 def test_node_that_cannot_be_prepared_is_told_and_nothing_is_begun(world: World) -> None:

@@ -170,3 +170,10 @@ def test_sample_that_makes_no_sense_shows_what_came(job: Job) -> None:
     with pytest.raises(OperationError, match="cannot be read") as caught:
         detached.sample(FakeLiar(), job, offset=0)  # type: ignore[arg-type] # the method used
     assert caught.value.details == ("sudo: a password is required",)
+
+
+@pytest.mark.parametrize(
+    ("tick", "took", "seconds"), [(0.5, 0.1, 0.5), (2.0, 1.5, 3.0), (2.0, 60.0, 10.0)]
+)
+def test_rest_grows_with_what_a_look_takes(tick: float, took: float, seconds: float) -> None:
+    assert detached.rest(tick, took) == seconds

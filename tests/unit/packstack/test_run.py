@@ -125,6 +125,23 @@ def test_follow_asks_for_all_output_before_it_ends() -> None:
     assert told.paused == []
 
 
+def test_guest_that_answers_slowly_is_looked_at_less_often() -> None:
+    told = Told()
+
+    def slow(_script: str) -> bytes:
+        told.now += 3.0
+        return NO_LOGS
+
+    guest = FakeGuest(
+        {
+            LOOK: [sample(START), sample(REST, state="ended", code="000", size=len(START + REST))],
+            WATCH: slow,
+        }
+    )
+    assert watcher(told, guest).follow().succeeded
+    assert told.paused == [6.0]
+
+
 def test_exit_code_has_the_last_word_over_the_output() -> None:
     guest = FakeGuest({LOOK: sample(START + REST, state="ended", code="001"), WATCH: NO_LOGS})
     assert not watcher(Told(), guest).follow().succeeded

@@ -34,7 +34,7 @@ def test_secrets_are_those_of_the_lab_file_and_those_that_were_made(
         ),
     )
     repositories = Repositories(
-        release="7.9.2009",
+        tree="7.9.2009",
         bases=("https://kim:vault-2018@vault.example",),
         proxy="http://kim:proxy-2018@proxy.example:3128",
     )

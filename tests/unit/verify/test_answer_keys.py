@@ -9,6 +9,7 @@ import pytest
 
 from labkit.lab import options
 from labkit.lab.deployment_rules import DECIDED_BY
+from labkit.lab.topology import Release
 from labkit.verify import expected, outputs
 from labkit.verify.check import Verdict
 from labkit.verify.checks import all_checks
@@ -61,7 +62,8 @@ def seen_as_right(answers: Mapping[str, str]) -> tuple[object, Report]:
 
 def test_every_answer_key_has_exactly_one_row() -> None:
     rows = documentation.answer_key_rows()
-    assert [row.key for row in rows] == [option.key for option in options.options()]
+    keys = [option.key for release in Release for option in options.options(release)]
+    assert [row.key for row in rows] == list(dict.fromkeys(keys))
     assert {row.use for row in rows} == {"checked", "adapts", "cannot matter"}
     assert all(row.why for row in rows)
 
@@ -90,6 +92,18 @@ def test_keys_that_cannot_matter_change_nothing(text: str) -> None:
     }
     assert len(changed) > len(USES) / 2
     assert seen_as_right(changed) == seen_as_right({})
+
+
+@pytest.mark.parametrize("release", Release)
+def test_labs_of_every_release_are_judged_alike(release: Release) -> None:
+    lab = labs.lab()
+    deployment = replace(lab.deployment, lbaas=release is not Release.TRAIN)
+    of_release = replace(lab, release=release, deployment=deployment)
+    queens = replace(of_release, release=Release.QUEENS)
+    found = judge(of_release, transcripts.made(of_release)).results
+    assert [(each.check, each.verdict) for each in found] == [
+        (each.check, each.verdict) for each in judge(queens, transcripts.made(queens)).results
+    ]
 
 
 def test_checks_that_a_rule_leaves_unjudged_exist_and_say_why() -> None:
