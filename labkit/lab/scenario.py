@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from labkit.lab import answers, deployment, releases
@@ -12,6 +11,7 @@ from labkit.lab.rules import Breach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from ipaddress import IPv4Address
 
     from labkit.lab.model import Node
     from labkit.lab.outline import Outline
@@ -180,21 +180,22 @@ def _local_address(node: ResolvedNode) -> IPv4Address | None:
     towards the gateway the kernel uses the card that got its address first.
     """
     cards = sorted(node.nics, key=lambda nic: nic.name)
-    gateways = [value for nic in cards for key, value in nic.ifcfg if key == "GATEWAY"]
+    gateways = [nic.way_out for nic in cards if nic.way_out is not None]
     if not gateways:
         return None
-    gateway = IPv4Address(gateways[-1])
+    gateway = gateways[-1]
     return next((nic.address.ip for nic in cards if gateway in nic.network.cidr), None)
 
 
 def routed_controller(outline: Outline) -> Iterator[Breach]:
     """Yield a breach when Packstack would not start, in any scenario."""
     name = outline.controller
-    if not any(outline.gateway(nic) for nic in outline.lab.nodes[name].nics.values()):
+    cards = [nic for nic in outline.lab.nodes[name].nics.values() if outline.gateway(nic)]
+    if all(nic.ifcfg.get("DEFROUTE") == "no" for nic in cards):
         yield Breach(
             place=("nodes", name),
             expected="a card in a network with a gateway, without which Packstack does not start",
-            found="none on the controller",
+            found="'DEFROUTE: no' on each such card" if cards else "none on the controller",
             about_key=True,
         )
 

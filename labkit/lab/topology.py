@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+    from ipaddress import IPv4Interface, IPv4Network
 
     from labkit.lab.rules import Breach
 
@@ -71,6 +72,17 @@ class ResolvedNic:
     network: ResolvedNetwork
     address: IPv4Interface
     ifcfg: tuple[tuple[str, str], ...]
+
+    @property
+    def way_out(self) -> IPv4Address | None:
+        """Return the gateway its file sets the default route to, None without one.
+
+        DEFROUTE=no, in these letters, is what keeps the network scripts from it (initscripts 9.49,
+        ifup-eth).
+        """
+        keys = dict(self.ifcfg)
+        gateway = keys.get("GATEWAY")
+        return None if gateway is None or keys.get("DEFROUTE") == "no" else IPv4Address(gateway)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from labkit.packstack.connection import NodeConnection
 
 ROUTE_SECONDS = 30.0
-OFF = frozenset({"no", "n", "false", "0"})
 
 
 def put_in_order(lab: ResolvedLab, connection: NodeConnection, node: ResolvedNode) -> None:
@@ -48,13 +47,11 @@ def routes_script(lab: ResolvedLab, node: ResolvedNode) -> str:
     others = [nic for nic in node.nics if nic is not moved and nic.address.network == network]
     if not others:
         return ""
-    keys = dict(moved.ifcfg)
-    leads = keys.get("DEFROUTE", "yes").lower() not in OFF
     return guest_script(
         __package__,
         "routes",
         bridge=lab.deployment.external_bridge,
         network=str(network),
-        gateway=keys.get("GATEWAY", "") if leads else "",
+        gateway=str(moved.way_out or ""),
         cards=tuple(f"{nic.name} {nic.address.ip}" for nic in others),
     )

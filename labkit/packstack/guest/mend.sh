@@ -30,15 +30,23 @@ if [ -e "ifcfg-$nic" ] && ! grep -qE "^[[:space:]]*TYPE=[\"']?OVSPort" "ifcfg-$n
   moved=$(grep -E '^[A-Za-z_]+=' <<<"$nic_extras" | grep -vE "^($bridge_taken)=")
   bridge_extras=$moved${bridge_extras:+${moved:+$'\n'}$bridge_extras}
 fi
-extra=$(sed -nE 's/^[[:space:]]*OVS_EXTRA=//p' "ifcfg-$bridge" 2>/dev/null | tail -n 1)
-extra=$(tr -d "\"'" <<<"$extra")
-if [ -n "$extra" ]; then
-  [[ $extra == *"set bridge $bridge "*fail_mode=standalone* ]] || extra+=" -- $ovs_extra"
-  bridge_extras+=${bridge_extras:+$'\n'}OVS_EXTRA="\"$extra\""
+# Of OVS_EXTRA the one word that the shell takes, left in its own quotes: what is a text in single
+# ones would be run in double ones.
+word='([^[:space:]"'\''\\]|\\.|"([^"\\]|\\.)*"|'\''[^'\'']*'\'')*'
+extra=$(sed -nE "s/^[[:space:]]*(export[[:space:]]+)?OVS_EXTRA=($word).*/\2/p" "ifcfg-$bridge" 2>/dev/null | tail -n 1)
+if [ -n "${extra//[\"\']/}" ]; then
+  if [[ $extra != *"set bridge $bridge "*fail_mode=standalone* ]]; then
+    case $extra in
+      \"*\" | \'*\') extra="${extra%?} -- $ovs_extra${extra: -1}" ;;
+      *) extra+="\" -- $ovs_extra\"" ;;
+    esac
+  fi
+  bridge_extras+=${bridge_extras:+$'\n'}OVS_EXTRA=$extra
 fi
+# A name that begins with a dot is no device's file to 'network', should the power go off here.
 put() {
-  { base64 -d <<<"$2" && { [ -z "$3" ] || printf '%s\n' "$3"; }; } >"$1.labkit-new" || exit 1
-  chmod 0644 "$1.labkit-new" && mv -f -T "$1.labkit-new" "$1" || exit 1
+  { base64 -d <<<"$2" && { [ -z "$3" ] || printf '%s\n' "$3"; }; } >".$1.labkit-new" || exit 1
+  chmod 0644 ".$1.labkit-new" && mv -f -T ".$1.labkit-new" "$1" || exit 1
   ! command -v restorecon >/dev/null || restorecon "$1" || true
 }
 put "ifcfg-$bridge" "$bridge_file" "$bridge_extras"

@@ -145,12 +145,12 @@ def _meaning(keys: Mapping[str, str]) -> dict[str, str]:
     for key in {"BOOTPROTO", "OVSBOOTPROTO"} & set(found):
         if found[key] not in {"dhcp", "bootp"}:
             del found[key]
-    # The mask of the first address; IPADDR0 is the first one where there is no IPADDR.
-    for key in ("IPADDR", "PREFIX", "NETMASK", "GATEWAY"):
-        if key not in found and f"{key}0" in found:
-            found[key] = found.pop(f"{key}0")
+    # The first address is IPADDR0 where there is no IPADDR, and has the mask of its own number.
+    if "IPADDR" not in found and "IPADDR0" in found:
+        for key in ("IPADDR", "PREFIX", "NETMASK"):
+            found[key] = found.pop(f"{key}0", "")
     mask = found.pop("NETMASK", "")
-    if mask and "PREFIX" not in found:
+    if mask and not found.get("PREFIX"):
         with suppress(ValueError):
             found["PREFIX"] = str(IPv4Network(f"0.0.0.0/{mask}").prefixlen)
     bridge, extra = found.get("DEVICE", ""), found.get(EXTRA, "")

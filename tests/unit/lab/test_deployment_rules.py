@@ -166,6 +166,15 @@ def test_controller_without_a_default_gateway_cannot_run_packstack() -> None:
     )
 
 
+def test_controller_that_is_told_not_to_use_its_gateway_cannot_run_packstack() -> None:
+    off = "ifcfg: {DEFROUTE: no}"
+    lab = LAB.replace("address: 10.0.0.3", f"address: 10.0.0.3, {off}")
+    assert problems("scenario: allinone", lab=lab) == ()
+    lab = lab.replace("address: 10.0.0.4", f"address: 10.0.0.4, {off}")
+    [problem] = problems("scenario: allinone", lab=lab)
+    assert "does not start, found 'DEFROUTE: no' on each such card" in problem
+
+
 @pytest.mark.parametrize(
     ("line", "column", "problem"),
     [

@@ -137,6 +137,8 @@ def test_resolve_gateway_is_in_ifcfg_only_where_it_leads_out(
     ifcfg = dict(only_nic(data).ifcfg)
     assert ifcfg.get("GATEWAY") == gateway
     assert ifcfg["DEFROUTE"] == defroute
+    leads = gateway is not None and defroute != "no"
+    assert only_nic(data).way_out == (IPv4Address("10.0.0.1") if leads else None)
 
 
 def test_resolve_ifcfg_override_stays_in_place_and_extras_come_last() -> None:

@@ -18,6 +18,7 @@ from labkit.verify.report import Report
 from tests.fakes.guest import FakeGuest, sample
 from tests.fakes.tools import tools
 from tests.support import examples
+from tests.support.mending import CARD, run_mend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,45 +30,6 @@ LAB = examples.example("packstack")
 
 def test_mend_script_of_the_document_lab_is_as_kept(golden: Golden) -> None:
     golden.check("mend", {"controller.sh": mend_script(LAB, LAB.nodes[0])})
-
-
-CARD = "IPADDR=172.16.208.39\n"
-
-
-def run_mend(
-    root: Path, script: str, *, card: str = CARD, bridge: str = "", agent: bool = False
-) -> str:
-    """Run the script in a directory of its own, with fakes for ifup, ifdown, ip and systemctl.
-
-    Args:
-        root: The directory.
-        script: The script.
-        card: The card's ifcfg file before.
-        bridge: The bridge's; there is none when it is empty.
-        agent: Whether Neutron's Open vSwitch agent runs.
-    """
-    tools = root / "bin"
-    tools.mkdir(parents=True)
-    for name in ("ifup", "ifdown", "ip", "restorecon"):
-        tool = tools / name
-        tool.write_text(f'#!/bin/bash\necho "{name} $*" >>"{root}/calls"\n')
-        tool.chmod(0o755)
-    systemctl = tools / "systemctl"
-    answer = "" if agent else "[[ $* != *is-active* ]]"
-    systemctl.write_text(f'#!/bin/bash\necho "systemctl $*" >>"{root}/calls"\n{answer}\n')
-    systemctl.chmod(0o755)
-    scripts, kept = root / "scripts", root / "kept"
-    scripts.mkdir()
-    kept.mkdir()
-    (scripts / "ifcfg-enp0s3").write_text(card)
-    if bridge:
-        (scripts / "ifcfg-br-ex").write_text(bridge)
-    script = script.replace("/etc/sysconfig/network-scripts", str(scripts))
-    script = script.replace("/var/lib/labkit", str(kept))
-    subprocess.run(
-        ["bash", "-s"], input=script.encode(), check=True, env={"PATH": f"{tools}:/usr/bin:/bin"}
-    )
-    return (root / "calls").read_text()
 
 
 def test_mend_writes_the_pair_and_brings_the_bridge_up_last(tmp_path: Path) -> None:
@@ -143,6 +105,15 @@ def test_mend_of_a_bridge_keeps_what_a_user_has_set(tmp_path: Path) -> None:
     assert not {"PREFIX", "GATEWAY1"} & set(bridge)
     assert bridge["OVSBOOTPROTO"] == "static"
     assert passes(tmp_path)
+
+
+def test_mend_that_is_cut_short_leaves_nothing_that_network_takes_for_a_device(
+    tmp_path: Path,
+) -> None:
+    calls = run_mend(tmp_path, mend_script(LAB, LAB.nodes[0]), broken="mv")
+    assert calls.splitlines()[-1].startswith("mv ")
+    left = {path.name for path in (tmp_path / "scripts").iterdir()}
+    assert left == {"ifcfg-enp0s3", ".ifcfg-br-ex.labkit-new"}
 
 
 def test_case_06_compute_node_with_the_bridge_is_mended_with_its_own_address(

@@ -63,6 +63,13 @@ def test_second_time_changes_nothing() -> None:
     assert "172.16.208.0/24 dev enp0s8 proto kernel scope link src 172.16.208.138" in once
 
 
+@pytest.mark.parametrize("word", ["NO", "false", "yes"])
+def test_only_the_word_no_keeps_the_bridge_from_leading_out(word: str) -> None:
+    lab = asking(DEFROUTE=word)
+    told = in_namespace(routes_script(lab, lab.nodes[0]) + ASK)
+    assert "via 172.16.208.254 dev br-ex" in told
+
+
 def test_default_route_of_another_card_is_left_alone() -> None:
     lab = asking(DEFROUTE="no")
     told = in_namespace(routes_script(lab, lab.nodes[0]) + ASK)
