@@ -52,9 +52,17 @@ def _host(lab: Path, box: str | None, *, as_json: bool) -> None:
 
 
 def _repos(lab: Path, box: str | None, *, as_json: bool) -> None:
-    from labkit.lifecycle.repositories import ask_for, chosen_place, nothing_answers
+    from labkit.lifecycle.repositories import (
+        ask_for,
+        chosen_place,
+        lacks_package,
+        nothing_answers,
+    )
+    from labkit.packstack.prepare import key_texts
 
-    answers = ask_for(looking(lab, box=box).lab)
+    session = looking(lab, box=box)
+    key_texts(session.lab, session.lab_file.parent)
+    answers = ask_for(session.lab)
     place = chosen_place(answers)
     if as_json:
         print_json({"chosen": place, "repositories": [asdict(answer) for answer in answers]})
@@ -65,9 +73,12 @@ def _repos(lab: Path, box: str | None, *, as_json: bool) -> None:
         print_table(("place", "repository", "answer", "seconds"), rows)
         if place is not None:
             notice(f"nodes take their packages from {place}")
-    if place is not None:
+    if place is not None and not lacks_package(answers, place):
         return
-    if nothing_answers(answers):
+    if place is not None:
+        message = "The place that nodes take lacks the package that brings the signing keys."
+        hint = "Name files with the keys in 'repos.keys' of lab.yaml, or set 'repos.base' to a mirror that has it."
+    elif nothing_answers(answers):
         message = "Not a single server answers: this host has no way to the package repositories."
         hint = "Look at the host's network and name servers, or set 'repos.proxy' in lab.yaml."
     else:

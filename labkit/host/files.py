@@ -58,6 +58,22 @@ def home_directory(find: Callable[[], Path] = Path.home) -> Path:
         raise HostError(message, hint="Set HOME to a directory of yours.") from exc
 
 
+def read_beginning(path: Path, size: int) -> bytes:
+    """Return the first bytes of a plain file; a pipe, which might never end, is not opened.
+
+    Args:
+        path: The file.
+        size: How many bytes at most.
+
+    Raises:
+        OSError: It cannot be read, or is no plain file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a plain file")
+    with path.open("rb") as stream:
+        return stream.read(size)
+
+
 def file_sha256(path: Path) -> str:
     """Return a file's sha256 in hex."""
     with path.open("rb") as stream:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from labkit.lab import masking, options, yaml
+from labkit.lab import masking, options, signing_keys, yaml
 from labkit.lab.deployment_rules import deployment_breaches
 from labkit.lab.model import Lab
 from labkit.lab.partial import keys_at, readable
@@ -74,7 +74,11 @@ def check(document: Document) -> tuple[Lab | None, list[Problem]]:
             expected=breach.expected,
             found=masking.anything(breach.found),
         )
-        for breach in (*breaches(judged), *judge(deployment_breaches, judged))
+        for breach in (
+            *breaches(judged),
+            *judge(signing_keys.breaches, judged),
+            *judge(deployment_breaches, judged),
+        )
         if causes.isdisjoint({breach.place, *breach.rests_on})
     ]
     return lab, problems

@@ -26,6 +26,7 @@ from labkit.lab.types import (
     HostName,
     IfcfgKey,
     IfcfgValue,
+    KeyFile,
     Lifetime,
     Mac,
     MemoryMib,
@@ -207,6 +208,15 @@ class Repos(Part):
     )
     proxy: Url | None = Field(
         default=None, repr=False, description="HTTP proxy for the nodes' yum."
+    )
+    keys: tuple[KeyFile, ...] = Field(
+        default=(),
+        min_length=1,
+        description=(
+            "Files of this host, relative to the lab file and named as CentOS names them, with the "
+            "keys of the special interest groups. Nodes then do without the release package, which "
+            "brings these keys otherwise."
+        ),
     )
 
 

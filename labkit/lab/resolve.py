@@ -73,6 +73,7 @@ def resolve(lab: Lab, *, lab_id: UUID) -> ResolvedLab:
                 dict.fromkeys(url.rstrip("/") for url in (lab.repos.base, *lab.repos.fallbacks))
             ),
             proxy=lab.repos.proxy,
+            keys=lab.repos.keys,
         ),
         lifetime_seconds=lab.expires,
     )

@@ -173,11 +173,14 @@ class Repositories:
         tree: CentOS release tree, such as 7.9.2009.
         bases: URLs the release trees lie under, in the order they are tried.
         proxy: HTTP proxy for yum; None for none.
+        keys: Paths of the files with the groups' keys, as the lab file has them; none where the
+            release's package brings the keys.
     """
 
     tree: str
     bases: tuple[str, ...] = field(repr=False)
     proxy: str | None = field(repr=False)
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ DEFAULT_DISK_GIB = 60
 SCENARIO_PATTERN = r"^[a-z][a-z0-9-]{0,40}$"
 ANSWER_KEY_PATTERN = r"^[A-Z][A-Z0-9_]*$"
 PHYSICAL_NETWORK_PATTERN = r"^[a-z][a-z0-9_-]{0,30}$"
+KEY_FILE_PATTERN = r"^([^\x00-\x1f\x7f]*/)?RPM-GPG-KEY-CentOS-SIG-[A-Za-z0-9]{1,40}$"
 RELEASE_PATTERN = r"^7\.[0-9]\.[0-9]{4}$"
 _USER = r"([A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})+@"
 _SERVER = r"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
@@ -337,6 +338,17 @@ Tree = Annotated[
     str,
     Field(pattern=RELEASE_PATTERN),
     BeforeValidator(_text(RELEASE_PATTERN, "a CentOS 7 release, such as '7.9.2009'")),
+]
+KeyFile = Annotated[
+    str,
+    Field(pattern=KEY_FILE_PATTERN),
+    BeforeValidator(
+        _text(
+            KEY_FILE_PATTERN,
+            "a key file's path, the file named as CentOS names it, such as "
+            "'keys/RPM-GPG-KEY-CentOS-SIG-Cloud'",
+        )
+    ),
 ]
 Url = Annotated[
     str,

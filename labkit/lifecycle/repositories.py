@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from labkit.host import http
+from labkit.lab import releases
+from labkit.packstack import metadata
 from labkit.packstack.prepare import package_source
 from labkit.packstack.repositories import candidates, proxy_url, without_password
 
@@ -16,10 +18,12 @@ if TYPE_CHECKING:
 
     from labkit.host.http import HttpAnswer
     from labkit.lab.topology import Release, Repositories, ResolvedLab
-    from labkit.packstack.repositories import RepositoryAtPlace
+    from labkit.packstack.repositories import Candidate, RepositoryAtPlace
 
 SECONDS = 20.0
 MAX_REDIRECTIONS = 5
+# Stands in the place of a repository's name.
+PACKAGE = "release package"
 # Said of what a stand-in box serves to its own node alone, where no host can ask.
 IN_THE_BOX = "in the box itself, not asked"
 HTTP_OK, HTTP_REDIRECT, HTTP_BAD = 200, 300, 400
@@ -27,12 +31,12 @@ HTTP_OK, HTTP_REDIRECT, HTTP_BAD = 200, 300, 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryAnswer:
-    """What one repository at one place answered.
+    """What one repository at one place answered, or what it lists.
 
     Attributes:
         place: The place of its release tree, as it may be shown.
-        repository: Its name.
-        url: The URL of its repomd.xml, as it may be shown.
+        repository: Its name, or PACKAGE.
+        url: The URL that was asked last, as it may be shown.
         usable: Whether a node could use it.
         said: What came back, in a few words.
         seconds: How long that took.
@@ -79,34 +83,74 @@ def ask_all(
         release: The release of OpenStack that is to be installed.
         seconds: How long to wait for one answer.
     """
-    asked = [(place, source) for place in candidates(wanted, release) for source in place.sources]
+    places = candidates(wanted, release)
+    asked = [(place, source) for place in places for source in place.sources]
     proxy = proxy_url(wanted.proxy) or None
 
-    def ask(source: RepositoryAtPlace) -> tuple[HttpAnswer, str]:
-        return _follow(source.repomd, proxy=proxy, seconds=seconds)
+    def ask(where: tuple[Candidate, RepositoryAtPlace]) -> RepositoryAnswer:
+        place, source = where
+        url, answer = _follow(source.repomd, proxy=proxy, seconds=seconds)
+        said = problem(url, answer)
+        return _answer(place, source.repository.name, source.repomd, said, answer.seconds)
 
-    with ThreadPoolExecutor(max_workers=len(asked)) as pool:
-        answers = list(pool.map(ask, [source for _place, source in asked]))
-    return tuple(
-        RepositoryAnswer(
-            place=place.shown,
-            repository=source.repository.name,
-            url=without_password(source.repomd),
-            usable=not problem,
-            said=problem or "ok",
-            seconds=answer.seconds,
-        )
-        for (place, source), (answer, problem) in zip(asked, answers, strict=True)
+    def look(place: Candidate) -> RepositoryAnswer:
+        return _look(place, releases.facts(release).package, proxy=proxy, seconds=seconds)
+
+    with ThreadPoolExecutor(max_workers=len(asked) + len(places)) as pool:
+        listed = pool.map(look, [] if wanted.keys else places)
+        answers = [*pool.map(ask, asked), *listed]
+    shown = dict.fromkeys(place.shown for place in places)
+    return tuple(answer for place in shown for answer in answers if answer.place == place)
+
+
+def _look(
+    place: Candidate, package: str, *, proxy: str | None, seconds: float
+) -> RepositoryAnswer:
+    """Look for the release's package in what extras lists at a place."""
+    url, took = place.extras.repomd, 0.0
+    last, index = _follow(url, proxy=proxy, seconds=seconds)
+    said = problem(last, index)
+    path = None if said else metadata.package_list(index.body)
+    if path:
+        url = f"{place.extras.url}{path}"
+        limit = metadata.MAX_PACKED_BYTES + 1
+        last, answer = _follow(url, proxy=proxy, seconds=seconds, limit=limit)
+        said, took = _refusal(last, answer), answer.seconds
+        try:
+            if not said and not metadata.has_package(answer.body, path, package):
+                said = f"extras does not list '{package}'"
+        except ValueError as exc:
+            said = f"extras' list of packages {exc}"
+    elif not said:
+        said = "extras' repomd.xml names no list of packages"
+    return _answer(place, PACKAGE, url, said, index.seconds + took)
+
+
+def _answer(place: Candidate, name: str, url: str, said: str, seconds: float) -> RepositoryAnswer:
+    return RepositoryAnswer(
+        place=place.shown,
+        repository=name,
+        url=without_password(url),
+        usable=not said,
+        said=said or "ok",
+        seconds=seconds,
     )
 
 
 def chosen_place(answers: Sequence[RepositoryAnswer]) -> str | None:
-    """Return the first place that has everything: the one the nodes will take."""
-    places = dict.fromkeys(answer.place for answer in answers)
-    for place in places:
-        if all(answer.usable for answer in answers if answer.place == place):
+    """Return the first place that has every repository: the one the nodes will take."""
+    for place in dict.fromkeys(answer.place for answer in answers):
+        here = [each for each in answers if each.place == place and each.repository != PACKAGE]
+        if all(answer.usable for answer in here):
             return place
     return None
+
+
+def lacks_package(answers: Sequence[RepositoryAnswer], place: str) -> bool:
+    """Return whether a place does not list the release's package."""
+    return any(
+        each.place == place and each.repository == PACKAGE and not each.usable for each in answers
+    )
 
 
 def nothing_answers(answers: Sequence[RepositoryAnswer]) -> bool:
@@ -120,22 +164,30 @@ def problem(url: str, answer: HttpAnswer) -> str:
     labkit-prepare judges the same in the guest. CentOS 7's yum does not follow a redirection from
     http to https, which the vault sends now and then.
     """
+    refusal = _refusal(url, answer)
+    if refusal or b"<repomd" in answer.body:
+        return refusal
+    return "answered something that is no repomd.xml"
+
+
+def _refusal(url: str, answer: HttpAnswer) -> str:
     if answer.status is None:
         return f"no answer: {answer.error}"
     if HTTP_REDIRECT <= answer.status < HTTP_BAD:
         target = without_password(urljoin(url, answer.location))
         return f"{answer.status} to {target}, which yum does not follow"
-    if answer.status != HTTP_OK:
-        return f"answered {answer.status}"
-    return "" if b"<repomd" in answer.body else "answered something that is no repomd.xml"
+    return "" if answer.status == HTTP_OK else f"answered {answer.status}"
 
 
-def _follow(url: str, *, proxy: str | None, seconds: float) -> tuple[HttpAnswer, str]:
-    answer = http.ask(url, proxy=proxy, timeout=seconds)
+def _follow(
+    url: str, *, proxy: str | None, seconds: float, limit: int = http.LIMIT_BYTES
+) -> tuple[str, HttpAnswer]:
+    """Return what came back in the end, and from where."""
+    answer = http.ask(url, proxy=proxy, timeout=seconds, limit=limit)
     for _ in range(MAX_REDIRECTIONS):
         target = urljoin(url, answer.location) if answer.location else ""
         if not target or urlsplit(target).scheme != urlsplit(url).scheme:
             break
         url = target
-        answer = http.ask(url, proxy=proxy, timeout=seconds)
-    return answer, problem(url, answer)
+        answer = http.ask(url, proxy=proxy, timeout=seconds, limit=limit)
+    return url, answer

@@ -6,14 +6,16 @@ import codecs
 import logging
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from labkit.boxes.definition import find_box
 from labkit.boxes.file import DebianBoxFile
-from labkit.errors import LabkitError, OperationError, joined
+from labkit.errors import LabkitError, OperationError, UsageError, joined
 from labkit.host import ssh
-from labkit.lab.topology import Repositories
+from labkit.host.files import read_beginning
+from labkit.lab import signing_keys
 from labkit.packstack import detached, prepare_script
 from labkit.packstack.detached import Job, RunSample, RunState
 from labkit.packstack.explain import explained
@@ -23,9 +25,10 @@ from labkit.waiting import BOOT, Deadline, NotYet, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from labkit.boxes.file import BoxFile
-    from labkit.lab.topology import ResolvedLab, ResolvedNode
+    from labkit.lab.topology import Repositories, ResolvedLab, ResolvedNode
     from labkit.packstack.connection import NodeConnection
     from labkit.state.session import Session
 
@@ -33,6 +36,7 @@ log = logging.getLogger(__name__)
 
 PREPARE = Job(unit=prepare_script.UNIT, description="labkit: prepares this node for Packstack")
 TAIL_LINES = 15
+KEYS_HINT = "CentOS has them and their fingerprints at https://www.centos.org/keys/."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,8 @@ class _Reader:
 def package_source(lab: ResolvedLab) -> Repositories:
     """Return where a lab's nodes get their packages: a stand-in box brings its own place for them.
 
+    Keys of the lab file are put there as well, so that a rehearsal goes the way of a real node.
+
     Raises:
         UsageError: There is no such box.
     """
@@ -97,22 +103,55 @@ def package_source(lab: ResolvedLab) -> Repositories:
 def _source(lab: ResolvedLab, box: BoxFile) -> Repositories:
     if not isinstance(box, DebianBoxFile) or box.package_base is None:
         return lab.repositories
-    tree = lab.repositories.tree
-    return Repositories(tree=tree, bases=(box.package_base,), proxy=None)
+    return replace(lab.repositories, bases=(box.package_base,), proxy=None)
+
+
+def key_texts(lab: ResolvedLab, directory: Path) -> tuple[str, ...]:
+    """Return the keys in the files of `repos.keys`, in the order of `repositories.signing_keys`.
+
+    Args:
+        lab: The lab; its file names every key that is needed, or none.
+        directory: Where the lab file lies: the paths begin there.
+
+    Raises:
+        UsageError: Some files have no key; details say which, and what they have.
+    """
+    found = {PurePosixPath(each).name: directory / each for each in lab.repositories.keys}
+    texts, problems = [], []
+    for name in signing_keys.names(lab.release) if found else ():
+        try:
+            # Something else than a file, such as a pipe, might never end.
+            content = read_beginning(found[name], signing_keys.MAX_BYTES + 1)
+            problem = signing_keys.fault(content)
+            texts.append(content.decode("utf-8", "replace"))
+        except OSError as exc:
+            problem = f"no file that can be read: {exc.strerror}"
+        if problem:
+            problems.append(f"'{found[name]}': expected a PGP public key, found {problem}")
+    if problems:
+        message = "Files that 'repos.keys' names hold no keys."
+        raise UsageError(message, details=tuple(problems), hint=KEYS_HINT)
+    return tuple(texts)
 
 
 def scripts(session: Session, nodes: tuple[ResolvedNode, ...]) -> dict[str, str]:
     """Return the script that prepares each of these nodes, by its name.
 
     Raises:
-        UsageError: There is no such box.
+        UsageError: There is no such box, or a file of `repos.keys` has no key.
         OperationError: A node of the lab was never brought up.
     """
     lab, box = session.lab, find_box(session.lab.box).file
     keys = {node.name: session.endpoint(node).host_key for node in lab.nodes}
+    texts = key_texts(lab, session.lab_file.parent)
     return {
         node.name: prepare_script.script(
-            lab, node, packages=_source(lab, box), host_keys=keys, stand_in=box.stand_in
+            lab,
+            node,
+            packages=_source(lab, box),
+            host_keys=keys,
+            key_texts=texts,
+            stand_in=box.stand_in,
         )
         for node in nodes
     }

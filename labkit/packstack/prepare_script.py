@@ -43,6 +43,7 @@ def script(
     *,
     packages: Repositories,
     host_keys: Mapping[str, str],
+    key_texts: tuple[str, ...] = (),
     stand_in: bool = False,
 ) -> str:
     """Return the script that prepares a node; root runs it there, as often as it likes.
@@ -54,6 +55,8 @@ def script(
         node: The node; it has to take part in the deployment.
         packages: Where it gets its packages.
         host_keys: Per node name, its public SSH host key, `<type> <base64>`.
+        key_texts: The groups' keys in the order of `repositories.signing_keys`; none where the
+            release's package brings them.
         stand_in: Whether the node runs a stand-in box, whose disk is small.
 
     Raises:
@@ -88,6 +91,7 @@ def script(
         "release_package": facts.package,
         "release_repositories": ",".join(repositories.release_repositories(lab.release)),
         "signing_keys": repositories.signing_keys(lab.release),
+        "key_texts": key_texts,
         "pins": tuple(" ".join(pin) for pin in facts.pins.get(packages.tree, {}).items()),
         "packages": ("python-setuptools", *(["openstack-packstack"] if first else [])),
     }

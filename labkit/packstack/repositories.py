@@ -49,6 +49,11 @@ class Candidate:
     sources: tuple[RepositoryAtPlace, ...]
 
     @property
+    def extras(self) -> RepositoryAtPlace:
+        """Return the repository that has the release's package."""
+        return next(item for item in self.sources if item.repository.name == "extras")
+
+    @property
     def shown(self) -> str:
         """Return its URL as it may be printed."""
         return without_password(f"{self.base}/{quote(self.tree)}")

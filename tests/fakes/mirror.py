@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import http.server
 import threading
 from contextlib import contextmanager
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOST = "127.0.0.1"
-REPOMD = b'<?xml version="1.0"?>\n<repomd xmlns="http://linux.duke.edu/metadata/repo"/>\n'
+REPOMD = b"""\
+<?xml version="1.0"?>
+<repomd xmlns="http://linux.duke.edu/metadata/repo">
+<data type="filelists"><location href="repodata/filelists.xml.gz"/></data>
+<data type="primary"><location href="repodata/primary.xml.gz"/></data>
+</repomd>
+"""
+LISTED = b"<metadata><package><name>centos-release-openstack-queens</name></package></metadata>\n"
 
 
 @dataclass
@@ -24,6 +32,8 @@ class FakeMirror:
         missing: Parts of paths that are answered with 404.
         redirect: Every request is sent there, with the path appended.
         body: What every repomd.xml holds.
+        listed: What every other file holds: the list of packages that repomd.xml names.
+        headers: Sent with every file.
         requests: What was asked, as sent: a path, or a whole URL when asked as a proxy.
         url: The address the release trees lie under.
     """
@@ -31,6 +41,8 @@ class FakeMirror:
     missing: list[str] = field(default_factory=list)
     redirect: str | None = None
     body: bytes = REPOMD
+    listed: bytes = gzip.compress(LISTED)
+    headers: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -50,10 +62,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif any(part in self.path for part in self.mirror.missing):
             self.send_error(404)
         else:
+            index = self.path.endswith("repomd.xml")
+            body = self.mirror.body if index else self.mirror.listed
             self.send_response(200)
-            self.send_header("Content-Length", str(len(self.mirror.body)))
+            self.send_header("Content-Length", str(len(body)))
+            for name, value in self.mirror.headers.items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(self.mirror.body)
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the parent's
         """Say nothing."""

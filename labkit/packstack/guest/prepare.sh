@@ -35,6 +35,7 @@ proxy=
 release_package=
 release_repositories=
 signing_keys=()          # brought by the release package
+key_texts=()             # what to write there instead, for all of them or none
 pins=()                  # 'NAME VERSION': another version breaks Packstack
 packages=()
 # end of data
@@ -367,11 +368,17 @@ run_yum() {
 }
 
 install_release() {
-  local key
+  local key index
+  if ((${#key_texts[@]})); then
+    for index in "${!signing_keys[@]}"; do
+      put "${signing_keys[index]}" 0644 "${key_texts[index]}"
+    done
+    return
+  fi
   if ! have_packages "$release_package"; then
     # Without the SIGs' repositories: the keys of their packages come with this one.
     run_yum --disablerepo='*' --enablerepo="$release_repositories" install "$release_package"
-    have_packages "$release_package" || fail "yum did not install '$release_package'"
+    have_packages "$release_package" || fail "yum did not install '$release_package'; 'repos.keys' does without it"
     state=changed
   fi
   disable_dead

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.host.process import run
+from labkit.lab import signing_keys
+from labkit.lab.topology import Release
 from labkit.packstack.prepare_script import script
 from tests.fakes.mirror import FakeMirror, mirroring
 from tests.support import labs
@@ -70,11 +72,13 @@ def lab_at(*bases: str, proxy: str | None = None, tree: str = "7.9.2009") -> Res
     )
 
 
-def prepared(lab: ResolvedLab, node: str = "controller") -> str:
+def prepared(
+    lab: ResolvedLab, node: str = "controller", *, key_texts: tuple[str, ...] = ()
+) -> str:
     chosen = lab.node(node)
     assert chosen is not None
     keys = {item.name: f"ssh-ed25519 AAAA{item.name}" for item in lab.nodes}
-    return script(lab, chosen, packages=lab.repositories, host_keys=keys)
+    return script(lab, chosen, packages=lab.repositories, host_keys=keys, key_texts=key_texts)
 
 
 def repositories(guest: Guest, name: str) -> configparser.RawConfigParser:
@@ -137,6 +141,25 @@ def test_release_package_is_installed_before_the_keys_it_brings_are_needed(
         "-y update",
         "-y install python-setuptools openstack-packstack",
     ]
+
+
+def test_keys_of_the_lab_file_are_written_in_place_of_the_release_package(
+    guest: Guest, mirror: FakeMirror
+) -> None:
+    names = signing_keys.names(Release.QUEENS)
+    keys = tuple(f"{HOSTILE}{name}\n" for name in names)
+    text = prepared(lab_at(mirror.url), key_texts=keys)
+    done = guest.prepare(text)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "release" in guest.changed()
+    for name, key in zip(names, keys, strict=True):
+        path = guest.root / "etc/pki/rpm-gpg" / name
+        assert (path.stat().st_mode & 0o777, path.read_text()) == (0o644, key)
+    assert "centos-release" not in guest.text("fake/asked")
+    assert "was-here" not in [path.name for path in guest.root.rglob("*")]
+    ours = repositories(guest, "labkit")
+    named = {ours[section]["gpgkey"].removeprefix("file://") for section in ours.sections()}
+    assert {f"/etc/pki/rpm-gpg/{name}" for name in names} < named
 
 
 def test_dead_repositories_are_disabled_and_others_left_alone(

@@ -30,6 +30,10 @@ repos:
   base: https://vault.centos.org
   fallbacks: [https://archive.kernel.org/centos-vault]
   proxy: http://192.0.2.2:3128
+  keys:
+    - keys/RPM-GPG-KEY-CentOS-SIG-Cloud
+    - keys/RPM-GPG-KEY-CentOS-SIG-Storage
+    - keys/RPM-GPG-KEY-CentOS-SIG-Virtualization
 networks:
   lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1, mtu: 1400}
   wan: {mode: bridge, bridge: br0, cidr: 10.0.1.0/24}

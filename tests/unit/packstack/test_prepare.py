@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.errors import OperationError
+from labkit.errors import OperationError, UsageError
 from labkit.host import ssh
-from labkit.packstack.prepare import Prepared, prepare
+from labkit.lab import signing_keys
+from labkit.packstack.prepare import Prepared, key_texts, prepare
 from labkit.state.directory import LabDirectory
 from labkit.state.progress import Event, Phase
 from labkit.state.session import Session
 from tests.fakes.guest import BOOT, FakeGuest, sample
 from tests.fakes.tools import tools
-from tests.support import examples
+from tests.support import examples, labs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,3 +181,26 @@ def test_cancelled_preparation_ends_soon(session: Session) -> None:
     connection._cancelled = session.cancelled.is_set
     with pytest.raises(OperationError, match="cancelled"):
         prepare(session, {"controller": connection}, LAB.nodes[:1], SCRIPTS)
+
+
+def test_key_texts_are_in_the_order_of_their_paths_and_faults_are_told_together(
+    tmp_path: Path,
+) -> None:
+    armored = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{}\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    lab = labs.lab()
+    names = signing_keys.names(lab.release)
+    for name in names:
+        (tmp_path / name).write_text(armored.format(name))
+    keys = tuple(reversed(names))
+    named = replace(lab, repositories=replace(lab.repositories, keys=keys))
+    assert key_texts(lab, tmp_path) == ()
+    assert key_texts(named, tmp_path) == tuple(armored.format(name) for name in names)
+
+    (tmp_path / names[0]).unlink()
+    (tmp_path / names[1]).unlink()
+    os.mkfifo(tmp_path / names[1])
+    with pytest.raises(UsageError) as caught:
+        key_texts(named, tmp_path)
+    missing, pipe = caught.value.details
+    assert f"{names[0]}': expected a PGP public key, found no file that can be read: No" in missing
+    assert pipe.endswith("found no file that can be read: not a plain file")
