@@ -38,7 +38,7 @@ lint: setup ## ruff, mypy, import-linter, codespell, yamllint, shellcheck
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/codespell labkit tests docs README.md CHANGELOG.md Makefile
-	.venv/bin/yamllint -s .yamllint.yaml lab.yaml boxes labkit/packstack
+	.venv/bin/yamllint -s .yamllint.yaml lab.yaml boxes labkit
 	shellcheck .ci/run .ci/setup .ci/lock $$(find boxes kickstart labkit tests/support tests/fakes -type f -exec awk \
 	  'FNR == 1 && /^#!.*(bash|\/sh)/ { print FILENAME }' {} +)
 	shellcheck --shell=bash boxes/*/trims/*

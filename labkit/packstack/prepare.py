@@ -120,7 +120,6 @@ def key_texts(lab: ResolvedLab, directory: Path) -> tuple[str, ...]:
     texts, problems = [], []
     for name in signing_keys.names(lab.release) if found else ():
         try:
-            # Something else than a file, such as a pipe, might never end.
             content = read_beginning(found[name], signing_keys.MAX_BYTES + 1)
             problem = signing_keys.fault(content)
             texts.append(content.decode("utf-8", "replace"))

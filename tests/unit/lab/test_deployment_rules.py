@@ -366,8 +366,8 @@ def test_lbaas_is_refused_where_the_release_has_none(release: Release) -> None:
         return
     (problem,) = found
     assert problem == (
-        f"{FIRST + 2}:10: deployment.lbaas: expected false, or 'queens' or 'rocky' or 'stein' as "
-        "the release: 'train' has no LBaaS, found true"
+        f"{FIRST + 2}:10: deployment.lbaas: expected false, as OpenStack has no LBaaS in the "
+        "release 'train', found true"
     )
 
 
