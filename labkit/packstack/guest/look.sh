@@ -23,9 +23,9 @@ if [ -f "$dir/started" ]; then
   size=$(stat -c %s "$dir/output.log")
 fi
 read -r guest </proc/sys/kernel/random/boot_id
-read -r blocks block_size <<<"$(stat -f -c '%a %S' /)"
+free=$(($(stat -f -c '%a * %S' /)))
 printf '%s %s %s %s %s %s %(%s)T %s %s\n' \
-  "$state" "$code" "$run_id" "$boot_id" "$guest" "$started" -1 "$((blocks * block_size))" "$size"
+  "$state" "$code" "$run_id" "$boot_id" "$guest" "$started" -1 "$free" "$size"
 if [ "$size" -gt "$offset" ]; then
   tail -c +"$((offset + 1))" "$dir/output.log" | head -c "$chunk"
 fi

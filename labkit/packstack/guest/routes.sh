@@ -18,7 +18,7 @@ routes=$(ip -4 route show exact "$network")
 [[ $routes == *"dev $bridge "* ]] || exit 0
 if [[ ${routes%%$'\n'*} != *"dev $bridge "* ]]; then
   for card in "${cards[@]}"; do
-    read -r nic address <<<"$card"
+    nic=${card% *} address=${card#* }
     [[ $routes != *"dev $nic "* ]] ||
       printf 'route del %s dev %s\nroute append %s dev %s proto kernel scope link src %s\n' \
         "$network" "$nic" "$network" "$nic" "$address"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess  # noqa: TID251 -- the guest's bash, run here
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -177,3 +178,10 @@ def test_sample_that_makes_no_sense_shows_what_came(job: Job) -> None:
 )
 def test_rest_grows_with_what_a_look_takes(tick: float, took: float, seconds: float) -> None:
     assert detached.rest(tick, took) == seconds
+
+
+@pytest.mark.parametrize("name", ["look", "watch", "gather", "fetch", "routes"])
+def test_script_that_writes_no_file_needs_no_room_on_a_full_disk(name: str) -> None:
+    # bash of CentOS 7 keeps a here-document or here-string in a temporary file.
+    text = resources.files("labkit.packstack").joinpath("guest", f"{name}.sh").read_text()
+    assert "<<" not in text
