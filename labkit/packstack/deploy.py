@@ -177,7 +177,8 @@ class _Deploying:
             self.session, self.connections, self.nodes, scripts(self.session, self.nodes)
         )
         self.report = replace(self.report, prepared=prepared)
-        self._keep(self._known().model_copy(update={"prepared": True}))
+        known = {"prepared": True, "release": self.lab.release}
+        self._keep(self._known().model_copy(update=known))
         self._took("prepare")
 
     def snapshot(self) -> None:

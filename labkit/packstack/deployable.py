@@ -18,7 +18,7 @@ EMULATED = "qemu"
 
 
 def require_possible(session: Session) -> None:
-    """Require that the lab file describes something that Packstack can install, on its box.
+    """Require that the lab file describes something that Packstack can install, where it is to.
 
     Raises:
         OperationError: It does not; details list what is in the way.
@@ -32,15 +32,28 @@ def require_possible(session: Session) -> None:
             for each in session.lab.obstacles
         )
         raise OperationError(message, details=tuple(lines), hint="Change the lab file.")
+    _require_release(session)
+
+
+def _require_release(session: Session) -> None:
+    """Require that box and nodes are of the lab's release of OpenStack."""
+    wanted = session.lab.release
+    asked = f"and the lab asks for {releases.facts(wanted).title}."
     box = find_box(session.lab.box).file
-    if isinstance(box, DebianBoxFile) and box.release is not session.lab.release:
-        message = (
-            f"The box '{session.lab.box}' brings Packstack of {releases.facts(box.release).title}, "
-            f"and the lab asks for {releases.facts(session.lab.release).title}."
-        )
+    if isinstance(box, DebianBoxFile) and box.release is not wanted:
+        brought = releases.facts(box.release).title
+        message = f"The box '{session.lab.box}' brings Packstack of {brought}, {asked}"
         hint = (
             f"Set 'release: {box.release}' in the lab file, or use a box of CentOS, such as "
             "'--box centos7-2009'."
+        )
+        raise OperationError(message, hint=hint)
+    earlier = session.state().deployment.release
+    if earlier is not None and earlier is not wanted:
+        message = f"The nodes have packages of {releases.facts(earlier).title}, {asked}"
+        hint = (
+            f"Set 'release: {earlier}' in the lab file, or make the nodes anew: 'labkit destroy', "
+            "then 'labkit up'."
         )
         raise OperationError(message, hint=hint)
 

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, ValidationError
 
 from labkit.errors import OperationError
 from labkit.host.files import utf8, write_atomically
+from labkit.lab.topology import Release
 from labkit.lab.types import Edge
 
 E = TypeVar("E", bound=Edge)
@@ -40,6 +41,7 @@ class DeploymentState(Edge):
 
     Attributes:
         prepared: Whether its nodes were made ready for Packstack.
+        release: Of OpenStack, for which they were; None when that was not written down.
         run_id: Of the last Packstack run that labkit started; empty before the first.
         nodes: The nodes that run installs.
         handled: Whether its end was seen and dealt with, however it ended.
@@ -48,6 +50,7 @@ class DeploymentState(Edge):
     """
 
     prepared: bool = False
+    release: Release | None = None
     run_id: str = ""
     nodes: tuple[str, ...] = ()
     handled: bool = True

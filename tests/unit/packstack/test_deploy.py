@@ -209,6 +209,26 @@ def test_release_that_the_box_does_not_bring_is_refused_before_a_node_is_asked(
     assert "would verify the result" in plan(centos, snapshot=False)
 
 
+def test_other_release_than_the_nodes_were_prepared_for_is_refused(world: World) -> None:
+    world.deploy()
+    before = world.known
+    queens, world.session = (
+        world.session,
+        replace(world.session, lab=replace(LAB, release=Release.TRAIN)),
+    )
+    told = world.fails()
+    assert told.message == "The nodes have packages of Queens, and the lab asks for Train."
+    assert "'release: queens'" in told.hint
+    assert "labkit destroy" in told.hint
+    with pytest.raises(OperationError):
+        plan(world.session, snapshot=False)
+    assert world.known == before
+    assert len(world.packstack.started) == 1
+    world.session = queens
+    world.deploy()
+    assert len(world.packstack.started) == 2
+
+
 def test_node_that_cannot_be_prepared_is_told_and_nothing_is_begun(world: World) -> None:
     failed = b"labkit-step: start probe\nlabkit-step: failed probe no answer\n"
     whole = world.guests["compute"].answers["look at labkit-prepare"]
