@@ -33,6 +33,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_make_parametrize_id(val: object) -> None:
+    """Refuse to name a test after what gzip packed: it writes the time into it.
+
+    The workers of one run collect the tests one by one, and have to agree on every name.
+    """
+    if isinstance(val, bytes) and val.startswith(b"\x1f\x8b"):
+        message = "gzip writes the time into its bytes: name these tests by ids="
+        raise pytest.UsageError(message)
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
     return Golden(regenerate=bool(request.config.getoption("--regenerate")))

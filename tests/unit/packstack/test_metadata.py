@@ -39,6 +39,7 @@ def test_list_of_packages_is_what_repomd_calls_primary(repomd: bytes, path: str 
         (bz2.compress(LISTED), "repodata/1-primary.xml.bz2"),
         (lzma.compress(LISTED), "repodata/primary.xml.xz"),
     ],
+    ids=["gz", "bz2", "xz"],
 )
 def test_package_is_found_by_its_whole_name_however_the_list_is_packed(
     packed: bytes, path: str
