@@ -81,6 +81,12 @@ REPORTED = [
         "hiera",
         id="A9-hiera",
     ),
+    pytest.param(
+        "Error: /Stage[main]/Nova::Cell_v2::Discover_hosts/Exec[nova-cell_v2-discover_hosts]: "
+        "Failed to call refresh: nova-manage  cell_v2 discover_hosts returned 1 instead of one of [0]",
+        "cell-race",
+        id="several-computes-at-once",
+    ),
     pytest.param("Error: Couldn't resolve host 'vault.example.org'", "dns", id="A9-resolve-host"),
     pytest.param(
         "Error: Cannot retrieve repository metadata (repomd.xml) for repository: x",
