@@ -97,14 +97,22 @@ AGENT_READY: Final = Policy(tick=0.5, growth=1.3, ceiling=2.0)
 DOWNLOAD: Final = Policy(tick=1.0, growth=2.0, ceiling=30.0, jitter=1.0)
 
 
-def boot_seconds(*, accelerated: bool) -> float:
-    """Return the seconds a guest is given from power-on to SSH, with and without KVM."""
-    return stretched(BOOT_SECONDS, accelerated=accelerated)
+def boot_seconds(*, accelerated: bool, guests: int, cpus: int) -> float:
+    """Return the seconds a guest is given from power-on to SSH, `stretched` as it has to be."""
+    return stretched(BOOT_SECONDS, accelerated=accelerated, guests=guests, cpus=cpus)
 
 
-def stretched(seconds: float, *, accelerated: bool) -> float:
-    """Return a budget meant for KVM as it has to be for a guest with or without KVM."""
-    return seconds if accelerated else seconds * TCG_FACTOR
+def stretched(seconds: float, *, accelerated: bool, guests: int = 1, cpus: int = 1) -> float:
+    """Return a budget meant for one guest under KVM as it has to be for this one.
+
+    Args:
+        seconds: The budget.
+        accelerated: Whether it runs under KVM.
+        guests: How many do the same at the same time.
+        cpus: The host's processors; a guest that has to share one is given as much more time.
+    """
+    alone = seconds if accelerated else seconds * TCG_FACTOR
+    return alone * max(1.0, guests / cpus)
 
 
 def wait_until(

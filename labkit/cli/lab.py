@@ -15,6 +15,7 @@ from labkit.cli.options import (
     DryRunOption,
     JsonOption,
     LabOption,
+    ParallelOption,
     print_json,
     utc,
 )
@@ -32,13 +33,14 @@ def up(
     lab: LabOption = LAB_FILE,
     box: BoxOption = None,
     dry_run: DryRunOption = False,
+    parallel: ParallelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bring the lab up: box, networks, seeds, machines, and proof that each is ready."""
     from labkit.lifecycle.up import up as bring_up
 
     with working(lab, "up", box=box, changes=not dry_run) as session:
-        report = bring_up(session, dry_run=dry_run)
+        report = bring_up(session, dry_run=dry_run, parallel=parallel)
     if as_json:
         print_json(_up_data(report))
     else:

@@ -23,6 +23,15 @@ BoxOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+ParallelOption = Annotated[
+    int | None,
+    typer.Option(
+        "--parallel",
+        metavar="N",
+        min=1,
+        help="Boot at most N nodes at the same time, instead of what the host carries.",
+    ),
+]
 LAB_FILE = Path("lab.yaml")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import OperationError
 from labkit.host import ssh
 from labkit.host.files import write_atomically
+from labkit.host.greetings import Greetings
 from labkit.state.session import has_host_key
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from labkit.lab.topology import ResolvedNode
     from labkit.state.session import Session
 
-PROBE_SECONDS = 2.0
+# An emulated guest beside eight others needs ten; one that is down says so within three.
+GREETING_SECONDS = 30.0
 
 
 def ssh_argv(session: Session, node: ResolvedNode, command: Sequence[str]) -> list[str]:
@@ -44,7 +46,7 @@ def ssh_argv(session: Session, node: ResolvedNode, command: Sequence[str]) -> li
         "IdentitiesOnly": "yes",
         "IdentityFile": str(endpoint.key_file),
         "LogLevel": "ERROR",
-        "ConnectTimeout": "10",
+        "ConnectTimeout": f"{ssh.HANDSHAKE_SECONDS:.0f}",
     }
     flags = [part for key, value in options.items() for part in ("-o", f"{key}={_quoted(value)}")]
     remote = [command[0] if len(command) == 1 else shlex.join(command)] if command else []
@@ -58,22 +60,19 @@ def _quoted(value: str) -> str:
 
 
 def _answering(endpoint: ssh.Endpoint) -> str:
-    reasons: list[str] = []
-    for address in endpoint.addresses:
-        try:
-            greeted = ssh.greeting(address, timeout=PROBE_SECONDS, port=endpoint.port)
-        except ssh.NotReachableError as exc:
-            reasons.append(f"{address}: {' '.join(exc.details)}")
-        else:
-            greeted.connection.close()
-            return str(address)
-    message = f"No address of the node '{endpoint.node}' answers."
-    raise OperationError(
-        message,
-        details=tuple(reasons),
-        hint=f"Look with 'labkit status' and 'labkit console {endpoint.node}'; start it with "
-        "'labkit up'.",
-    )
+    try:
+        with Greetings(endpoint.addresses, endpoint.port) as greetings:
+            greeted = greetings.wait(GREETING_SECONDS)
+    except ssh.NotReachableError as exc:
+        message = f"No address of the node '{endpoint.node}' answers."
+        raise OperationError(
+            message,
+            details=exc.details,
+            hint=f"Look with 'labkit status' and 'labkit console {endpoint.node}'; start it with "
+            "'labkit up'.",
+        ) from exc
+    greeted.connection.close()
+    return str(greeted.address)
 
 
 def console_argv(session: Session, node: ResolvedNode, *, follow: bool) -> list[str]:

@@ -52,7 +52,7 @@ def _asked(lab: Path) -> Report:
     from labkit.verify.run import verify as ask
 
     with working(lab, "verify", changes=False) as session:
-        return ask(session)
+        return ask(session).report
 
 
 def _kept(lab: Path, source: Path) -> Report:

@@ -25,7 +25,18 @@ log = logging.getLogger(__name__)
 
 PORT = 22
 USER = "vagrant"
+# For a TCP connection, which the guest's kernel takes however busy its programs are.
 CONNECT_SECONDS = 5.0
+# For the keys, and once more to log in: an emulated guest takes 3 s, beside eight others ten times
+# as long. A session given up for a new one would cost it all of that again.
+HANDSHAKE_SECONDS = 60.0
+# After which another end that acknowledges nothing is gone: its card was taken away, or it is off.
+# The kernels settle that between them, so what is only slow is never taken for it.
+GONE_SECONDS = 20.0
+_KEEPALIVE_SECONDS = 5
+# Silence after which a short question counts as lost although the guest's kernel is there. One
+# emulated guest answers within a second; asked anew, a slow one has a session to make besides.
+ANSWER_SECONDS = 120.0
 AS_ROOT = "sudo -n bash -s"
 # A command that never falls silent may take this many times what silence may.
 WHOLE_FACTOR = 10
@@ -212,49 +223,40 @@ class Greeting:
     connection: socket.socket
 
 
-def greeting(address: IPv4Address, *, timeout: float, port: int = PORT) -> Greeting:
-    """Return a connection on which an SSH server greeted: the cheapest proof that one is there.
+def keep_watch(connection: socket.socket) -> None:
+    """Have the kernel end a connection whose other end is gone (tcp(7)), and no other.
 
-    Raises:
-        NotReachableError: Nothing listens, or what listens stays silent.
+    Reading from it then raises TimeoutError or ConnectionResetError.
     """
-    try:
-        connection = socket.create_connection((str(address), port), timeout=timeout)
-        try:
-            line = connection.recv(255, socket.MSG_PEEK)
-        except OSError:
-            connection.close()
-            raise
-    except OSError as exc:
-        message = f"No SSH server answers at {address}, port {port}."
-        raise NotReachableError(message, details=(_reason(exc, timeout),)) from exc
-    if not line.startswith(b"SSH-"):
-        connection.close()
-        message = f"Something at {address}, port {port} answers, but not an SSH server yet."
-        raise NotReachableError(message, details=(line.decode("ascii", "replace").strip(),))
-    return Greeting(address=address, connection=connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(GONE_SECONDS * 1000))
 
 
 def connect(
-    endpoint: Endpoint, *, timeout: float = CONNECT_SECONDS, greeted: Greeting | None = None
+    endpoint: Endpoint,
+    *,
+    greeted: Greeting | None = None,
+    handshake_seconds: float = HANDSHAKE_SECONDS,
 ) -> Connection:
     """Open a session over the first address that takes one.
 
     Args:
         endpoint: The node.
-        timeout: Seconds for a TCP connection; the steps after it are given four times as long.
         greeted: A connection to the node to use instead of opening one; closed with the session.
+        handshake_seconds: Given for the keys, and as many to log in.
 
     Raises:
         WrongHostKeyError: An address answers with a foreign host key.
         NotReachableError: No address takes a session; details say why, one line each.
     """
     if greeted is not None:
-        return _connect(endpoint, greeted.address, timeout, greeted.connection)
+        return _connect(endpoint, greeted.address, handshake_seconds, greeted.connection)
     problems: list[str] = []
     for address in endpoint.addresses:
         try:
-            return _connect(endpoint, address, timeout)
+            return _connect(endpoint, address, handshake_seconds)
         except NotReachableError as exc:
             problems.append(f"{address}: {exc.details[0] if exc.details else exc.message}")
     message = f"No address of '{endpoint.node}' takes an SSH session."
@@ -264,7 +266,7 @@ def connect(
 def _connect(
     endpoint: Endpoint,
     address: IPv4Address,
-    timeout: float,
+    seconds: float,
     connection: socket.socket | None = None,
 ) -> Connection:
     import paramiko  # noqa: PLC0415, TID251 -- 0.15 s that only SSH verbs should pay
@@ -277,14 +279,18 @@ def _connect(
     client.get_host_keys().add(name, kind, key)
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     try:
+        if connection is None:
+            # Made here and not by paramiko, to be watched from its first packet.
+            connection = socket.create_connection((str(address), endpoint.port), CONNECT_SECONDS)
+            keep_watch(connection)
         client.connect(
             str(address),
             port=endpoint.port,
             username=USER,
             key_filename=str(endpoint.key_file),
-            timeout=timeout,
-            banner_timeout=timeout * 4,
-            auth_timeout=timeout * 4,
+            timeout=seconds,
+            banner_timeout=seconds,
+            auth_timeout=seconds,
             allow_agent=False,
             look_for_keys=False,
             sock=connection,
@@ -300,15 +306,16 @@ def _connect(
     except (paramiko.SSHException, OSError, EOFError) as exc:
         client.close()
         message = f"'{endpoint.node}' takes no SSH session at {address}."
-        reason = _reason(exc, timeout)
+        reason = _reason(exc, CONNECT_SECONDS)
         if not isinstance(exc, OSError):
-            reason += f" (it has {timeout:g} s for the keys, {timeout * 4:g} s to log in)"
+            reason += f" (it has {seconds:g} s for the keys, as many to log in)"
         raise NotReachableError(message, details=(reason,)) from exc
     return Connection(client, endpoint.node, address)
 
 
 def _reason(exc: BaseException, limit: float) -> str:
-    if isinstance(exc, TimeoutError):
+    # The kernel's own, which has a number, says that the other end is gone.
+    if isinstance(exc, TimeoutError) and exc.errno is None:
         return f"it was not done within {limit:g} s"
     return str(exc) or type(exc).__name__
 

@@ -30,13 +30,17 @@ from labkit.host.vagrant_environment import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-# Creating machines is quick, as labkit waits by itself; a busy host is given a quarter of an hour.
+# Creating machines is quick, as labkit waits by itself; a busy host is given a quarter of an hour,
+# and a minute more for each machine.
 UP_SECONDS = 900.0
+MACHINE_SECONDS = 60.0
 
 # Set while labkit does the waiting; the Vagrantfile then skips Vagrant's own (see there).
 WAITS_VARIABLE = "LABKIT_WAITS"
 # Names a file that the Vagrantfile waits for, so that Vagrant can load while labkit prepares.
 GATE_VARIABLE = "LABKIT_GATE"
+# Names a directory in which a machine's own file lets it start.
+TURNS_VARIABLE = "LABKIT_TURNS"
 
 # Around an error: Vagrant's progress, Ruby's threads and backtraces, and what only introduces it
 # (vagrant 2.3.4 and vagrant-libvirt 0.11.2, locales/en.yml).
@@ -53,9 +57,16 @@ class _Vagrant(vagrant.Vagrant):
     """python-vagrant with labkit's way of running commands."""
 
     def __init__(
-        self, root: Path, log: Path, env: Mapping[str, str], cancelled: Callable[[], bool]
+        self,
+        root: Path,
+        log: Path,
+        env: Mapping[str, str],
+        *,
+        seconds: float,
+        cancelled: Callable[[], bool],
     ) -> None:
         super().__init__(root=str(root), env=env)
+        self._seconds = seconds
         self._log = log
         self._cancelled = cancelled
 
@@ -64,7 +75,7 @@ class _Vagrant(vagrant.Vagrant):
         start = self._log.stat().st_size if self._log.exists() else 0
         result = run(
             argv,
-            timeout=UP_SECONDS,
+            timeout=self._seconds,
             cwd=Path(str(self.root)),
             env=self.env,
             output=self._log,
@@ -102,7 +113,15 @@ class Machines:
     root: Path
     log: Path
 
-    def up(self, names: tuple[str, ...], *, gate: Path, cancelled: Callable[[], bool]) -> None:
+    def up(
+        self,
+        names: tuple[str, ...],
+        *,
+        gate: Path,
+        turns: Path,
+        turns_seconds: float,
+        cancelled: Callable[[], bool],
+    ) -> None:
         """Create and start the named machines in one Vagrant process, without waiting for SSH.
 
         One process, because Vagrant's locks on pool and box volume hold inside a process only.
@@ -110,6 +129,8 @@ class Machines:
         Args:
             names: The machines.
             gate: A file; nothing is created before it exists.
+            turns: A directory; a machine starts when a file of its name is there.
+            turns_seconds: How long the last of them may have to wait for that.
             cancelled: Asked twice a second; True ends Vagrant.
 
         Raises:
@@ -119,8 +140,10 @@ class Machines:
             **vagrant_environment(os.environ, vagrant_home(self.root)),
             WAITS_VARIABLE: "1",
             GATE_VARIABLE: str(gate),
+            TURNS_VARIABLE: str(turns),
         }
-        machines = _Vagrant(self.root, self.log, env, cancelled)
+        seconds = UP_SECONDS + MACHINE_SECONDS * len(names) + turns_seconds
+        machines = _Vagrant(self.root, self.log, env, seconds=seconds, cancelled=cancelled)
         machines._call_vagrant_command(  # noqa: SLF001 -- up() takes one name and no such flag
             ["up", *names, "--no-provision", "--no-destroy-on-error", "--provider=libvirt"]
         )

@@ -29,11 +29,14 @@ from labkit.waiting import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from ipaddress import IPv4Address
     from pathlib import Path
 
-    from labkit.state.tools import Connect, Greet
+    from labkit.host.greetings import Greetings
+    from labkit.state.tools import Connect
 
 BOOT_SECONDS_VARIABLE = "LABKIT_BOOT_SECONDS"
+# Between two looks at whether the domain still runs; the connections are kept meanwhile.
 GREETING_SECONDS = 1.0
 # One remote loop instead of many SSH commands: each would make the guest start a process.
 SETTLE_SECONDS = 20
@@ -44,9 +47,11 @@ REPORT_SECONDS = 5.0
 # a quarter of a second: the shell itself reads the boot id, and "running" means no unit failed.
 _SETTLE = (
     "sudo sh -c '"
-    "n=0; while s=$(systemctl is-system-running); "
-    f"case $s in initializing|starting) [ $n -lt {SETTLE_SECONDS * 4} ];; *) false;; esac; "
-    "do n=$((n+1)); sleep 0.25; done; "
+    "read -r up rest </proc/uptime; "
+    f"end=$((${{up%%.*}} + {SETTLE_SECONDS})); "
+    "while s=$(systemctl is-system-running); read -r up rest </proc/uptime; "
+    "case $s in initializing|starting) [ ${up%%.*} -lt $end ];; *) false;; esac; "
+    "do sleep 0.25; done; "
     "echo $s; cat /proc/sys/kernel/random/boot_id; "
     "[ $s = running ] || systemctl --failed --no-legend --plain'"
 )
@@ -75,7 +80,8 @@ class Waiting:
         cancelled: True gives up at once.
         progress: Told of every layer.
         connect: Opens an SSH session.
-        greet: Finds out whether its SSH server is there.
+        greet: Waits for its SSH server's greeting.
+        booted: Told when the guest is through its first boot, so that another may start.
         report_seconds: How long its own report is waited for before it is asked.
     """
 
@@ -89,7 +95,8 @@ class Waiting:
     cancelled: Callable[[], bool]
     progress: Progress
     connect: Connect
-    greet: Greet
+    greet: Callable[[tuple[IPv4Address, ...], int], Greetings]
+    booted: Callable[[], None]
     report_seconds: float = REPORT_SECONDS
 
 
@@ -139,6 +146,7 @@ def wait_ready(waiting: Waiting) -> Ready:
         if waiting.seed_id:
             report = timed("first boot", lambda: _firstboot(waiting))
             evidence = "asked" if report == _UNREADABLE else "report"
+            waiting.booted()
             # A guest that has been up answers at once; asking twice would cost it a process.
             timed("SSH server", lambda: _greeted(waiting, greeted))
         settled: list[Ready] = []
@@ -205,19 +213,18 @@ def _firstboot(waiting: Waiting) -> str:
 
 
 def _greeted(waiting: Waiting, greeted: list[ssh.Greeting]) -> str:
-    def check() -> str:
-        port, reasons = waiting.endpoint.port, list[str]()
-        for address in waiting.endpoint.addresses:
-            try:
-                greeted.append(waiting.greet(address, timeout=GREETING_SECONDS, port=port))
-            except ssh.NotReachableError as exc:
-                reasons += exc.details
-            else:
-                return str(address)
-        _require_alive(waiting)
-        raise NotYet("; ".join(reasons))
+    endpoint = waiting.endpoint
+    with waiting.greet(endpoint.addresses, endpoint.port) as greetings:
 
-    return _wait(waiting, "its SSH server", check, policy=SSH_SERVER)
+        def check() -> str:
+            try:
+                greeted.append(greetings.wait(GREETING_SECONDS))
+            except ssh.NotReachableError as exc:
+                _require_alive(waiting)
+                raise NotYet("; ".join(exc.details)) from exc
+            return str(greeted[0].address)
+
+        return _wait(waiting, "its SSH server", check, policy=SSH_SERVER)
 
 
 def _settled(
@@ -226,9 +233,7 @@ def _settled(
     def check() -> str:
         # Good for one try: what is refused on it is tried again on a connection of its own.
         first = greeted.pop() if greeted else None
-        with waiting.connect(
-            waiting.endpoint, timeout=ssh.CONNECT_SECONDS * 4, greeted=first
-        ) as session:
+        with waiting.connect(waiting.endpoint, greeted=first) as session:
             if ask_seed:
                 _require_seed(waiting, session)
             boot_id, units = _told(waiting, session) or _asked(session)
@@ -253,7 +258,7 @@ def _settled(
 
 
 def _require_seed(waiting: Waiting, session: ssh.Connection) -> None:
-    applied = session.run(_APPLIED, timeout=SETTLE_SECONDS)
+    applied = session.run(_APPLIED, timeout=ssh.ANSWER_SECONDS)
     found = applied.stdout.strip()
     if found != waiting.seed_id:
         node = waiting.endpoint.node
@@ -270,7 +275,7 @@ def _told(waiting: Waiting, session: ssh.Connection) -> tuple[str, tuple[str, ..
     known = settled_report(waiting.firstboot_log)
     if known is not None and known[0] != "running":
         return None
-    boot_id = session.run(_BOOT_ID, timeout=SETTLE_SECONDS).stdout.strip()
+    boot_id = session.run(_BOOT_ID, timeout=ssh.ANSWER_SECONDS).stdout.strip()
     # A guest that has only now started its SSH server is about to say so by itself.
     reported = _awaited_report(waiting) if waiting.seed_id else known
     return (boot_id, ()) if reported == ("running", boot_id) else None
@@ -307,7 +312,7 @@ def _has_reported(log: Path) -> bool:
 
 
 def _asked(session: ssh.Connection) -> tuple[str, tuple[str, ...]]:
-    result = session.run(_SETTLE, timeout=SETTLE_SECONDS * 3)
+    result = session.run(_SETTLE, timeout=SETTLE_SECONDS + ssh.ANSWER_SECONDS)
     lines = result.stdout.splitlines()
     if len(lines) < 2 or lines[0] not in {"running", "degraded"}:  # noqa: PLR2004 -- see _SETTLE
         raise NotYet(f"systemd says: {' '.join(lines[:1]) or result.stderr}")  # noqa: EM102 -- an answer
@@ -345,8 +350,10 @@ def _explained(error: LabkitError, waiting: Waiting) -> OperationError:
     return kind(error.message, details=(*error.details, *shown), hint=error.hint or hint)
 
 
-def boot_budget(environment: Mapping[str, str], *, accelerated: bool) -> float:
-    """Return the seconds a node is given from power-on to ready.
+def boot_budget(
+    environment: Mapping[str, str], *, accelerated: bool, guests: int, cpus: int
+) -> float:
+    """Return the seconds a node is given from power-on to ready, as `waiting.boot_seconds` does.
 
     `LABKIT_BOOT_SECONDS` overrides labkit's own figure, on a host slower than it expects.
 
@@ -355,7 +362,7 @@ def boot_budget(environment: Mapping[str, str], *, accelerated: bool) -> float:
     """
     wanted = environment.get(BOOT_SECONDS_VARIABLE, "")
     if not wanted:
-        return boot_seconds(accelerated=accelerated)
+        return boot_seconds(accelerated=accelerated, guests=guests, cpus=cpus)
     try:
         seconds = float(wanted)
     except ValueError:

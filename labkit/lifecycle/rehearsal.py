@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from labkit.boxes.definition import find_box
 from labkit.errors import LabkitError, OperationError
-from labkit.host import ssh
 from labkit.host.inventory import look
 from labkit.lab import deployment
 from labkit.lifecycle.plan import possessions
@@ -298,7 +297,7 @@ def _sent(session: Session, node: ResolvedNode, port: str) -> int:
 
 
 def _root(session: Session, node: ResolvedNode, script: str) -> str:
-    with session.tools.ssh(session.endpoint(node), timeout=ssh.CONNECT_SECONDS * 4) as connection:
+    with session.tools.ssh(session.endpoint(node)) as connection:
         result = connection.run_script(
             f"set -e\n{script}", what="prove the tunnels", timeout=COMMAND_SECONDS
         )
@@ -310,7 +309,7 @@ def _root(session: Session, node: ResolvedNode, script: str) -> str:
 
 
 def _run(session: Session, node: ResolvedNode, command: str) -> str:
-    with session.tools.ssh(session.endpoint(node), timeout=ssh.CONNECT_SECONDS * 4) as connection:
+    with session.tools.ssh(session.endpoint(node)) as connection:
         result = connection.run(command, timeout=COMMAND_SECONDS)
     if result.returncode != 0:
         message = f"'{command}' failed on node '{node.name}' with {result.returncode}."

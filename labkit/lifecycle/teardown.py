@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -105,13 +106,18 @@ def _by_acpi(session: Session, hypervisor: Hypervisor, node: ResolvedNode) -> st
             raise NotYet(msg)
 
     domain = hypervisor.domain_by_uuid(node.uuid)
-    fast = domain is not None and domain.domain_type == "kvm"
+    seconds = stretched(
+        SHUTDOWN_SECONDS,
+        accelerated=domain is not None and domain.domain_type == "kvm",
+        guests=len(session.lab.nodes),
+        cpus=os.cpu_count() or 1,
+    )
     hypervisor.shutdown(node.uuid)
     try:
         wait_until(
             check,
             what=f"node '{node.name}' to shut down",
-            deadline=Deadline.after(stretched(SHUTDOWN_SECONDS, accelerated=fast)),
+            deadline=Deadline.after(seconds),
             cancelled=session.cancelled.is_set,
         )
     except WaitTimeout:

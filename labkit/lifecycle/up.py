@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import shutil
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,7 @@ from labkit.lab.render import LabTexts, lab_texts
 from labkit.lifecycle import rendering, seed
 from labkit.lifecycle.plan import Action, NodePlan, UpPlan, claimed, plan_up, recorded
 from labkit.lifecycle.readiness import Ready, Waiting, boot_budget, wait_ready
+from labkit.lifecycle.turns import Turns, at_once
 from labkit.snapshots.heal import heal
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, Event, Phase, stage
@@ -27,7 +31,7 @@ from labkit.state.registry import user_registry
 from labkit.waiting import Deadline, WaitCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from labkit.host.libvirt.connection import Hypervisor
@@ -53,12 +57,14 @@ class UpReport:
     ready: tuple[Ready, ...]
 
 
-def up(session: Session, *, dry_run: bool = False) -> UpReport:
+def up(session: Session, *, dry_run: bool = False, parallel: int | None = None) -> UpReport:
     """Bring the lab up; whatever is already there and right stays untouched.
 
     Args:
         session: The lab.
         dry_run: Only say what would be done, and touch nothing.
+        parallel: How many nodes boot at the same time at most; None for what the
+            host carries.
 
     Raises:
         UsageError: There is no such box.
@@ -76,7 +82,7 @@ def up(session: Session, *, dry_run: bool = False) -> UpReport:
         # One thread for Vagrant, one per node.
         workers = len(session.lab.nodes) + 1
         with session.tools.connect() as hypervisor, ThreadPoolExecutor(workers) as pool:
-            return _Bringup(session, hypervisor, pool).run()
+            return _Bringup(session, hypervisor, pool, parallel).run()
 
 
 def _seeds(session: Session, texts: LabTexts) -> Mapping[str, seed.Seed]:
@@ -123,8 +129,11 @@ def _teller(session: Session) -> Callable[[str], None]:
 class _Bringup:
     """One `up` of a lab that the caller holds; its methods are the stages in their order."""
 
-    def __init__(self, session: Session, hypervisor: Hypervisor, pool: Executor) -> None:
+    def __init__(
+        self, session: Session, hypervisor: Hypervisor, pool: Executor, parallel: int | None
+    ) -> None:
         self.session = session
+        self.parallel = parallel
         self.hypervisor = hypervisor
         self.pool = pool
         self.lab = session.lab
@@ -136,7 +145,7 @@ class _Bringup:
         seen = look(self.hypervisor, self.lab.pool, define_pool=False)
         self.plan, box = _decide(self.session, self.state, seen, self.seeds)
         self.accelerated = accelerated(self.hypervisor)
-        self.boot_budget = boot_budget(os.environ, accelerated=self.accelerated)
+        self._pace()
         pool_path = None
         if self.plan.changes:
             pool_path = self.hypervisor.storage.ensure_pool(self.lab.pool).path
@@ -144,6 +153,7 @@ class _Bringup:
                 # What lies in a pool that was not active could not be seen before.
                 seen = look(self.hypervisor, self.lab.pool)
                 self.plan, box = _decide(self.session, self.state, seen, self.seeds)
+                self._pace()
         try:
             self._claim()
             self._clear()
@@ -164,6 +174,21 @@ class _Bringup:
             self.session.cancelled.set()
             raise
         return UpReport(plan=self.plan, ready=ready)
+
+    def _pace(self) -> None:
+        """Decide how many nodes boot at the same time, and how long each may take."""
+        cpus = os.cpu_count() or 1
+        most = self.parallel or at_once(cpus, accelerated=self.accelerated)
+        starting, creating = self.plan.of(Action.START), self.plan.creating
+        turns = Turns(most)
+        self.turns = {node.name: turns.queue() for node in creating}
+        self.rounds = math.ceil(len(creating) / most)
+        self.boot_budget = boot_budget(
+            os.environ,
+            accelerated=self.accelerated,
+            guests=len(starting) + min(most, len(creating)),
+            cpus=cpus,
+        )
 
     def _claim(self) -> None:
         """Write down what is about to be made, before it is made, and until when it is wanted."""
@@ -189,6 +214,8 @@ class _Bringup:
     def _box(self, definition: BoxDefinition, pool_path: Path) -> None:
         """Put the box into the pool, and write down for Vagrant what it has to make of it."""
         self.session.directory.gate.unlink(missing_ok=True)
+        shutil.rmtree(self.session.directory.turns, ignore_errors=True)
+        self.session.directory.turns.mkdir()
         box = cache.cached(definition, cache_root()) or _build(self.session, definition)
         with stage(self.session.progress, LAB, "box volume") as current:
             current.note = ensure(
@@ -210,6 +237,8 @@ class _Bringup:
             self.session.tools.machines(self.session.directory).up(
                 tuple(node.name for node in self.plan.creating),
                 gate=self.session.directory.gate,
+                turns=self.session.directory.turns,
+                turns_seconds=self.boot_budget * self.rounds,
                 cancelled=self.session.cancelled.is_set,
             )
 
@@ -261,7 +290,7 @@ class _Bringup:
         node = item.node
         # A running node may have been rebooted since; its report is no longer asked for.
         seed_id = self.seeds[node.name].seed_id if item.boots else ""
-        with self.session.tools.connect() as hypervisor:
+        with self.session.tools.connect() as hypervisor, self._turn(node) as booted:
             return wait_ready(
                 Waiting(
                     endpoint=self.session.endpoint(node),
@@ -275,8 +304,21 @@ class _Bringup:
                     progress=self.session.progress,
                     connect=self.session.tools.ssh,
                     greet=self.session.tools.greet,
+                    booted=booted,
                 )
             )
+
+    @contextmanager
+    def _turn(self, node: ResolvedNode) -> Iterator[Callable[[], None]]:
+        """Let Vagrant start a node that it makes, when it is its turn; yields what ends that."""
+        turn = self.turns.get(node.name)
+        if turn is None:
+            yield lambda: None
+            return
+        with turn:
+            turn.wait(self.session.cancelled.is_set)
+            (self.session.directory.turns / node.name).touch()
+            yield turn.end
 
     def _collect(self, made: Future[None]) -> tuple[Ready, ...]:
         """Wait for Vagrant and the nodes side by side; raise what failed, the first cause first."""

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError, OperationError
+from labkit.host import ssh
 from labkit.host.files import write_atomically
 from labkit.lab import scenarios
 from labkit.lab.scenario import ANSWER_FILE
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FETCH_SECONDS = 60.0
 GATHER_SECONDS = 120.0
 # A node that is away now is no use to somebody who waits to be told why the run failed.
 REACH_SECONDS = 60.0
@@ -54,7 +54,7 @@ def fetch(connection: NodeConnection, *, by_command: bool) -> tuple[str, str]:
         by_command="yes" if by_command else "no",
     )
     result = connection.ask(
-        lambda c: c.run_script(script, what="fetch the answer file", timeout=FETCH_SECONDS)
+        lambda c: c.run_script(script, what="fetch the answer file", timeout=ssh.ANSWER_SECONDS)
     )
     lines = result.stdout.decode("ascii", "replace").splitlines()
     readable = len(lines) == 2 and all(line.startswith("file ") for line in lines)  # noqa: PLR2004 -- the two files

@@ -88,7 +88,7 @@ class NodeConnection:
         Raises:
             NotReachableError: The session broke while it was asked.
         """
-        self.ask(lambda c: c.run("true", timeout=ssh.CONNECT_SECONDS * 4), within=within)
+        self.ask(lambda c: c.run("true", timeout=ssh.ANSWER_SECONDS), within=within)
         return self._once(order)
 
     def renew(self) -> None:

@@ -28,7 +28,7 @@ from labkit.snapshots.record import Shelf
 from labkit.snapshots.take import take_locked
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, Event, Phase
-from labkit.verify.run import settled, verify
+from labkit.verify.run import Verification, settled, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from labkit.lab.scenario import PackstackCall
     from labkit.state.directory import DeploymentState
     from labkit.state.session import Session
-    from labkit.verify.report import Report
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +248,7 @@ class _Deploying:
     def finish(self) -> None:
         """Mend what Packstack left half done, and prove the result."""
         state = self._known()
-        report = self._mend()
+        found = self._mend()
         self._keep(
             state.model_copy(
                 update={
@@ -259,21 +258,21 @@ class _Deploying:
                 }
             )
         )
-        if not report.passed:
-            report = settled(self.session)
+        report = settled(self.session, found)
         self._took("verify")
         self.report = replace(self.report, ended=True, verification=report)
 
-    def _mend(self) -> Report:
+    def _mend(self) -> Verification | None:
+        """Return what was found of the lab, None where that was mended since."""
         for node in self.nodes:
             put_in_order(self.lab, self.connections[node.name], node)
-        first = verify(self.session)
-        wrong = to_mend(self.lab, first)
+        found = verify(self.session)
+        wrong = to_mend(self.lab, found.report)
         for node in wrong:
             mend(self.session, self.connections[node.name], node)
             put_in_order(self.lab, self.connections[node.name], node)
         self.report = replace(self.report, mended=tuple(node.name for node in wrong))
-        return first
+        return None if wrong else found
 
     def _call(self) -> PackstackCall:
         connection = self.connections[self.controller]

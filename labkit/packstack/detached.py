@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
+from labkit.host.ssh import ANSWER_SECONDS
 from labkit.resources import guest_script
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ RUNS = PurePosixPath("/var/lib/labkit/runs")
 CHUNK_BYTES = 512 * 1024
 # Runs kept in the guest, the current one included: a debugging aid, not an archive.
 KEPT_RUNS = 5
-SCRIPT_SECONDS = 60.0
-# Long enough for an emulated guest under load; after it the other card is tried.
-LOOK_SECONDS = 20.0
 # Every look makes the guest start half a dozen processes, so a long run is looked at less often,
 # and a guest that is slow to answer less often still: looking takes a third of its time at most.
 FIRST_TICK_SECONDS, TICK_GROWTH, TICK_SECONDS = 0.5, 1.2, 2.0
@@ -166,7 +164,7 @@ def start(
             contents=tuple(base64.b64encode(each).decode("ascii") for each in placed.values()),
         ),
         what=f"start {job.unit}",
-        timeout=SCRIPT_SECONDS,
+        timeout=ANSWER_SECONDS,
     )
     answer = result.stdout.decode("utf-8", "replace").strip()
     if result.returncode != 0 or answer not in {"started", "running"}:
@@ -191,7 +189,7 @@ def sample(connection: Connection, job: Job, *, offset: int) -> RunSample:
     script = guest_script(
         __package__, "look", unit=job.unit, runs=str(job.runs), offset=offset, chunk=CHUNK_BYTES
     )
-    result = connection.run_script(script, what=f"look at {job.unit}", timeout=LOOK_SECONDS)
+    result = connection.run_script(script, what=f"look at {job.unit}", timeout=ANSWER_SECONDS)
     try:
         return parse_sample(result.stdout)
     except ValueError as exc:

@@ -268,7 +268,7 @@ def _reboot(session: Session, connection: NodeConnection) -> None:
     # It may take the session with it before it answers: that is no failure.
     try:
         result = connection.once(
-            lambda c: c.run_script("systemctl reboot", what="reboot", timeout=20.0)
+            lambda c: c.run_script("systemctl reboot", what="reboot", timeout=ssh.ANSWER_SECONDS)
         )
         said = f"; systemctl said: {result.stderr.strip()}" if result.returncode else ""
     except ssh.NotReachableError as exc:
@@ -299,7 +299,7 @@ def boot_id(connection: ssh.Connection) -> str:
         NotReachableError: The guest could not be asked, or did not tell it: no answer must not be
             taken for another boot.
     """
-    result = connection.run("cat /proc/sys/kernel/random/boot_id", timeout=20.0)
+    result = connection.run("cat /proc/sys/kernel/random/boot_id", timeout=ssh.ANSWER_SECONDS)
     if result.returncode != 0 or not result.stdout.strip():
         msg = "the guest does not tell its boot id"
         raise ssh.NotReachableError(msg, details=tuple(result.stderr.splitlines()))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
+from labkit.host import ssh
 from labkit.resources import guest_script
 from labkit.verify.expected import attached
 
 if TYPE_CHECKING:
     from labkit.lab.topology import ResolvedLab, ResolvedNode
     from labkit.packstack.connection import NodeConnection
-
-ROUTE_SECONDS = 30.0
 
 
 def put_in_order(lab: ResolvedLab, connection: NodeConnection, node: ResolvedNode) -> None:
@@ -26,7 +25,7 @@ def put_in_order(lab: ResolvedLab, connection: NodeConnection, node: ResolvedNod
     if not script:
         return
     result = connection.ask(
-        lambda c: c.run_script(script, what="put the routes in order", timeout=ROUTE_SECONDS)
+        lambda c: c.run_script(script, what="put the routes in order", timeout=ssh.ANSWER_SECONDS)
     )
     if result.returncode != 0:
         message = f"The routes of node '{node.name}' could not be put in order."

@@ -25,7 +25,7 @@ from labkit.state.progress import Event, Phase
 from labkit.waiting import WaitCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from labkit.lab.scenario import PackstackCall
     from labkit.packstack.connection import NodeConnection
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 PACKSTACK = Job(unit="labkit-packstack", description="labkit: Packstack installs OpenStack")
 # Newer than every log of an earlier run.
 MARK = str(detached.RUNS / f"{PACKSTACK.unit}.mark")
-WATCH_SECONDS = 20.0
 # For the last look at a node: what it shows explains the end, which is known by then.
 LAST_LOOK_SECONDS = 60.0
 TAIL_BYTES = 64 * 1024
@@ -86,7 +85,7 @@ class HungError(OperationError):
     """A run shows no sign of progress; it was left running."""
 
 
-def mark(connections: Iterable[NodeConnection]) -> None:
+def mark(connections: Collection[NodeConnection]) -> None:
     """Leave a file on every node by which the logs of the coming run are told from older ones.
 
     Raises:
@@ -94,13 +93,17 @@ def mark(connections: Iterable[NodeConnection]) -> None:
         WaitTimeout: A node could not be reached.
     """
     script = f"mkdir -p -m 0700 {detached.RUNS} && touch {shlex.quote(MARK)}"
-    for connection in connections:
+
+    def one(connection: NodeConnection) -> None:
         result = connection.ask(
-            lambda c: c.run_script(script, what="mark the beginning", timeout=WATCH_SECONDS)
+            lambda c: c.run_script(script, what="mark the beginning", timeout=ssh.ANSWER_SECONDS)
         )
         if result.returncode != 0:
             message = f"Node '{connection.node}' cannot write '{MARK}'."
             raise OperationError(message, details=tuple(result.stderr.splitlines()[-5:]))
+
+    with ThreadPoolExecutor(max_workers=len(connections)) as pool:
+        list(pool.map(one, connections))
 
 
 def begin(controller: NodeConnection, call: PackstackCall, run_id: str) -> bool:
@@ -243,7 +246,7 @@ class Watcher:
 
         def ask(session: ssh.Connection) -> NodeSample:
             result = session.run_script(
-                script, what="look at Puppet's logs", timeout=WATCH_SECONDS
+                script, what="look at Puppet's logs", timeout=ssh.ANSWER_SECONDS
             )
             try:
                 return parse_watch(result.stdout)

@@ -26,7 +26,6 @@ AGENT_NONCE = "/run/labkit-nonce"
 SSH_NONCE = "/dev/shm/labkit-nonce"  # noqa: S108 -- in the guest
 AGENT_SECONDS = 5
 FLUSH_SECONDS = 120.0
-ANSWER_SECONDS = 30.0
 CLOCK_SECONDS = 1.0
 # Stepped when it is off by more than this, so that the promise above has room.
 STEP_SECONDS = 0.5
@@ -150,7 +149,7 @@ def _right_time(
             break
         by = "SSH"
         # Relative to the guest's own clock, so that it does not matter when it gets to it.
-        session.run(f"sudo date -s '{answer.shift:+.3f} seconds'", timeout=ANSWER_SECONDS)
+        session.run(f"sudo date -s '{answer.shift:+.3f} seconds'", timeout=ssh.ANSWER_SECONDS)
         answer = _asked(node, session)
     return answer, by
 
@@ -172,7 +171,7 @@ class ProbeAnswer:
 
 def _asked(node: str, session: ssh.Connection) -> ProbeAnswer:
     before = time.time()
-    result = session.run(_PROBE, timeout=ANSWER_SECONDS)
+    result = session.run(_PROBE, timeout=ssh.ANSWER_SECONDS)
     return read_probe(result.stdout, node=node, before=before, after=time.time())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -306,16 +307,19 @@ class _Restoring:
             agent_done()
             return None
         domain = member.hypervisor.domain_by_uuid(member.node.uuid)
-        fast = domain is not None and domain.domain_type == "kvm"
         endpoint = self.session.endpoint(member.node)
+        seconds = stretched(
+            PROOF_SECONDS,
+            accelerated=domain is not None and domain.domain_type == "kvm",
+            guests=len(self.session.lab.nodes),
+            cpus=os.cpu_count() or 1,
+        )
         return wait_until(
             lambda: guests.prove(
                 endpoint, kept.nonce, tools=self.session.tools, agent_done=agent_done
             ),
             what=f"the restored node '{member.node.name}' to take SSH",
-            deadline=Deadline.after(
-                stretched(PROOF_SECONDS, accelerated=fast), self.session.tools.clock
-            ),
+            deadline=Deadline.after(seconds, self.session.tools.clock),
             policy=SSH_CONNECT,
             retry_on=(ssh.NotReachableError,),
             cancelled=self.session.cancelled.is_set,

@@ -147,6 +147,11 @@ class LabDirectory:
         return self.vagrant / "gate"
 
     @property
+    def turns(self) -> Path:
+        """Return the directory in which a machine's file lets Vagrant start it."""
+        return self.vagrant / "turns"
+
+    @property
     def rendered(self) -> Path:
         """Return the directory with every rendered file, for reading; safe to delete."""
         return self.path / "rendered"

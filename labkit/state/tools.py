@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from labkit.host import ssh
+from labkit.host.greetings import Greetings
 from labkit.host.inventory import URI
 
 if TYPE_CHECKING:
@@ -25,17 +26,9 @@ class Connect(Protocol):
         self,
         endpoint: ssh.Endpoint,
         *,
-        timeout: float = ...,
         greeted: ssh.Greeting | None = None,
     ) -> ssh.Connection:
         """Open a session with a node, over a connection that greeted already if there is one."""
-
-
-class Greet(Protocol):
-    """Waits for an SSH server's greeting; `labkit.host.ssh.greeting` says what is raised."""
-
-    def __call__(self, address: IPv4Address, *, timeout: float, port: int = ...) -> ssh.Greeting:
-        """Return a connection on which a server greeted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +40,14 @@ class Tools:
         machines: Returns a lab's machines as Vagrant knows them.
         ssh: Opens an SSH session with a node.
         clock: Tells the time in seconds, monotonic.
-        greet: Finds out whether a node's SSH server is there.
+        greet: Waits for the greeting of a node's SSH server, at one of its addresses and a port.
     """
 
     connect: Callable[[], Hypervisor]
     machines: Callable[[LabDirectory], Machines]
     ssh: Connect
     clock: Callable[[], float]
-    greet: Greet
+    greet: Callable[[tuple[IPv4Address, ...], int], Greetings]
 
 
 def real_tools() -> Tools:
@@ -64,7 +57,7 @@ def real_tools() -> Tools:
         machines=_machines,
         ssh=ssh.connect,
         clock=time.monotonic,
-        greet=ssh.greeting,
+        greet=Greetings,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,7 @@ class Result:
         verdict: ok, failed or not judged.
         expected: What should have been seen.
         seen: What was seen, or why nothing was.
+        late: Whether it was not judged because a command did not end in the time it had.
     """
 
     node: str
@@ -92,6 +93,7 @@ class Result:
     verdict: Verdict
     expected: str = ""
     seen: str = ""
+    late: bool = False
 
     @property
     def failed(self) -> bool:
@@ -140,6 +142,9 @@ def run(
     if missing:
         return _result(check, node, Verdict.NOT_JUDGED, seen=f"there is no {', '.join(missing)}")
     for kind, file in files.items():
+        if outputs[file].returncode == TIMED_OUT:
+            late = not_judged(check, node, f"{file}: {failure(outputs[file])}")
+            return replace(late, late=True)
         if outputs[file].returncode not in answers(kind):
             seen = f"{file}: {failure(outputs[file])}"
             return _result(check, node, Verdict.FAILED, expected=check.summary, seen=seen)
@@ -161,9 +166,9 @@ def not_judged(check: Check, node: ResolvedNode, reason: str) -> Result:
 
 def failure(output: Output) -> str:
     """Return how a command failed, in one line."""
-    if output.returncode == TIMED_OUT:
-        return "the command did not end in time"
     told = (output.stderr.strip() or output.text.strip()).splitlines()
+    if output.returncode == TIMED_OUT:
+        return "the command did not end in time" + (f": {told[-1]}" if told else "")
     return f"exit {output.returncode}" + (f": {told[-1]}" if told else "")
 
 

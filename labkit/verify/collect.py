@@ -6,32 +6,32 @@ import re
 from typing import TYPE_CHECKING
 
 from labkit.resources import guest_script
-from labkit.verify.outputs import Output, commands
+from labkit.verify.outputs import Kind, Output, command_seconds, commands
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from labkit.lab.topology import ResolvedLab, ResolvedNode
     from labkit.verify.outputs import Command
 
-COMMAND_SECONDS = 30
 # More of one stream is no use to a check, and not worth sending.
 STREAM_BYTES = 1024 * 1024
 _FRAME = re.compile(rb"(?P<code>\d{1,3}) (?P<out>\d{1,8}) (?P<err>\d{1,8}) (?P<file>.+)")
 
 
-def script(lab: ResolvedLab, node: ResolvedNode) -> str:
-    """Return the script for root's bash that runs every command of a node, all at once."""
-    return script_of(commands(lab, node))
+def script(lab: ResolvedLab, node: ResolvedNode, kinds: Collection[Kind] = tuple(Kind)) -> str:
+    """Return the script for root's bash that runs a node's commands of these kinds, all at once."""
+    asked = [command for command in commands(lab, node) if command.kind in kinds]
+    return script_of(asked, seconds=command_seconds(lab))
 
 
-def script_of(asked: Sequence[Command]) -> str:
-    """Return the script for these commands."""
+def script_of(asked: Sequence[Command], *, seconds: int) -> str:
+    """Return the script for these commands, each of which is given so many seconds."""
     return guest_script(
         __package__,
         "outputs",
         most=STREAM_BYTES,
-        seconds=COMMAND_SECONDS,
+        seconds=seconds,
         files=tuple(command.file for command in asked),
         shells=tuple(command.shell for command in asked),
     )

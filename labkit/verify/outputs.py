@@ -20,6 +20,10 @@ SCRIPTS = "/etc/sysconfig/network-scripts"
 LBAAS_UNIT = "neutron-lbaasv2-agent"
 KEYSTONERC = "/root/keystonerc_admin"
 HTTP_SECONDS = 20
+# A command is given as much, and as much more for each node it may have to tell of: an emulated
+# controller takes 20 s for nine nodes' agents while it is asked for everything else as well.
+COMMAND_SECONDS = 30
+NODE_SECONDS = 10
 # systemctl says with 3 that a unit is not active, and with 4 that there is none: an answer, too.
 STATUS_ANSWERS = frozenset({0, 3, 4})
 # ping says with 1 that no answer came, and with 2 that nothing could be sent: one of several pings.
@@ -102,6 +106,11 @@ def file_name(kind: Kind, lab: ResolvedLab) -> str:
     if kind is Kind.DASHBOARD_HTTP and _dashboard_by_ssl(lab):
         return "dashboard-https.txt"
     return kind.value
+
+
+def command_seconds(lab: ResolvedLab) -> int:
+    """Return the seconds that a command is given in this lab."""
+    return COMMAND_SECONDS + NODE_SECONDS * len(deployment.deployed_nodes(lab))
 
 
 def answers(kind: Kind) -> frozenset[int]:

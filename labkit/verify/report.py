@@ -33,13 +33,13 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Return whether a check was judged, and none failed."""
-        return self.count(Verdict.OK) > 0 and not self.count(Verdict.FAILED)
+        """Return whether a check was judged, none failed, and none is open for want of time."""
+        return self.count(Verdict.OK) > 0 and not any(r.failed or r.late for r in self.results)
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Return the failed checks, a line each: node, check, and what was seen."""
-        return tuple(f"{r.node}: {r.check}: {r.seen}" for r in self.results if r.failed)
+        """Return the checks that keep it from passing, a line each: node, check, what was seen."""
+        return tuple(f"{r.node}: {r.check}: {r.seen}" for r in self.results if r.failed or r.late)
 
     def without(self, hide: Callable[[str], str]) -> Report:
         """Return the report with `hide` applied to what was expected and seen.

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabkitError, OperationError, UsageError
+from labkit.host import ssh
 from labkit.lab import deployment
 from labkit.state.progress import stage
 from labkit.verify.check import Result, Verdict, not_judged, printable, run
 from labkit.verify.checks import all_checks
-from labkit.verify.collect import COMMAND_SECONDS, script, unpack
-from labkit.verify.outputs import Output, commands
+from labkit.verify.collect import script, unpack
+from labkit.verify.outputs import Kind, Output, command_seconds, commands
 from labkit.verify.report import Report
 from labkit.waiting import AGENT_READY, Deadline, NotYet, WaitTimeout, wait_until
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from labkit.host import ssh
     from labkit.lab.topology import ResolvedLab, ResolvedNode
     from labkit.state.progress import Progress
     from labkit.state.session import Session
@@ -35,6 +35,8 @@ ERROR_SUFFIX = ".error"
 MOST_BYTES = 4 * 1024 * 1024
 # Agents and services report themselves within a minute or two of their start.
 SETTLE_SECONDS = 180.0
+# Nobody but Packstack and labkit writes them: what is wrong in them stays so.
+FILES = frozenset({Kind.IFCFG_BRIDGE, Kind.IFCFG_NIC})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,24 @@ class Collected:
 
     outputs: Mapping[str, Mapping[str, Output]]
     unreachable: Mapping[str, str] = field(default_factory=dict)
+
+    def then(self, newer: Collected) -> Collected:
+        """Return this with what was collected since in the place of the older."""
+        asked = {*newer.outputs, *newer.unreachable}
+        outputs = {
+            name: {**self.outputs.get(name, {}), **newer.outputs.get(name, {})}
+            for name in dict.fromkeys((*self.outputs, *newer.outputs))
+        }
+        still = {name: why for name, why in self.unreachable.items() if name not in asked}
+        return Collected(outputs=outputs, unreachable={**still, **newer.unreachable})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """A lab's report and the outputs it was made of."""
+
+    collected: Collected
+    report: Report
 
 
 def judge(
@@ -79,7 +99,7 @@ def judge(
             results += [not_judged(check, node, gone) for check in applying]
             continue
         found = [run(check, lab, node, outputs.get(node.name, {})) for check in applying]
-        if found and all(result.verdict is Verdict.NOT_JUDGED for result in found):
+        if found and all(r.verdict is Verdict.NOT_JUDGED and not r.late for r in found):
             results.append(_nothing_judged(node))
         results += found
     return Report(lab=lab.name, results=tuple(results))
@@ -107,35 +127,64 @@ def _reached(node: ResolvedNode, reason: str | None) -> Result:
     )
 
 
-def verify(session: Session) -> Report:
-    """Collect the outputs of every node, side by side, and judge them.
+def verify(session: Session, known: Verification | None = None) -> Verification:
+    """Collect the outputs of the nodes, side by side, and judge them.
+
+    Args:
+        session: The lab.
+        known: What was found before; then only what may have come right since is asked for.
 
     Raises:
         OperationError: The lab was never brought up.
     """
     collected = collect(
-        session.lab, session.endpoint, connect=session.tools.ssh, progress=session.progress
+        session.lab,
+        session.endpoint,
+        connect=session.tools.ssh,
+        progress=session.progress,
+        kinds=None if known is None else waited_for(known.report),
     )
+    if known is not None:
+        collected = known.collected.then(collected)
     report = judge(session.lab, collected.outputs, unreachable=collected.unreachable)
-    return report.without(session.hide)
+    return Verification(collected=collected, report=report.without(session.hide))
 
 
-def settled(session: Session, seconds: float = SETTLE_SECONDS) -> Report:
-    """Verify a lab until it is as it should be, or the time for that is over.
+def waited_for(report: Report) -> Mapping[str, frozenset[Kind]]:
+    """Return per node the outputs that its checks which may still come right have to see anew."""
+    needs = {check.id: frozenset(check.needs) for check in all_checks()}
+    wanted: dict[str, frozenset[Kind]] = {}
+    for result in report.results:
+        # A node that was not reached, or told nothing, is asked for everything.
+        kinds = needs.get(result.check, frozenset(Kind))
+        if (result.failed or result.late) and not kinds <= FILES:
+            wanted[result.node] = wanted.get(result.node, frozenset()) | kinds
+    return wanted
+
+
+def settled(session: Session, known: Verification | None = None) -> Report:
+    """Verify a lab until it is as it should be, cannot become so by itself, or had its time.
+
+    Args:
+        session: The lab.
+        known: What was found just now, if the lab was asked already.
 
     Returns:
         The last report, green or not.
     """
-    reports: list[Report] = []
+    found = [known or verify(session)]
 
     def check() -> Report:
-        report = verify(session)
-        reports.append(report)
-        if not report.passed:
+        report = found[-1].report
+        if report.passed or not waited_for(report):
+            return report
+        found.append(verify(session, found[-1]))
+        if not found[-1].report.passed:
             msg = "not every check passes"
             raise NotYet(msg)
-        return report
+        return found[-1].report
 
+    seconds = SETTLE_SECONDS + command_seconds(session.lab)
     try:
         return wait_until(
             check,
@@ -145,7 +194,7 @@ def settled(session: Session, seconds: float = SETTLE_SECONDS) -> Report:
             cancelled=session.cancelled.is_set,
         )
     except WaitTimeout:
-        return reports[-1]
+        return found[-1].report
 
 
 def prove_deployed(session: Session) -> None:
@@ -168,6 +217,7 @@ def collect(
     *,
     connect: Callable[[ssh.Endpoint], ssh.Connection],
     progress: Progress,
+    kinds: Mapping[str, frozenset[Kind]] | None = None,
 ) -> Collected:
     """Run every node's commands, one SSH command per node, all nodes side by side.
 
@@ -176,16 +226,21 @@ def collect(
         endpoint: How to reach a node.
         connect: Opens an SSH session.
         progress: Told of every node.
+        kinds: The nodes to be asked, and for which outputs each; all for all when None.
 
     Raises:
         LabkitError: What `endpoint` raises.
     """
-    nodes = deployment.deployed_nodes(lab)
+    every = deployment.deployed_nodes(lab)
+    wanted = {node.name: frozenset(Kind) for node in every} if kinds is None else kinds
+    nodes = [node for node in every if node.name in wanted]
     ends = [endpoint(node) for node in nodes]
     with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
         answers = list(
             pool.map(
-                lambda node, end: _ask(lab, node, end, connect=connect, progress=progress),
+                lambda node, end: _ask(
+                    lab, node, end, wanted[node.name], connect=connect, progress=progress
+                ),
                 nodes,
                 ends,
             )
@@ -201,6 +256,7 @@ def _ask(
     lab: ResolvedLab,
     node: ResolvedNode,
     end: ssh.Endpoint,
+    kinds: frozenset[Kind],
     *,
     connect: Callable[[ssh.Endpoint], ssh.Connection],
     progress: Progress,
@@ -209,7 +265,9 @@ def _ask(
     try:
         with stage(progress, node.name, "asking"), connect(end) as connection:
             result = connection.run_script(
-                script(lab, node), what="collect outputs", timeout=COMMAND_SECONDS * 2
+                script(lab, node, kinds),
+                what="collect outputs",
+                timeout=command_seconds(lab) + ssh.ANSWER_SECONDS,
             )
             return _unpacked(node, result)
     except LabkitError as exc:

@@ -41,7 +41,6 @@ class FakeGuests:
         self,
         endpoint: ssh.Endpoint,
         *,
-        timeout: float = 0.0,
         greeted: ssh.Greeting | None = None,
     ) -> ssh.Connection:
         with self._lock:

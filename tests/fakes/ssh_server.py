@@ -67,7 +67,7 @@ class FakeSshServer:
     An answer may also be what makes it when it is asked for. A command that is not in the table
     gets status 127. `commands` records what was asked, `connections` counts who came. Of the commands
     in `hung`, one that is "unconfirmed" is not even taken, one that is "endless" prints for ever, and one
-    that is "silent" ends without saying how.
+    that is "silent" ends without saying how. Whoever comes is greeted after `greets_after` seconds.
     """
 
     host_key: paramiko.PKey
@@ -76,6 +76,7 @@ class FakeSshServer:
     commands: list[str] = field(default_factory=list)
     connections: int = 0
     hung: Mapping[str, str] = field(default_factory=dict)
+    greets_after: float = 0.0
     _closing: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -108,6 +109,7 @@ class FakeSshServer:
             except OSError:
                 return
             self.connections += 1
+            self._closing.wait(self.greets_after)
             transport = _Transport(connection)
             transport.add_server_key(self.host_key)
             self._transports.append(transport)

@@ -47,6 +47,17 @@ def install(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return record
 
 
+def up(machines: Machines, *names: str, cancelled: Callable[[], bool] = lambda: False) -> None:
+    """Bring machines up, of which none has to wait for its turn."""
+    machines.up(
+        names,
+        gate=machines.root / "gate",
+        turns=machines.root / "turns",
+        turns_seconds=0.0,
+        cancelled=cancelled,
+    )
+
+
 def environment_in(record: Path) -> dict[str, str]:
     """Return the environment it was called with."""
     lines = (record / "environment").read_text().splitlines()
@@ -55,7 +66,7 @@ def environment_in(record: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeMachines(Machines):
-    """Vagrant in memory: waits for its gate, then gives a fake host the machines' domains.
+    """Vagrant in memory: waits for its gate, then for each machine's turn, and gives a fake host its domain.
 
     What is asked of it is among the host's calls, and fails where the host is told to let
     `("vagrant load", "")` or `("vagrant up", NODE)` fail.
@@ -72,30 +83,41 @@ class FakeMachines(Machines):
     boot: Callable[[ResolvedNode], None] = lambda _node: None
     done: Callable[[], None] = lambda: None
 
-    def up(self, names: tuple[str, ...], *, gate: Path, cancelled: Callable[[], bool]) -> None:
+    def up(
+        self,
+        names: tuple[str, ...],
+        *,
+        gate: Path,
+        turns: Path,
+        turns_seconds: float,
+        cancelled: Callable[[], bool],
+    ) -> None:
         """Make the machines when the gate is open."""
 
-        def opened() -> None:
-            if not gate.exists():
-                msg = "the gate is closed"
-                raise NotYet(msg)
-
+        del turns_seconds
         self.host.told("vagrant load", "")
-        deadline = Deadline.after(20)
-        try:
-            wait_until(
-                opened, what="the gate", deadline=deadline, policy=GATE, cancelled=cancelled
-            )
-        except WaitCancelled as exc:
-            message = "'vagrant up' was cancelled."
-            raise CommandError(message) from exc
+        self._wait(gate, cancelled)
         for name in names:
             node = self.lab.node(name)
             assert node is not None
             self.host.told("vagrant up", name)
+            self._wait(turns / name, cancelled)
             self.host.add(node)
             self.boot(node)
         self.done()
+
+    def _wait(self, file: Path, cancelled: Callable[[], bool]) -> None:
+        def opened() -> None:
+            if not file.exists():
+                msg = "it is closed"
+                raise NotYet(msg)
+
+        deadline = Deadline.after(20)
+        try:
+            wait_until(opened, what=file.name, deadline=deadline, policy=GATE, cancelled=cancelled)
+        except WaitCancelled as exc:
+            message = "'vagrant up' was cancelled."
+            raise CommandError(message) from exc
 
     def destroy(self) -> None:
         """Do nothing: libvirt removes what Vagrant leaves."""

@@ -199,4 +199,15 @@ def test_policy_of_costly_questions_grows(policy: Policy) -> None:
 
 
 def test_boot_seconds_without_kvm_is_longer() -> None:
-    assert boot_seconds(accelerated=False) > 2 * boot_seconds(accelerated=True)
+    slow = boot_seconds(accelerated=False, guests=2, cpus=2)
+    assert slow > 2 * boot_seconds(accelerated=True, guests=2, cpus=2)
+
+
+@pytest.mark.parametrize(
+    ("guests", "cpus", "times"), [(0, 2, 1), (2, 2, 1), (9, 2, 4.5), (9, 64, 1)]
+)
+def test_boot_seconds_grow_with_the_guests_that_share_a_processor(
+    guests: int, cpus: int, times: float
+) -> None:
+    one = boot_seconds(accelerated=True, guests=1, cpus=1)
+    assert boot_seconds(accelerated=True, guests=guests, cpus=cpus) == one * times

@@ -15,8 +15,15 @@ shells=()                # the command of each
 
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT || exit
 ask() {
+  local began=$SECONDS code
   timeout -k 2 "$seconds" bash -c "$2"
-  echo "$?" >"$dir/$1.code"
+  code=$?
+  # One that does not even end when it is asked to is killed, which is told in another way.
+  if ((code == 124 || code == 137 && SECONDS - began >= seconds)); then
+    code=124
+    echo "it was given $seconds s" >&2
+  fi
+  echo "$code" >"$dir/$1.code"
 }
 for i in "${!files[@]}"; do
   file=${files[i]}

@@ -9,6 +9,7 @@ import pytest
 
 from labkit.errors import CommandError
 from labkit.host import vagrant
+from tests.fakes.vagrant import up
 
 pytestmark = [
     pytest.mark.integration,
@@ -37,14 +38,14 @@ def test_up_with_a_broken_vagrantfile_keeps_what_vagrant_said(
 ) -> None:
     (machines.root / "Vagrantfile").write_text("Vagrant.configure('2') do |config|\n  oops oops\n")
     with pytest.raises(CommandError) as caught:
-        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+        up(machines, "one")
     assert caught.value.message.startswith("'vagrant up one --no-provision")
     assert any("Vagrantfile" in line for line in caught.value.details)
     assert machines.log.read_text().splitlines()[-1] in caught.value.details
     before = machines.log.read_bytes()
 
     with pytest.raises(CommandError):
-        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+        up(machines, "one")
 
     assert machines.log.read_bytes().startswith(before)
     assert len(machines.log.read_bytes()) > len(before)
@@ -56,7 +57,7 @@ def test_cancelled_up_leaves_no_vagrant_behind(machines: vagrant.Machines) -> No
         f"File.write({str(mark)!r}, Process.pid)\nsleep 60\n"
     )
     with pytest.raises(CommandError, match="cancelled"):
-        machines.up(("one",), gate=machines.root / "gate", cancelled=mark.exists)
+        up(machines, "one", cancelled=mark.exists)
     assert not Path("/proc", mark.read_text()).exists()
 
 
@@ -67,6 +68,6 @@ def test_case_03_home_vagrantfile_of_the_user_is_not_read(
     (tmp_path / "home" / "Vagrantfile").write_text("raise 'the one of the user'\n")
     (machines.root / "Vagrantfile").write_text("raise 'the one of the lab'\n")
     with pytest.raises(CommandError):
-        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+        up(machines, "one")
     assert "the one of the lab" in machines.log.read_text()
     assert "the one of the user" not in machines.log.read_text()

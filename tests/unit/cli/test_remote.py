@@ -100,7 +100,7 @@ def test_ssh_command_checks_the_host_key_and_uses_nothing_of_the_users(session: 
         "IdentitiesOnly": "yes",
         "IdentityFile": str(session.directory.keys / "id_rsa"),
         "LogLevel": "ERROR",
-        "ConnectTimeout": "10",
+        "ConnectTimeout": "60",
     }
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ import paramiko  # noqa: TID251 -- makes the keys of the fake server
 import pytest
 
 from labkit.host import ssh
+from labkit.host.greetings import Greetings
 from tests.fakes.ssh_server import FakeSshServer
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def test_connect_to_a_server_that_stays_silent_tells_the_limits(key_file: Path) 
             port=listener.getsockname()[1],
         )
         with pytest.raises(ssh.NotReachableError) as caught:
-            ssh.connect(nobody, timeout=0.2)
-    assert caught.value.details[0].endswith("(it has 0.2 s for the keys, 0.8 s to log in)")
+            ssh.connect(nobody, handshake_seconds=0.2)
+    assert caught.value.details[0].endswith("(it has 0.2 s for the keys, as many to log in)")
 
 
 def test_connect_to_a_foreign_host_key_is_refused(server: FakeSshServer, key_file: Path) -> None:
@@ -110,7 +110,7 @@ def test_connect_with_nobody_listening_lists_every_address(key_file: Path) -> No
         port=port,
     )
     with pytest.raises(ssh.NotReachableError) as caught:
-        ssh.connect(nobody, timeout=1)
+        ssh.connect(nobody)
     assert len(caught.value.details) == 2
     assert "'compute'" in caught.value.message
 
@@ -118,7 +118,8 @@ def test_connect_with_nobody_listening_lists_every_address(key_file: Path) -> No
 def test_greeting_of_an_ssh_server_can_be_gone_on_with(
     server: FakeSshServer, key_file: Path
 ) -> None:
-    greeted = ssh.greeting(LOCAL, timeout=5, port=server.port)
+    with Greetings((LOCAL,), server.port) as greetings:
+        greeted = greetings.wait(5)
     nowhere = replace(endpoint(server, key_file), addresses=(IPv4Address("127.0.0.2"),))
     with ssh.connect(nowhere, greeted=greeted) as session:
         assert session.address == LOCAL
@@ -133,34 +134,9 @@ def test_greeting_gone_on_with_is_held_to_the_host_key(
     wrong = replace(
         endpoint(server, key_file), host_key=f"{other.get_name()} {other.get_base64()}"
     )
-    with pytest.raises(ssh.WrongHostKeyError):
-        ssh.connect(wrong, greeted=ssh.greeting(LOCAL, timeout=5, port=server.port))
+    with Greetings((LOCAL,), server.port) as greetings, pytest.raises(ssh.WrongHostKeyError):
+        ssh.connect(wrong, greeted=greetings.wait(5))
     assert server.commands == []
-
-
-def test_greeting_from_silence_is_not_taken_for_an_ssh_server() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        # The kernel accepts for us; nothing is ever sent.
-        with pytest.raises(ssh.NotReachableError, match="No SSH server answers"):
-            ssh.greeting(LOCAL, timeout=0.2, port=port)
-
-
-@pytest.mark.parametrize("said", [b"", b"220 mail.test ESMTP\r\n"])
-def test_greeting_of_something_else_is_not_taken_for_an_ssh_server(said: bytes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            taken, _ = listener.accept()
-            with taken:
-                taken.sendall(said)
-
-        other = threading.Thread(target=answer)
-        other.start()
-        with pytest.raises(ssh.NotReachableError, match="not an SSH server yet") as caught:
-            ssh.greeting(LOCAL, timeout=5, port=listener.getsockname()[1])
-        other.join()
-    assert caught.value.details == (said.decode().strip(),)
 
 
 def test_generated_keys_are_private_and_kept(tmp_path: Path) -> None:

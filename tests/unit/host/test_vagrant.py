@@ -7,7 +7,7 @@ import pytest
 
 from labkit.errors import CommandError
 from labkit.host import vagrant
-from tests.fakes.vagrant import environment_in, install
+from tests.fakes.vagrant import environment_in, install, up
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,19 +29,13 @@ def machines(tmp_path: Path) -> vagrant.Machines:
 def test_up_is_one_process_for_all_machines_without_waiting(
     machines: vagrant.Machines, record: Path
 ) -> None:
-    machines.up(
-        (
-            "controller",
-            "compute",
-        ),
-        gate=machines.root / "gate",
-        cancelled=lambda: False,
-    )
+    up(machines, "controller", "compute")
     arguments = (record / "arguments").read_text().split()
     assert arguments[:3] == ["up", "controller", "compute"]
     assert {"--no-provision", "--no-destroy-on-error", "--provider=libvirt"} < set(arguments)
     environment = environment_in(record)
     assert environment["LABKIT_WAITS"] == "1"
+    assert environment["LABKIT_TURNS"] == str(machines.root / "turns")
     assert environment["VAGRANT_CHECKPOINT_DISABLE"] == "1"
     assert "VAGRANT_VAGRANTFILE" not in environment
     assert "LIBVIRT_DEFAULT_URI" not in environment
@@ -50,8 +44,8 @@ def test_up_is_one_process_for_all_machines_without_waiting(
 
 @pytest.mark.usefixtures("record")
 def test_output_is_appended_to_the_log(machines: vagrant.Machines) -> None:
-    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
-    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    up(machines, "one")
+    up(machines, "one")
     assert machines.log.read_text().splitlines() == ["one line of output", "one line of error"] * 2
 
 
@@ -62,7 +56,7 @@ def test_failure_keeps_the_output_of_this_command_alone(
     machines.log.write_text("from an earlier command\n")
     monkeypatch.setenv("BEHAVE", "echo why; exit 5")
     with pytest.raises(CommandError) as caught:
-        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+        up(machines, "one")
     assert caught.value.details == ("one line of output", "one line of error", "why")
     assert "exited with 5" in caught.value.message
     assert str(machines.log) in caught.value.hint
@@ -74,7 +68,7 @@ def test_cancelled_up_ends_vagrant(
 ) -> None:
     monkeypatch.setenv("BEHAVE", "exec sleep 100")
     with pytest.raises(CommandError, match="cancelled"):
-        machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: True)
+        up(machines, "one", cancelled=lambda: True)
 
 
 def test_up_sees_the_home_of_its_lab_and_nothing_of_the_users(
@@ -82,7 +76,7 @@ def test_up_sees_the_home_of_its_lab_and_nothing_of_the_users(
 ) -> None:
     for name in ("VAGRANT_HOME", "VAGRANT_DOTFILE_PATH", "VAGRANT_NO_PLUGINS", "RUBYOPT"):
         monkeypatch.setenv(name, "/the/users")
-    machines.up(("one",), gate=machines.root / "gate", cancelled=lambda: False)
+    up(machines, "one")
     found = environment_in(record)
     assert found["VAGRANT_HOME"] == str(machines.root / "home")
     assert "/the/users" not in found.values()

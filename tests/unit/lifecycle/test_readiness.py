@@ -10,6 +10,7 @@ import pytest
 
 from labkit.errors import OperationError, UsageError
 from labkit.host import ssh
+from labkit.host.greetings import Greetings
 from labkit.host.libvirt.xml import DomainState
 from labkit.lifecycle import readiness
 from labkit.lifecycle.readiness import Waiting, boot_budget, wait_ready
@@ -62,7 +63,8 @@ def waiting(server: FakeSshServer, key_file: Path, tmp_path: Path) -> Waiting:
         cancelled=lambda: False,
         progress=lambda _event: None,
         connect=ssh.connect,
-        greet=ssh.greeting,
+        greet=Greetings,
+        booted=lambda: None,
         report_seconds=0.1,
     )
 
@@ -119,6 +121,15 @@ def test_ready_node_is_asked_over_the_connection_that_greeted(
     waiting: Waiting, server: FakeSshServer
 ) -> None:
     wait_ready(waiting)
+    assert server.connections == 1
+
+
+def test_guest_that_is_slow_to_greet_is_not_called_again(
+    waiting: Waiting, server: FakeSshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "GREETING_SECONDS", 0.02)
+    server.greets_after = 0.3
+    assert wait_ready(waiting).boot_id == BOOT_ID
     assert server.connections == 1
 
 
@@ -287,14 +298,15 @@ def test_cancelled_wait_ends(waiting: Waiting) -> None:
 
 
 def test_boot_budget_is_the_users_when_there_is_one() -> None:
-    assert boot_budget({"LABKIT_BOOT_SECONDS": "1800"}, accelerated=True) == 1800
-    assert boot_budget({"LABKIT_BOOT_SECONDS": ""}, accelerated=True) == boot_budget(
-        {}, accelerated=True
-    )
-    assert boot_budget({}, accelerated=False) > boot_budget({}, accelerated=True)
+    def budget(wanted: dict[str, str], *, accelerated: bool = True) -> float:
+        return boot_budget(wanted, accelerated=accelerated, guests=9, cpus=2)
+
+    assert budget({"LABKIT_BOOT_SECONDS": "1800"}) == 1800
+    assert budget({"LABKIT_BOOT_SECONDS": ""}) == budget({})
+    assert budget({}, accelerated=False) > budget({})
 
 
 @pytest.mark.parametrize("wrong", ["soon", "0", "-1", "nan", "inf", "1 h"])
 def test_boot_budget_that_is_no_number_is_refused(wrong: str) -> None:
     with pytest.raises(UsageError, match=f"'{wrong}'"):
-        boot_budget({"LABKIT_BOOT_SECONDS": wrong}, accelerated=True)
+        boot_budget({"LABKIT_BOOT_SECONDS": wrong}, accelerated=True, guests=1, cpus=1)

@@ -15,6 +15,7 @@ from labkit.boxes.definition import BoxDefinition, find_box, vagrant_name
 from labkit.errors import CommandError, HostError, LabkitError, OperationError, UsageError
 from labkit.host import ssh, vagrant
 from labkit.host.files import cache_root
+from labkit.host.greetings import Greetings
 from labkit.host.inventory import POOL_PATH
 from labkit.host.libvirt.xml import DomainState
 from labkit.lab.render import lab_texts
@@ -59,6 +60,14 @@ class FakeSession(ssh.Connection):
         return ssh.RemoteResult(returncode=0, stdout=text, stderr="")
 
 
+class FakeGreetings(Greetings):
+    """Greetings of a guest that is there at once."""
+
+    def wait(self, seconds: float) -> ssh.Greeting:
+        del seconds
+        return ssh.Greeting(address=self._addresses[0], connection=socket.socket())
+
+
 @dataclass
 class World:
     """A lab, its directory, and the fake host it comes up on.
@@ -71,6 +80,7 @@ class World:
         unreachable: Per node, what its SSH raises.
         silent: Nodes whose guests report nothing.
         made: Set when Vagrant has made all.
+        turns: As each node was made, those whose turn had come.
     """
 
     directory: LabDirectory
@@ -79,6 +89,7 @@ class World:
     unreachable: dict[str, Exception] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     made: threading.Event = field(default_factory=threading.Event)
+    turns: list[set[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.session = Session(
@@ -111,18 +122,15 @@ class World:
         self.after_vagrant()
         self.made.set()
 
-    def greet(self, address: IPv4Address, *, timeout: float, port: int = 22) -> ssh.Greeting:
-        del timeout, port
-        return ssh.Greeting(address=address, connection=socket.socket())
+    def greet(self, addresses: tuple[IPv4Address, ...], port: int) -> FakeGreetings:
+        return FakeGreetings(addresses, port)
 
     def ssh(
         self,
         endpoint: ssh.Endpoint,
         *,
-        timeout: float = 1.0,
         greeted: ssh.Greeting | None = None,
     ) -> ssh.Connection:
-        del timeout
         if greeted is not None:
             greeted.connection.close()
         if endpoint.node in self.unreachable:
@@ -131,6 +139,7 @@ class World:
 
     def boot(self, node: ResolvedNode) -> None:
         """Let a guest report that it took the seed it has now."""
+        self.turns.append({each.name for each in self.directory.turns.iterdir()})
         if node.name in self.silent:
             return
         log = self.directory.firstboot_log(node.name)
@@ -298,6 +307,29 @@ def test_vagrantfile_for_vagrant_is_the_one_for_reading(world: World) -> None:
     rendered = files_under(world.directory.rendered)
     assert rendered["Vagrantfile"].decode() == text
     assert {"networks/lan.xml", "compute/etc/hostname"} < set(rendered)
+
+
+def test_node_starts_when_one_before_it_is_through_its_first_boot(world: World) -> None:
+    up(world.session, parallel=1)
+    assert world.turns == [{"controller"}, {"controller", "compute"}]
+
+
+def test_node_whose_guest_never_reports_leaves_its_turn_to_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_BOOT_SECONDS", "0.5")
+    world.silent = {"controller"}
+    with pytest.raises(OperationError, match="node 'controller': its first boot's report"):
+        up(world.session, parallel=1)
+    assert world.turns == [{"controller"}, {"controller", "compute"}]
+
+
+def test_turns_of_an_earlier_up_are_no_turns_of_this_one(world: World) -> None:
+    world.directory.create()
+    world.directory.turns.mkdir(parents=True)
+    (world.directory.turns / "compute").touch()
+    up(world.session, parallel=1)
+    assert world.turns[0] == {"controller"}
 
 
 def test_second_up_changes_nothing(running: World) -> None:

@@ -84,10 +84,8 @@ def world(tmp_path: Path) -> World:
         key.with_name(f"{key.name}.pub").write_text("ssh-ed25519 AAAA it\n")
     guests = nodes(LAB, packstack, clock)
 
-    def connect(
-        endpoint: ssh.Endpoint, *, timeout: float = 0.0, greeted: ssh.Greeting | None = None
-    ) -> ssh.Connection:
-        del timeout, greeted
+    def connect(endpoint: ssh.Endpoint, *, greeted: ssh.Greeting | None = None) -> ssh.Connection:
+        del greeted
         return guests[endpoint.node]  # type: ignore[return-value] # the methods used
 
     session = Session(

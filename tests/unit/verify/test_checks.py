@@ -196,7 +196,6 @@ def test_missing_file_leaves_its_checks_not_judged_and_fails_nothing() -> None:
     [
         (Output(text="", returncode=127, stderr="ovs-vsctl: command not found\n"),
          "ovs-vsctl-show.txt: exit 127: ovs-vsctl: command not found"),
-        (Output(text="", returncode=124), "ovs-vsctl-show.txt: the command did not end in time"),
         (Output(text="", stderr="odd"), "neither a bridge nor a version"),
     ],
 )  # fmt: skip
@@ -206,6 +205,20 @@ def test_failed_command_fails_its_checks_and_says_why(output: Output, seen: str)
     report = judge(LAB, given)
     assert ("compute", "tunnel-bridge") in failed(report)
     assert seen in found(report, "compute", "tunnel-bridge").seen
+
+
+def test_command_that_did_not_end_in_time_leaves_its_checks_open_and_passes_nothing() -> None:
+    given = transcripts.document()
+    late = Output(text="half of it", returncode=124, stderr="a warning\nit was given 50 s\n")
+    given["compute"]["ovs-vsctl-show.txt"] = late
+    report = judge(LAB, given)
+    result = found(report, "compute", "tunnel-bridge")
+    assert (result.verdict, result.late) == (Verdict.NOT_JUDGED, True)
+    told = "ovs-vsctl-show.txt: the command did not end in time: it was given 50 s"
+    assert result.seen == told
+    assert failed(report) == set()
+    assert not report.passed
+    assert f"compute: tunnel-bridge: {told}" in report.failures
 
 
 def test_unit_that_is_not_active_is_an_answer_and_no_failed_command() -> None:

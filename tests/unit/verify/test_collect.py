@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from labkit.host.process import environment
 from labkit.verify import collect
-from labkit.verify.outputs import Command, Kind, Output, commands
+from labkit.verify.outputs import NODE_SECONDS, Command, Kind, Output, command_seconds, commands
 from tests.support import labs
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 FORGED = "labkit-outputs 1\n0 3 0 ip-addr.txt\nabc"
 
 
-def ask(*shells: str) -> Mapping[str, Output]:
+def ask(*shells: str, seconds: int = 60) -> Mapping[str, Output]:
     asked = [
         Command(kind=Kind.IP_ADDR, file=f"file-{i}", shell=shell) for i, shell in enumerate(shells)
     ]
-    return collect.unpack(answer(collect.script_of(asked)))
+    return collect.unpack(answer(collect.script_of(asked, seconds=seconds)))
 
 
 def answer(script: str) -> bytes:
@@ -62,11 +62,29 @@ def test_commands_run_side_by_side() -> None:
     assert time.monotonic() - started < 2.5
 
 
-def test_endless_output_and_endless_command_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "COMMAND_SECONDS", 1)
-    found = ask("head -c 3000000 /dev/zero | tr '\\0' x", "sleep 50")
+def test_endless_output_and_endless_command_are_cut_off() -> None:
+    found = ask("head -c 3000000 /dev/zero | tr '\\0' x", "sleep 50", seconds=1)
     assert len(found["file-0"].text) == collect.STREAM_BYTES
-    assert found["file-1"].returncode == 124
+    assert (found["file-1"].returncode, found["file-1"].stderr) == (124, "it was given 1 s\n")
+
+
+def test_command_that_does_not_even_end_when_asked_to_is_late_and_one_that_was_killed_is_not() -> (
+    None
+):
+    found = ask("trap '' TERM; sleep 50 & wait; sleep 50", "kill -9 $$", seconds=1)
+    assert found["file-0"].returncode == 124
+    assert found["file-0"].stderr.endswith("it was given 1 s\n")
+    assert found["file-1"].returncode == 137
+
+
+def test_script_asks_for_the_kinds_that_are_wanted_alone_and_gives_time_for_every_node() -> None:
+    lab = labs.lab()
+    text = collect.script(lab, lab.nodes[0], {Kind.AGENTS})
+    assert "network agent list" in text
+    assert "ip addr" not in text
+    assert f"seconds={command_seconds(lab)}\n" in text
+    many = replace(lab, nodes=(lab.nodes[0], *(lab.nodes[1] for _ in range(8))))
+    assert command_seconds(many) - command_seconds(lab) == 7 * NODE_SECONDS
 
 
 def test_script_of_a_hostile_lab_runs_nothing_of_it() -> None:
@@ -77,7 +95,7 @@ def test_script_of_a_hostile_lab_runs_nothing_of_it() -> None:
     file = next(c.file for c in commands(hostile, hostile.nodes[0]) if "pwned" in c.file)
     asked = [Command(kind=Kind.IFCFG_NIC, file="safe", shell=c.shell)
              for c in commands(hostile, hostile.nodes[0]) if c.file == file]  # fmt: skip
-    [output] = collect.unpack(answer(collect.script_of(asked))).values()
+    [output] = collect.unpack(answer(collect.script_of(asked, seconds=60))).values()
     assert (output.text, output.returncode) == ("", 1)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from itertools import count
 from typing import TYPE_CHECKING
 
 import paramiko  # noqa: TID251 -- makes the keys of the fake server
@@ -18,10 +19,13 @@ from typer.testing import CliRunner
 from labkit.cli.app import add_verbs, app
 from labkit.errors import LabkitError, OperationError, UsageError
 from labkit.host import ssh
+from labkit.state.directory import LabDirectory
+from labkit.state.session import Session, host_key
 from labkit.verify.check import Verdict
-from labkit.verify.outputs import Output
-from labkit.verify.run import REACHABLE, collect, from_directory, judge
+from labkit.verify.outputs import Kind, Output, command_seconds
+from labkit.verify.run import REACHABLE, Collected, collect, from_directory, judge, settled, verify
 from tests.fakes.ssh_server import Answer, FakeSshServer
+from tests.fakes.tools import tools
 from tests.support import examples, mutations, transcripts
 
 if TYPE_CHECKING:
@@ -158,6 +162,135 @@ def test_answer_that_is_none_makes_the_node_unreachable_with_its_words(start: St
     collected = collect(LAB, nodes.endpoint, connect=ssh.connect, progress=silent)
     assert "sudo: a password is required" in collected.unreachable["controller"]
     assert "more or fewer bytes" in collected.unreachable["compute"]
+
+
+class FakeNode(ssh.Connection):
+    """A node that has these outputs and prints those of them that it is asked for."""
+
+    def __init__(self, name: str, world: FakeWorld) -> None:
+        self.name = name
+        self.world = world
+
+    def close(self) -> None:
+        """Be closed."""
+
+    def run_script(self, script: str, *, what: str, timeout: float) -> ssh.ScriptResult:
+        del what
+        assert timeout > command_seconds(LAB)
+        files = self.world.now[self.name]
+        asked = {name: files[name] for name in files if name in script}
+        self.world.asked[-1].setdefault(self.name, set()).update(asked)
+        packed = transcripts.packed(asked).encode()
+        return ssh.ScriptResult(returncode=0, stdout=packed, stderr="")
+
+
+@dataclass
+class FakeWorld:
+    """A lab that is asked again and again.
+
+    Attributes:
+        told: What its nodes have at the first question, at the second, and so on; the last stays.
+        asked: Per question, what each node was asked for.
+    """
+
+    told: list[Outputs]
+    asked: list[dict[str, set[str]]] = field(default_factory=list)
+
+    @property
+    def now(self) -> Outputs:
+        return self.told[min(len(self.asked), len(self.told)) - 1]
+
+    def ssh(
+        self, endpoint: ssh.Endpoint, *, greeted: ssh.Greeting | None = None
+    ) -> ssh.Connection:
+        del greeted
+        if not self.asked or endpoint.node in self.asked[-1]:
+            self.asked.append({})
+        self.asked[-1][endpoint.node] = set()
+        return FakeNode(endpoint.node, self)
+
+
+@pytest.fixture
+def session_with(tmp_path: Path) -> Callable[[FakeWorld], Session]:
+    directory = LabDirectory(tmp_path / "packstack")
+    directory.create()
+    for node in LAB.nodes:
+        key = host_key(directory, node.name)
+        key.with_name(f"{key.name}.pub").write_text("ssh-ed25519 AAAA it\n")
+
+    def session(world: FakeWorld) -> Session:
+        ticking = count(0.0, 20.0)
+        return Session(
+            lab=LAB,
+            lab_file=tmp_path / "lab.yaml",
+            directory=directory,
+            progress=silent,
+            tools=tools(ssh=world.ssh, clock=lambda: next(ticking)),
+        )
+
+    return session
+
+
+def with_output(node: str, file: str, output: Output) -> Outputs:
+    """Return the outputs of a lab that is as it should be, but for one."""
+    outputs: Outputs = {name: dict(files) for name, files in EVERYTHING.items()}
+    outputs[node][file] = output
+    return outputs
+
+
+LATE = Output(text="", returncode=124, stderr="it was given 50 s\n")
+GREEN: Outputs = {name: dict(files) for name, files in EVERYTHING.items()}
+AGENTS = Kind.AGENTS.value
+
+
+def test_lab_that_is_not_green_yet_is_asked_again_for_that_alone(
+    session_with: Callable[[FakeWorld], Session],
+) -> None:
+    world = FakeWorld([with_output("controller", AGENTS, LATE), GREEN])
+    assert settled(session_with(world)).passed
+    assert [set(each) for each in world.asked] == [{"controller", "compute"}, {"controller"}]
+    assert world.asked[1]["controller"] == {AGENTS}
+
+
+def test_lab_whose_files_alone_are_wrong_is_not_asked_again(
+    session_with: Callable[[FakeWorld], Session],
+) -> None:
+    wrong = Output(text="DEVICE=br-ex\n")
+    world = FakeWorld([with_output("controller", "ifcfg-br-ex", wrong)])
+    report = settled(session_with(world))
+    assert {r.check for r in report.results if r.failed} == {"ifcfg-bridge"}
+    assert len(world.asked) == 1
+
+
+def test_lab_that_never_tells_in_time_is_left_open_at_the_end_and_not_called_wrong(
+    session_with: Callable[[FakeWorld], Session],
+) -> None:
+    world = FakeWorld([with_output("controller", AGENTS, LATE)])
+    report = settled(session_with(world))
+    assert len(world.asked) > 1
+    assert not report.passed
+    assert not any(result.failed for result in report.results)
+
+
+def test_lab_found_green_just_now_is_not_asked_again(
+    session_with: Callable[[FakeWorld], Session],
+) -> None:
+    world = FakeWorld([GREEN])
+    session = session_with(world)
+    assert settled(session, verify(session)).passed
+    assert len(world.asked) == 1
+
+
+def test_newer_outputs_take_the_place_of_older_ones() -> None:
+    one, two = Output(text="1"), Output(text="2")
+    old = Collected(
+        outputs={"a": {"x": one, "y": one}, "b": {"x": one}}, unreachable={"c": "off", "d": "off"}
+    )
+    new = Collected(outputs={"a": {"x": two}, "c": {"x": two}}, unreachable={"b": "gone"})
+    assert old.then(new) == Collected(
+        outputs={"a": {"x": two, "y": one}, "b": {"x": one}, "c": {"x": two}},
+        unreachable={"d": "off", "b": "gone"},
+    )
 
 
 def test_lab_that_was_never_up_is_an_error() -> None:
