@@ -19,7 +19,7 @@ LABKIT = Path(sys.executable).with_name("labkit")
 SECONDS = 3600.0
 # Rounds of each part. On two processors an emulated lab of two takes 15 s or 18 s to boot, by
 # chance: three sets of eight, one day, said 1.00, 1.08 and 1.12 for up / floor.
-PARTS = {"host": 2, "deploy": 2, "ksbox": 2, "lab": 8, "box": 2, "snapshots": 2}
+PARTS = {"host": 2, "deploy": 2, "ksbox": 2, "lab": 8, "box": 2, "snapshots": 2, "nodes": 2}
 
 
 def main() -> int:

@@ -69,6 +69,23 @@ PROMISES = (
         # A node is saved by one thread: fewer processors than nodes, and they take turns.
         cores=4,
     ),
+    # Labs of one controller and of two, four and eight compute nodes.
+    Promise(what="up / floor, 3 nodes", of="up of 3", against="floor of 3", most=1.20),
+    Promise(what="up / floor, 5 nodes", of="up of 5", against="floor of 5", most=1.25),
+    Promise(what="up / floor, 9 nodes", of="up of 9", against="floor of 9", most=1.25),
+    Promise(
+        what="two labs at once / in turn", of="labs at once", against="labs in turn", most=1.1
+    ),
+    Promise(what="deploy of 9 beside Packstack", of="deploy share of 9", most=20.0),
+    Promise(what="verify, 9 nodes / 3", of="verify of 9", against="verify of 3", most=2.5),
+    Promise(what="status of 9 nodes", of="status of 9", most=0.6),
+    Promise(
+        what="pause per GiB, 9 nodes / 3",
+        of="pause per GiB of 9",
+        against="pause per GiB of 3",
+        most=1.25,
+    ),
+    Promise(what="restore, 9 nodes / 3", of="restore of 9", against="restore of 3", most=3.2),
 )
 
 

@@ -11,21 +11,22 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labkit.cli.session import looking
 from labkit.host import ssh
+from labkit.host.greetings import Greetings
 from labkit.host.process import environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from labkit.lab.topology import ResolvedLab
+
 ROOT = Path(__file__).resolve().parents[2]
 LABKIT = Path(sys.executable).with_name("labkit")
 POOL = Path("/var/lib/libvirt/images")
-NODES = ("controller", "compute")
-PREFIX = "packstack_"
 POLL_SECONDS = 0.2
 LIMIT_SECONDS = 600.0
 
@@ -37,10 +38,22 @@ def virsh(*words: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What the floor and bare Vagrant are given: labkit's own domains, seeds and Vagrantfile."""
+    """What the floor and bare Vagrant are given: labkit's own domains, seeds and Vagrantfile.
+
+    Attributes:
+        directory: Where it is kept.
+        lab: The lab it is of.
+        endpoints: How to reach its nodes.
+    """
 
     directory: Path
+    lab: ResolvedLab
     endpoints: tuple[ssh.Endpoint, ...]
+
+    @property
+    def network(self) -> str:
+        """Return the name libvirt knows its network by."""
+        return f"{self.lab.name}_lan"
 
 
 @dataclass(slots=True)
@@ -61,7 +74,7 @@ def main(report: Path, rounds: int) -> None:
     bench = Bench()
     # Not measured: fills the pool, Vagrant's box list and libvirt's caches for all three.
     labkit("up", "--box", "rehearsal")
-    kept = keep(state)
+    kept = keep(ROOT / "lab.yaml")
     labkit("destroy")
     for _ in range(rounds):
         bench.take("floor", lambda: floor(kept))
@@ -140,10 +153,12 @@ def peak_mib(pid: int) -> float:
     return next((int(ln.split()[1]) / 1024 for ln in text.splitlines() if "VmHWM" in ln), 0.0)
 
 
-def keep(state: Path) -> Kept:
-    """Copy what the running lab is made of, so that it can be started without labkit."""
-    directory = Path(os.environ["TMPDIR"]) / "kept"
-    directory.mkdir()
+def keep(file: Path) -> Kept:
+    """Copy what a running lab is made of, so that it can be started without labkit."""
+    session = looking(file)
+    state = session.directory.path
+    directory = Path(os.environ["TMPDIR"]) / "kept" / session.lab.name
+    directory.mkdir(parents=True)
     shutil.copytree(state / "keys", directory / "keys")
     shutil.copytree(
         state / "vagrant",
@@ -151,28 +166,25 @@ def keep(state: Path) -> Kept:
         symlinks=True,
         ignore=shutil.ignore_patterns(".vagrant"),
     )
-    (directory / "network.xml").write_text(virsh("net-dumpxml", f"{PREFIX}lan"), encoding="utf-8")
-    endpoints = []
-    for node in NODES:
-        shutil.copy(POOL / f"{PREFIX}{node}_seed.iso", directory)
-        xml = virsh("dumpxml", "--inactive", f"{PREFIX}{node}").replace(str(state), str(directory))
-        (directory / f"{node}.xml").write_text(xml, encoding="utf-8")
-        public = (directory / "keys" / f"{node}_host_ed25519.pub").read_text(encoding="utf-8")
-        endpoints.append(
-            ssh.Endpoint(
-                node=node,
-                addresses=(),
-                key_file=directory / "keys" / "id_rsa",
-                host_key=" ".join(public.split()[:2]),
-            )
+    endpoints = tuple(
+        replace(
+            session.endpoint(node),
+            addresses=(node.nics[0].address.ip,),
+            key_file=directory / "keys" / "id_rsa",
         )
+        for node in session.lab.nodes
+    )
+    kept = Kept(directory=directory, lab=session.lab, endpoints=endpoints)
+    (directory / "network.xml").write_text(virsh("net-dumpxml", kept.network), encoding="utf-8")
+    for node in session.lab.nodes:
+        shutil.copy(POOL / node.seed_volume, directory)
+        xml = virsh("dumpxml", "--inactive", str(node.uuid)).replace(str(state), str(directory))
+        (directory / f"{node.name}.xml").write_text(xml, encoding="utf-8")
     (directory / "logs").mkdir()
     vagrantfile = directory / "vagrant" / "Vagrantfile"
     text = vagrantfile.read_text(encoding="utf-8").replace(str(state), str(directory))
     vagrantfile.write_text(text, encoding="utf-8")
-    first = {"controller": "172.16.208.39", "compute": "172.16.208.141"}
-    placed = [replace(e, addresses=(IPv4Address(first[e.node]),)) for e in endpoints]
-    return Kept(directory=directory, endpoints=tuple(placed))
+    return kept
 
 
 def box_volume() -> Path:
@@ -182,40 +194,42 @@ def box_volume() -> Path:
 
 def give_seeds(kept: Kept) -> None:
     """Put the seeds where the domains expect them, and the lab's network up."""
-    for node in NODES:
-        shutil.copy(kept.directory / f"{PREFIX}{node}_seed.iso", POOL)
+    for node in kept.lab.nodes:
+        shutil.copy(kept.directory / node.seed_volume, POOL)
         for log in ("console", "firstboot"):
-            (kept.directory / "logs" / f"{node}.{log}.log").write_bytes(b"")
+            (kept.directory / "logs" / f"{node.name}.{log}.log").write_bytes(b"")
     virsh("net-define", str(kept.directory / "network.xml"))
-    virsh("net-start", f"{PREFIX}lan")
+    virsh("net-start", kept.network)
 
 
 def floor(kept: Kept) -> float:
-    """Overlay, define, start both domains by hand and wait until both answer SSH."""
+    """Overlay, define, start all domains by hand and wait until each answers SSH."""
     give_seeds(kept)
     started = time.monotonic()
-    for node in NODES:
-        disk = POOL / f"{PREFIX}{node}.img"
+    prefix = kept.lab.name
+    for node in kept.lab.nodes:
+        disk = POOL / f"{prefix}_{node.name}.img"
         base = ["-F", "qcow2", "-b", str(box_volume())]
-        run(["qemu-img", "create", "-q", "-f", "qcow2", *base, disk, "60G"], timeout=60)
-        virsh("define", str(kept.directory / f"{node}.xml"))
-        virsh("start", f"{PREFIX}{node}")
+        size = f"{node.disk_gib}G"
+        run(["qemu-img", "create", "-q", "-f", "qcow2", *base, disk, size], timeout=60)
+        virsh("define", str(kept.directory / f"{node.name}.xml"))
+        virsh("start", str(node.uuid))
     answered(kept.endpoints, started)
     seconds = time.monotonic() - started
-    for node in NODES:
-        virsh("destroy", f"{PREFIX}{node}")
-        virsh("undefine", f"{PREFIX}{node}")
-        (POOL / f"{PREFIX}{node}.img").unlink()
-    take_seeds()
+    for node in kept.lab.nodes:
+        virsh("destroy", str(node.uuid))
+        virsh("undefine", str(node.uuid))
+        (POOL / f"{prefix}_{node.name}.img").unlink()
+    take_seeds(kept)
     return seconds
 
 
-def take_seeds() -> None:
+def take_seeds(kept: Kept) -> None:
     """Remove the seeds and the network again."""
-    virsh("net-destroy", f"{PREFIX}lan")
-    virsh("net-undefine", f"{PREFIX}lan")
-    for node in NODES:
-        (POOL / f"{PREFIX}{node}_seed.iso").unlink()
+    virsh("net-destroy", kept.network)
+    virsh("net-undefine", kept.network)
+    for node in kept.lab.nodes:
+        (POOL / node.seed_volume).unlink()
     virsh("pool-refresh", "default")
 
 
@@ -227,7 +241,7 @@ def bare_vagrant(kept: Kept) -> float:
     env = vagrant_by_hand(root)
     seconds = run(["vagrant", "up"], timeout=LIMIT_SECONDS, cwd=root, env=env).seconds
     run(["vagrant", "destroy", "-f"], timeout=LIMIT_SECONDS, cwd=root, env=env)
-    take_seeds()
+    take_seeds(kept)
     return seconds
 
 
@@ -246,9 +260,10 @@ def answered(endpoints: Sequence[ssh.Endpoint], started: float) -> None:
     def one(endpoint: ssh.Endpoint) -> None:
         while time.monotonic() - started < LIMIT_SECONDS:
             try:
-                greeted = ssh.greeting(endpoint.addresses[0], timeout=1)
-                with ssh.connect(endpoint, timeout=20, greeted=greeted) as session:
-                    if session.run("true", timeout=20).returncode == 0:
+                with Greetings(endpoint.addresses) as greetings:
+                    greeted = greetings.wait(LIMIT_SECONDS)
+                with ssh.connect(endpoint, greeted=greeted) as session:
+                    if session.run("true", timeout=ssh.HANDSHAKE_SECONDS).returncode == 0:
                         return
             except ssh.NotReachableError:
                 time.sleep(POLL_SECONDS)  # noqa: TID251 -- a stop-watch, not product code
