@@ -216,6 +216,7 @@ class _Deploying:
         watcher = Watcher(
             connections=self.connections,
             controller=self.controller,
+            hosts={str(deployment.management_address(node)): node.name for node in self.nodes},
             view=RunView(expected=expected_steps(scenarios.effective(self.lab), self.lab.release)),
             hung_seconds=self.lab.deployment.hung_minutes * 60.0,
             progress=self.session.progress,

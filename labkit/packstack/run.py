@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 PACKSTACK = Job(unit="labkit-packstack", description="labkit: Packstack installs OpenStack")
 # Newer than every log of an earlier run.
 MARK = str(detached.RUNS / f"{PACKSTACK.unit}.mark")
+# Between two looks at a node that Puppet does not work on: enough to notice that it was rebooted.
+# Eight emulated ones that were looked at as often as the others took more than one processor.
+IDLE_SECONDS = 120.0
 # For the last look at a node: what it shows explains the end, which is known by then.
 LAST_LOOK_SECONDS = 60.0
 TAIL_BYTES = 64 * 1024
@@ -141,6 +144,7 @@ class Watcher:
     Attributes:
         connections: By name, every node that takes part.
         controller: The node Packstack runs on.
+        hosts: By what the answers call a host, the name of its node.
         view: What the output said so far; give it the expected steps.
         hung_seconds: Seconds without any growth anywhere after which the run counts as hung.
         progress: Told of every step.
@@ -151,6 +155,7 @@ class Watcher:
 
     connections: Mapping[str, NodeConnection]
     controller: str
+    hosts: Mapping[str, str]
     view: RunView
     hung_seconds: float
     progress: Progress
@@ -163,6 +168,7 @@ class Watcher:
     _output: bytes = b""
     _logs: dict[LogKey, PuppetLog] = field(default_factory=dict)
     _boots: dict[str, str] = field(default_factory=dict)
+    _looked: dict[str, float] = field(default_factory=dict)
     _activity: Activity = field(default_factory=lambda: Activity(began=0.0))
     _began: float = 0.0
     _event_at: float = 0.0
@@ -198,7 +204,7 @@ class Watcher:
                 head = self.connections[self.controller]
                 self._feed(*self._watch_once_more(head, fetched=FETCHED))
                 return self._outcome(last)
-            for name, seen in pool.map(self._watch, self.connections.values()):
+            for name, seen in pool.map(self._watch, self._due()):
                 self._require_same_boot(name, seen)
                 self._feed(name, seen)
             self._require_life(last)
@@ -207,6 +213,21 @@ class Watcher:
             if self._offset >= last.size and self.pause(pause):
                 message = "Following the Packstack run was given up; the run goes on."
                 raise WaitCancelled(message)
+
+    def _due(self) -> list[NodeConnection]:
+        """Return the nodes to look at now: those that Puppet works on, and others now and then."""
+        now = self.clock()
+        # Several times before a run counts as hung: what a node shows may say that it does not.
+        idle = min(IDLE_SECONDS, self.hung_seconds / 4)
+        # A host that is none of the nodes, as the answers may name one: it may be any of them.
+        busy = {self.hosts.get(run.host) for run in self.view.running}
+        due = [
+            name
+            for name in self.connections
+            if busy & {name, None} or now - self._looked.get(name, -idle) >= idle
+        ]
+        self._looked |= dict.fromkeys(due, now)
+        return [self.connections[name] for name in due]
 
     def _look(self) -> RunSample:
         look = partial(detached.sample, job=PACKSTACK, offset=self._offset)

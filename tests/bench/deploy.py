@@ -185,6 +185,7 @@ def attached(simulated: Simulated) -> float:
     watcher = Watcher(
         connections=fresh,
         controller=controller,
+        hosts={},
         view=RunView(),
         hung_seconds=600.0,
         progress=lambda _event: seen.set(),

@@ -174,7 +174,7 @@ def test_sample_that_makes_no_sense_shows_what_came(job: Job) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tick", "took", "seconds"), [(0.5, 0.1, 0.5), (2.0, 1.5, 3.0), (2.0, 60.0, 6.0)]
+    ("tick", "took", "seconds"), [(0.5, 0.1, 0.5), (2.0, 1.5, 3.0), (2.0, 60.0, 20.0)]
 )
 def test_rest_grows_with_what_a_look_takes(tick: float, took: float, seconds: float) -> None:
     assert detached.rest(tick, took) == seconds

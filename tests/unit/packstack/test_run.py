@@ -22,6 +22,7 @@ REST = (
     b" **** Installation completed successfully ******\n\n"
 )
 NO_LOGS = f"boot {BOOT}\n".encode()
+HOSTS = {"192.0.2.1": "controller", "192.0.2.2": "compute"}
 LOOK, WATCH = "look at labkit-packstack", "look at Puppet"
 
 
@@ -56,6 +57,7 @@ def watcher(told: Told, *guests: FakeGuest, hung_seconds: float = 600.0) -> Watc
     return Watcher(
         connections={guest.name: guest.connection() for guest in guests},
         controller="controller",
+        hosts=HOSTS,
         view=RunView(expected=STEPS),
         hung_seconds=hung_seconds,
         progress=told.events.append,
@@ -140,6 +142,43 @@ def test_guest_that_answers_slowly_is_looked_at_less_often() -> None:
     )
     assert watcher(told, guest).follow().succeeded
     assert told.paused == [6.0]
+
+
+def test_node_that_puppet_does_not_work_on_is_looked_at_now_and_then() -> None:
+    applying = b"Applying 192.0.2.2_compute.pp\n"
+    whole = START + applying + REST
+    head = FakeGuest(
+        {
+            LOOK: [
+                sample(START + applying),
+                *(sample(b"", size=len(START + applying)) for _ in range(99)),
+                sample(REST, state="ended", code="000", size=len(whole)),
+            ],
+            WATCH: NO_LOGS,
+        }
+    )
+    busy, idle = (FakeGuest({WATCH: NO_LOGS}, name=name) for name in ("compute", "second"))
+    assert watcher(Told(), head, busy, idle).follow().succeeded
+    # 200 s in steps of 2 s, and once more at the end; at the beginning and after two minutes.
+    assert busy.questions(WATCH) == 101
+    assert idle.questions(WATCH) == 3
+
+
+def test_host_that_is_no_node_has_every_node_looked_at() -> None:
+    applying = b"Applying 192.0.2.9_compute.pp\n"
+    head = FakeGuest(
+        {
+            LOOK: [
+                sample(START + applying),
+                sample(b"", size=len(START + applying)),
+                sample(REST, state="ended", code="000", size=len(START + applying + REST)),
+            ],
+            WATCH: NO_LOGS,
+        }
+    )
+    other = FakeGuest({WATCH: NO_LOGS}, name="compute")
+    assert watcher(Told(), head, other).follow().succeeded
+    assert other.questions(WATCH) == 3
 
 
 def test_exit_code_has_the_last_word_over_the_output() -> None:
