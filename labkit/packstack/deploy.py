@@ -16,6 +16,7 @@ from labkit.packstack.connection import NodeConnection
 from labkit.packstack.deployable import require_acceleration, require_possible, require_up
 from labkit.packstack.detached import NotStartedError, RunSample, RunState
 from labkit.packstack.explain import notes, run_failed
+from labkit.packstack.mark import mark
 from labkit.packstack.mend import mend, to_mend
 from labkit.packstack.output.steps import expected_steps
 from labkit.packstack.output.view import RunView
@@ -23,7 +24,7 @@ from labkit.packstack.prepare import package_source, prepare, scripts
 from labkit.packstack.report import DeployReport
 from labkit.packstack.repositories import without_password
 from labkit.packstack.routes import put_in_order
-from labkit.packstack.run import PACKSTACK, RunOutcome, Watcher, begin, lost_sessions, mark, peek
+from labkit.packstack.run import PACKSTACK, RunOutcome, Watcher, begin, lost_sessions, peek
 from labkit.snapshots.record import Shelf
 from labkit.snapshots.take import take_locked
 from labkit.state.lock import lab_lock
@@ -102,7 +103,7 @@ def deploy(
 def kill(session: Session) -> bool:
     """End the Packstack run that is under way; return whether there was one.
 
-    What it started on other nodes, a Puppet run each, ends by itself.
+    What it started on the nodes, a Puppet run each, ends by itself; the next deployment waits for it.
 
     Raises:
         OperationError: The lab is not up, or systemd refuses.
@@ -192,7 +193,12 @@ class _Deploying:
         # A reboot during the preparation is no lost session of the run.
         self.lost_before = lost_sessions(self.connections)
         call = self._call()
-        mark(self.connections.values())
+        mark(
+            self.connections.values(),
+            progress=self.session.progress,
+            cancelled=self.session.cancelled.is_set,
+            clock=self.session.tools.clock,
+        )
         run_id = uuid.uuid4().hex
         before = self._known()
         # Written first: a run that starts when labkit dies is still found to be its own.

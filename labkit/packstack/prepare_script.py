@@ -23,6 +23,8 @@ CONTROLLER_MIB, COMPUTE_MIB = 8 * 1024, 5 * 1024
 # For a further run over a deployment: its files lie there already.
 AGAIN_MIB = 1024
 STAND_IN_MIB = 64
+# What TripleO gives MariaDB (puppet-tripleo, manifests/profile/base/database/mysql.pp).
+DATABASE_FILES = 16384
 # Packstack's defaults of CONFIG_CINDER_VOLUMES_SIZE and CONFIG_SWIFT_STORAGE_SIZE in GiB; the
 # file of the first gets 3 % for LVM on top (cinder_250.py).
 CINDER_GIB, SWIFT_GIB = 20, 2
@@ -94,6 +96,7 @@ def script(
         "key_texts": key_texts,
         "pins": tuple(" ".join(pin) for pin in facts.pins.get(packages.tree, {}).items()),
         "packages": ("python-setuptools", *(["openstack-packstack"] if first else [])),
+        "open_files": DATABASE_FILES if first else 0,
     }
     return guest_script(__package__, "prepare", **data)
 

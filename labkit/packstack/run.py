@@ -16,6 +16,7 @@ from labkit.host import ssh
 from labkit.lab.scenario import ANSWER_FILE
 from labkit.packstack import detached
 from labkit.packstack.detached import Job, RunFile, RunSample, RunState
+from labkit.packstack.mark import MARK
 from labkit.packstack.output.parser import Applied, Parser, StepDone
 from labkit.packstack.output.puppet import PuppetLog
 from labkit.packstack.output.stall import OUTPUT, Activity, Look, judge
@@ -25,7 +26,7 @@ from labkit.state.progress import Event, Phase
 from labkit.waiting import WaitCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from labkit.lab.scenario import PackstackCall
     from labkit.packstack.connection import NodeConnection
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PACKSTACK = Job(unit="labkit-packstack", description="labkit: Packstack installs OpenStack")
-# Newer than every log of an earlier run.
-MARK = str(detached.RUNS / f"{PACKSTACK.unit}.mark")
 # Between two looks at a node that Puppet does not work on: enough to notice that it was rebooted.
 # Eight emulated ones that were looked at as often as the others took more than one processor.
 IDLE_SECONDS = 120.0
@@ -86,27 +85,6 @@ class LogKey:
 
 class HungError(OperationError):
     """A run shows no sign of progress; it was left running."""
-
-
-def mark(connections: Collection[NodeConnection]) -> None:
-    """Leave a file on every node by which the logs of the coming run are told from older ones.
-
-    Raises:
-        OperationError: A node could not write it; details say why.
-        WaitTimeout: A node could not be reached.
-    """
-    script = f"mkdir -p -m 0700 {detached.RUNS} && touch {shlex.quote(MARK)}"
-
-    def one(connection: NodeConnection) -> None:
-        result = connection.ask(
-            lambda c: c.run_script(script, what="mark the beginning", timeout=ssh.ANSWER_SECONDS)
-        )
-        if result.returncode != 0:
-            message = f"Node '{connection.node}' cannot write '{MARK}'."
-            raise OperationError(message, details=tuple(result.stderr.splitlines()[-5:]))
-
-    with ThreadPoolExecutor(max_workers=len(connections)) as pool:
-        list(pool.map(one, connections))
 
 
 def begin(controller: NodeConnection, call: PackstackCall, run_id: str) -> bool:

@@ -27,9 +27,10 @@ from labkit.lab.resolve import resolve
 from labkit.lab.scenario import PackstackCall
 from labkit.packstack import deploy
 from labkit.packstack.connection import NodeConnection
+from labkit.packstack.mark import mark
 from labkit.packstack.output.view import RunView
 from labkit.packstack.prepare import prepare
-from labkit.packstack.run import Watcher, begin, mark, peek
+from labkit.packstack.run import Watcher, begin, peek
 from labkit.state.directory import LabDirectory
 from labkit.state.session import Session, host_key, user_key
 from labkit.state.tools import real_tools
@@ -175,7 +176,12 @@ def attached(simulated: Simulated) -> float:
     """Return the seconds from nothing to the first output of a run that is under way."""
     connections = simulated.connections()
     controller = simulated.lab.nodes[0].name
-    mark(connections.values())
+    mark(
+        connections.values(),
+        progress=simulated.session.progress,
+        cancelled=lambda: False,
+        clock=time.monotonic,
+    )
     begin(connections[controller], simulated.call, "bench")
     time.sleep(1.5)  # noqa: TID251 -- until the run has printed something
     seen = threading.Event()

@@ -38,6 +38,7 @@ signing_keys=()          # brought by the release package
 key_texts=()             # what to write there instead, for all of them or none
 pins=()                  # 'NAME VERSION': another version breaks Packstack
 packages=()
+open_files=0             # that MariaDB may have; on the controller only
 # end of data
 
 readonly root=${LABKIT_ROOT:-}
@@ -414,6 +415,14 @@ install_packages() {
   state=changed
 }
 
+# Packstack gives MariaDB 128 connections for each worker, and open_files_limit=-1 (mariadb.pp). It
+# cannot set that, and keeps what systemd gives it, which is 1024 files and few connections.
+raise_limits() {
+  ((open_files)) || return 0
+  put /etc/systemd/system/mariadb.service.d/labkit.conf 0644 "[Service]"$'\n'"LimitNOFILE=$open_files"$'\n'
+  [[ $state == unchanged ]] || systemctl daemon-reload || fail "systemd does not read its files again"
+}
+
 newest_kernel() {
   local line
   # The one installed last comes first; Packstack asks the same.
@@ -443,6 +452,7 @@ main() {
   begin release; install_release; finish
   begin update; update_packages; finish
   begin packages; install_packages; finish
+  begin limits; raise_limits; finish
   begin kernel
   running=$(uname -r)
   newest=$(newest_kernel)

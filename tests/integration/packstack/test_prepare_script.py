@@ -40,6 +40,7 @@ STEPS = (
     "release",
     "update",
     "packages",
+    "limits",
     "kernel",
 )
 
@@ -97,8 +98,11 @@ def test_fresh_controller_is_prepared_and_a_second_run_changes_nothing(
     assert tuple(event.step for event in guest.view.done) == STEPS
     assert guest.changed() == {
         *("environment", "hosts", "ssh", "firewalld", "network-manager", "network"),
-        *("repositories", "release", "update", "packages"),
+        *("repositories", "release", "update", "packages", "limits"),
     }
+    assert guest.text("etc/systemd/system/mariadb.service.d/labkit.conf") == (
+        "[Service]\nLimitNOFILE=16384\n"
+    )
     assert guest.view.reboot == ("3.10.0-862.el7.x86_64", "3.10.0-1160.el7.x86_64")
 
     guest.write("fake/running", "3.10.0-1160.el7.x86_64\n")

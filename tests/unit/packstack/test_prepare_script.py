@@ -61,6 +61,7 @@ def test_script_controller_alone_gets_packstack_and_reaches_all_nodes() -> None:
     assert controller["peers"] == "( 172.16.208.13 172.16.208.23 )"
     assert "'172.16.208.28 ssh-ed25519 AAAAcompute'" in controller["known_hosts"]
     assert compute["packages"] == "(python-setuptools)"
+    assert (controller["open_files"], compute["open_files"]) == ("16384", "0")
     assert compute["peers"] == compute["known_hosts"] == "()"
     assert controller["hosts"] == compute["hosts"]
 

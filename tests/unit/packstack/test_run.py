@@ -8,7 +8,7 @@ from labkit.errors import OperationError
 from labkit.lab.scenario import PackstackCall
 from labkit.packstack.detached import RunState
 from labkit.packstack.output.view import RunView
-from labkit.packstack.run import HungError, Watcher, begin, mark
+from labkit.packstack.run import HungError, Watcher, begin
 from labkit.packstack.watch import FETCHED
 from labkit.state.progress import Event, Phase
 from labkit.waiting import WaitCancelled
@@ -241,20 +241,16 @@ def test_watching_that_is_given_up_says_that_the_run_goes_on() -> None:
         ended.follow()
 
 
-def test_begin_puts_the_answers_in_place_and_marks_every_node() -> None:
-    head = FakeGuest({"mark": b"", LOOK: sample(state="none", run_id="-"), "start": b"started\n"})
-    other = FakeGuest({"mark": b""}, name="compute")
+def test_begin_puts_the_answers_in_place() -> None:
+    head = FakeGuest({LOOK: sample(state="none", run_id="-"), "start": b"started\n"})
     call = PackstackCall(
         argv=("packstack", "--answer-file=/var/lib/labkit/answers.cfg"), answer_file="[general]\n"
     )
-    connections = {guest.name: guest.connection() for guest in (head, other)}
-    mark(connections.values())
-    assert begin(connections["controller"], call, "r9")
+    assert begin(head.connection(), call, "r9")
     (script,) = (script for what, script in head.asked if what.startswith("start"))
     assert "run_id=r9" in script
     assert "/var/lib/labkit/answers.cfg" in script
     assert "[general]" not in script  # only in base64, as everything that travels
-    assert other.questions("mark") == 1
 
 
 @pytest.mark.parametrize(
@@ -262,6 +258,6 @@ def test_begin_puts_the_answers_in_place_and_marks_every_node() -> None:
     [(sample(run_id="r9"), True), (sample(run_id="r8"), False)],
 )
 def test_begin_tells_its_own_run_from_another(found: bytes, *, begun: bool) -> None:
-    guest = FakeGuest({"mark": b"", LOOK: found, "start": b"running\n"})
+    guest = FakeGuest({LOOK: found, "start": b"running\n"})
     call = PackstackCall(argv=("packstack", "--allinone"), answer_file=None)
     assert begin(guest.connection(), call, "r9") is begun
