@@ -63,10 +63,10 @@ e2e-long: setup ## The e2e tests that take long: faults of deployments and snaps
 	$(LABKIT) box build rehearsal-puppet
 	$(PYTHON) -m pytest -m long --durations=20 tests/e2e $(PYTEST_ARGS)
 
-bench: setup ## Measure the ratios labkit promises; writes bench.json
+bench: setup ## Measure the ratios labkit promises; writes bench.json and bench.svg
 	$(LABKIT) box build rehearsal
 	$(LABKIT) box build rehearsal-untrimmed
-	$(PYTHON) -m tests.bench --report bench.json
+	$(PYTHON) -m tests.bench --report bench.json --picture bench.svg
 
 bench-trims: setup ## Measure what each trim of the rehearsal box saves; takes half an hour
 	$(PYTHON) -m tests.bench.trims
@@ -102,4 +102,4 @@ lab-destroy: setup ## Remove everything of the lab
 	$(LABKIT) destroy --lab '$(LAB)'
 
 clean: ## Remove caches of the tools; keeps .venv, boxes and labs
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache rehearsal.json bench.json lab-ci.xml lab-ci.json
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache rehearsal.json bench.json bench.svg lab-ci.xml lab-ci.json

@@ -13,6 +13,7 @@ from labkit.cli.output import print_table
 from labkit.host.files import cache_root
 from labkit.host.process import environment, run
 from tests.bench.figures import Figure, exit_code, judge
+from tests.bench.picture import cost
 
 ROOT = Path(__file__).resolve().parents[2]
 LABKIT = Path(sys.executable).with_name("labkit")
@@ -28,6 +29,9 @@ def main() -> int:
     parser.add_argument("--report", type=Path, default=Path("bench.json"))
     parser.add_argument("--rounds", type=int, help="repetitions of each, in turn")
     parser.add_argument("--only", choices=PARTS, help="one part alone")
+    parser.add_argument(
+        "--picture", type=Path, help="write cost against nodes there, as SVG; of the part 'nodes'"
+    )
     chosen = parser.parse_args()
     figures: list[Figure] = []
     with TemporaryDirectory(prefix="labkit-bench-") as name:
@@ -40,6 +44,9 @@ def main() -> int:
     load = os.getloadavg()[2]
     found = {"cores": os.cpu_count(), "load15": load, "figures": [f.as_json() for f in figures]}
     chosen.report.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if chosen.picture:
+        samples = {name: found for each in figures for name, found in each.samples.items()}
+        chosen.picture.write_text(cost(samples), encoding="utf-8")
     return exit_code(figures)
 
 
