@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 ROOTFS = Path(__file__).parents[2] / "boxes" / "rehearsal" / "rootfs"
 FAKES = {
     "su": "exit 0\n",
-    # It writes down whom it was to tell what.
-    "ssh": "while [[ $1 == -* ]]; do [[ $1 != -o ]] || shift; shift; done\n"
-    'printf "%s\\n" "$*" >>"$LABKIT_ROOT/ssh.log"\n',
     "curl": "[[ ${*: -1} == *127.0.0.1* ]] || exit 6\n",
 }
 
@@ -40,6 +37,10 @@ class FakeGuestRoot:
             tool = path / "usr/bin" / name
             tool.write_text(f"#!/bin/bash\n{script}")
             tool.chmod(0o755)
+        # It writes down whom it was to tell what.
+        (path / "usr/lib/labkit/ask-host").write_text(
+            '#!/bin/bash\nprintf "%s\\n" "$*" >>"$LABKIT_ROOT/messages.log"\n'
+        )
         return cls(path)
 
     def run(

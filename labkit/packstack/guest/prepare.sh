@@ -420,7 +420,9 @@ install_packages() {
 raise_limits() {
   ((open_files)) || return 0
   put /etc/systemd/system/mariadb.service.d/labkit.conf 0644 "[Service]"$'\n'"LimitNOFILE=$open_files"$'\n'
-  [[ $state == unchanged ]] || systemctl daemon-reload || fail "systemd does not read its files again"
+  # rpm makes systemd read it, where MariaDB is still to be installed.
+  [[ $state == unchanged || ! -e $root/usr/lib/systemd/system/mariadb.service ]] ||
+    systemctl daemon-reload || fail "systemd does not read its files again"
 }
 
 newest_kernel() {

@@ -133,8 +133,8 @@ def hosts(guest: FakeGuestRoot) -> Mapping[str, list[str]]:
     return {line.split()[0]: line.split()[1:] for line in text.splitlines()}
 
 
-def told_over_ssh(guest: FakeGuestRoot) -> set[str]:
-    file = guest.path / "ssh.log"
+def messages(guest: FakeGuestRoot) -> set[str]:
+    file = guest.path / "messages.log"
     return set(file.read_text().splitlines()) if file.exists() else set()
 
 
@@ -154,21 +154,20 @@ def test_message_queue_remembers_roles_and_tells_each_other_host_a_new_end(
         "172.16.208.141": ["two.lab", "10.0.0.141", "compute"],
         "172.16.208.142": ["three.lab", "10.0.0.142", "compute"],
     }
-    agent = "/usr/lib/labkit/openvswitch-agent peers"
-    assert told_over_ssh(guest) == {
-        f"root@172.16.208.39 {agent} 10.0.0.141",
-        f"root@172.16.208.39 {agent} 10.0.0.141 10.0.0.142",
-        f"root@172.16.208.141 {agent} 10.0.0.142 10.0.0.39",
+    assert messages(guest) == {
+        "172.16.208.39 peers 10.0.0.141",
+        "172.16.208.39 peers 10.0.0.141 10.0.0.142",
+        "172.16.208.141 peers 10.0.0.142 10.0.0.39",
     }
 
 
 def test_message_queue_tells_nobody_what_is_known(guest: FakeGuestRoot) -> None:
     for line in ("192.0.2.1 one.lab 10.0.0.1 network", "192.0.2.2 two.lab 10.0.0.2 compute"):
         say(guest, line)
-    (guest.path / "ssh.log").unlink()
+    (guest.path / "messages.log").unlink()
     assert say(guest, "192.0.2.2 two.lab 10.0.0.2 compute") == ["10.0.0.1", "done"]
     assert say(guest, "192.0.2.1 one.lab - controller") == ["10.0.0.2", "done"]
-    assert not told_over_ssh(guest)
+    assert not messages(guest)
 
 
 @pytest.mark.parametrize(
@@ -180,3 +179,27 @@ def test_message_queue_keeps_nothing_of_a_line_it_does_not_know(
 ) -> None:
     assert say(guest, line) == []
     assert not (guest.path / "var/lib/labkit-stand-in/hosts").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "called"),
+    [
+        ("status neutron-l3-agent openstack-nova-compute", "is-active neutron-l3-agent openstack-nova-compute"),
+        ("peers 10.0.0.1 10.0.0.2", "peers 10.0.0.1 10.0.0.2"),
+        ("peers", "peers"),
+        ("status", ""),
+        ("status --help", ""),
+        ("status a;id", ""),
+        ("peers $(id)", ""),
+        ("peers 10.0.0", ""),
+        ("stop neutron-l3-agent", ""),
+        ("", ""),
+    ],
+)
+def test_host_messages_are_states_and_peers_alone(
+    guest: FakeGuestRoot, line: str, called: str
+) -> None:
+    for tool in ("usr/bin/systemctl", "usr/lib/labkit/openvswitch-agent"):
+        (guest.path / tool).write_text('#!/bin/bash\necho "$@"\n')
+        (guest.path / tool).chmod(0o755)
+    assert guest.run("usr/lib/labkit/host-messages", stdin=f"{line}\n").stdout.strip() == called
