@@ -94,7 +94,7 @@ class Connection(AbstractContextManager["Connection"]):
 
     def __init__(self, client: paramiko.SSHClient, node: str, address: IPv4Address) -> None:
         self._client = client
-        self._node = node
+        self.node = node
         self.address = address
 
     def __exit__(self, *_error: object) -> None:
@@ -146,7 +146,7 @@ class Connection(AbstractContextManager["Connection"]):
         import paramiko  # noqa: PLC0415, TID251 -- 0.15 s that only SSH verbs should pay
 
         shown = what or command
-        log.debug("ssh %s: %s", self._node, shown)
+        log.debug("ssh %s: %s", self.node, shown)
         whole = timeout * WHOLE_FACTOR
         until = time.monotonic() + whole
         try:
@@ -163,13 +163,13 @@ class Connection(AbstractContextManager["Connection"]):
             with self._closed_after(timeout):
                 code = channel.recv_exit_status()
         except (paramiko.SSHException, OSError, EOFError) as exc:
-            message = f"The SSH session with '{self._node}' broke during '{shown}'."
+            message = f"The SSH session with '{self.node}' broke during '{shown}'."
             limit = timeout if time.monotonic() < until else whole
             raise NotReachableError(message, details=(_reason(exc, limit),)) from exc
         if code < 0:
-            message = f"The SSH session with '{self._node}' ended during '{shown}'."
+            message = f"The SSH session with '{self.node}' ended during '{shown}'."
             raise NotReachableError(message, details=("no exit status came",))
-        log.debug("ssh %s: exit %d", self._node, code)
+        log.debug("ssh %s: exit %d", self.node, code)
         return code, out, err
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shlex
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from labkit.verify.run import settled
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from labkit.host import ssh
     from labkit.lab.topology import ResolvedNode
     from labkit.state.session import Session
 
@@ -267,43 +269,49 @@ def _tunnel(session: Session) -> str:
     first, *others = deployment.tunnel_nodes(session.lab)
     if not others:
         return "one node, no tunnel"
-    for number, node in enumerate((first, *others), start=1):
-        _root(session, node, _PORT.replace("@ADDRESS@", f"{PROOF_NETWORK}.{number}"))
-    for number, node in enumerate(others, start=2):
-        port = port_name(deployment.tunnel_address(session.lab, node))
-        before = _sent(session, first, port)
-        # Until as many answers have come, or 30 s: flows may still be on their way.
-        _root(session, first, f"ping -n -q -c {PACKETS} -i 0.3 -w 30 {PROOF_NETWORK}.{number}")
-        crossed = _sent(session, first, port) - before
-        if crossed < PACKETS:
-            message = (
-                f"{PACKETS} packets to node '{node.name}' were answered, and {crossed} of them "
-                f"went through the tunnel '{port}'."
-            )
-            raise OperationError(message)
-    for node in (first, *others):
-        _root(session, node, "ovs-vsctl del-port br-int labkit-proof")
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(session.tools.ssh(session.endpoint(node)))
+            for node in (first, *others)
+        ]
+        for number, connection in enumerate(opened, start=1):
+            _root(connection, _PORT.replace("@ADDRESS@", f"{PROOF_NETWORK}.{number}"))
+        for number, node in enumerate(others, start=2):
+            port = port_name(deployment.tunnel_address(session.lab, node))
+            before = _sent(opened[0], port)
+            # Until as many answers have come, or 30 s: flows may still be on their way.
+            _root(opened[0], f"ping -n -q -c {PACKETS} -i 0.3 -w 30 {PROOF_NETWORK}.{number}")
+            crossed = _sent(opened[0], port) - before
+            if crossed < PACKETS:
+                message = (
+                    f"{PACKETS} packets to node '{node.name}' were answered, and {crossed} of "
+                    f"them went through the tunnel '{port}'."
+                )
+                raise OperationError(message)
+        for connection in opened:
+            _root(connection, "ovs-vsctl del-port br-int labkit-proof")
     return f"{PACKETS} packets through each of {len(others)} tunnels and back"
 
 
-def _sent(session: Session, node: ResolvedNode, port: str) -> int:
+def _sent(connection: ssh.Connection, port: str) -> int:
     # Not the statistics in the database: they are up to five seconds old.
-    printed = _root(session, node, f"ovs-ofctl dump-ports br-tun {port}")
+    printed = _root(connection, f"ovs-ofctl dump-ports br-tun {port}")
     found = re.search(r"tx pkts=(\d+)", printed)
     if found is None:
-        message = f"The counters of the tunnel '{port}' on node '{node.name}' cannot be read."
+        message = (
+            f"The counters of the tunnel '{port}' on node '{connection.node}' cannot be read."
+        )
         raise OperationError(message, details=tuple(printed.splitlines()[-5:]))
     return int(found[1])
 
 
-def _root(session: Session, node: ResolvedNode, script: str) -> str:
-    with session.tools.ssh(session.endpoint(node)) as connection:
-        result = connection.run_script(
-            f"set -e\n{script}", what="prove the tunnels", timeout=COMMAND_SECONDS
-        )
+def _root(connection: ssh.Connection, script: str) -> str:
+    result = connection.run_script(
+        f"set -e\n{script}", what="prove the tunnels", timeout=COMMAND_SECONDS
+    )
     output = result.stdout.decode("utf-8", "replace")
     if result.returncode != 0:
-        message = f"No packet could be sent through the tunnels from node '{node.name}'."
+        message = f"No packet could be sent through the tunnels from node '{connection.node}'."
         raise OperationError(message, details=tuple((result.stderr or output).splitlines()[-5:]))
     return output
 
