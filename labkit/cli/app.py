@@ -116,7 +116,7 @@ def add_verbs() -> None:
     from labkit.cli.box import box_app
     from labkit.cli.doctor import doctor
     from labkit.cli.explain import explain
-    from labkit.cli.files import graph, render, schema, validate
+    from labkit.cli.files import graph, init, render, schema, validate
     from labkit.cli.lab import console, destroy, halt, ssh, status, up
     from labkit.cli.run import RunCommand, add_compute, deploy, logs, rehearsal, run, scenarios
     from labkit.cli.snapshots import snapshots_app
@@ -125,6 +125,7 @@ def add_verbs() -> None:
 
     if any(group.name == "box" for group in app.registered_groups):
         return
+    app.command()(init)
     app.command()(up)
     app.command()(status)
     app.command(context_settings=COMMAND_FOLLOWS)(ssh)

@@ -1,16 +1,76 @@
-"""The verbs that only read the lab file: `labkit validate`, `render`, `graph` and `schema`."""
+"""The verbs around the lab file: `labkit init`, `validate`, `render`, `graph` and `schema`."""
 
 from __future__ import annotations
 
+import json
 import sys
-from pathlib import Path  # noqa: TC003 -- typer reads the annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from labkit.cli.options import LAB_FILE, BoxOption, LabOption, print_json
+from labkit.cli.options import LAB_FILE, BoxOption, DryRunOption, LabOption, print_json
 from labkit.cli.output import notice
 from labkit.cli.session import looking
+from labkit.errors import UsageError
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to.", metavar="[DIR]")] = Path(),
+    *,
+    scenario: Annotated[
+        str,
+        typer.Option(
+            "--scenario", metavar="NAME", help="allinone, external-network or multinode."
+        ),
+    ] = "multinode",
+    computes: Annotated[
+        int | None,
+        typer.Option("--computes", metavar="N", min=0, max=99, help="Compute nodes of their own."),
+    ] = None,
+    bridge: Annotated[
+        str | None,
+        typer.Option(
+            "--bridge",
+            metavar="BR",
+            help="A bridge of this host for the nodes, instead of a network of their own.",
+        ),
+    ] = None,
+    cidr: Annotated[
+        str, typer.Option("--cidr", metavar="NET", help="The nodes' network.")
+    ] = "172.16.208.0/24",
+    box: Annotated[
+        str, typer.Option("--box", metavar="NAME", help="What the nodes are made from.")
+    ] = "centos7",
+    dry_run: DryRunOption = False,
+) -> None:
+    """Write a first lab.yaml, with comments, and the schema that editors complete it by."""
+    from labkit.lab import initial
+    from labkit.lab.file import json_schema
+    from labkit.resources import box_names
+
+    wish = initial.Wish(
+        name=initial.name_from(directory.resolve().name),
+        scenario=scenario,
+        computes=int(scenario == initial.MULTINODE) if computes is None else computes,
+        network=initial.network(cidr),
+        bridge=bridge,
+        box=box,
+    )
+    text = initial.lab_text(wish, boxes=box_names())
+    if dry_run:
+        sys.stdout.write(text)
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    file, schema_file = directory / LAB_FILE, directory / initial.SCHEMA_FILE
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError as exc:
+        message = f"'{file}' exists already, and is left as it is."
+        raise UsageError(message, hint="Name another directory: 'labkit init DIR'.") from exc
+    schema_file.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    notice(f"wrote '{file}' and '{schema_file}'; next: 'labkit doctor', 'labkit up'")
 
 
 def validate(*, lab: LabOption = LAB_FILE) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +14,43 @@ import typer
 
 from labkit.errors import UsageError
 
+LAB_FILE = Path("lab.yaml")
+
+
+def _nearest(context: typer.Context, parameter: typer.CallbackParam, value: Path) -> Path:
+    """Return the lab file that is meant where none was named: as git finds its repository."""
+    source = context.get_parameter_source(parameter.name or "")
+    named = source is not None and source.name != "DEFAULT"
+    return value if named else nearest_lab_file(Path.cwd())
+
+
+def nearest_lab_file(directory: Path) -> Path:
+    """Return the lab.yaml of a directory, or of the nearest one above it; that name where none is.
+
+    The search ends at a directory that everybody may write to, such as /tmp: a lab file in it
+    could be anybody's.
+    """
+    for place in (directory, *directory.parents):
+        try:
+            if place != directory and place.stat().st_mode & stat.S_IWOTH:
+                break
+            if (place / LAB_FILE).is_file():
+                return LAB_FILE if place == directory else place / LAB_FILE
+        except OSError:
+            break
+    return LAB_FILE
+
+
 LabOption = Annotated[
     Path,
-    typer.Option("--lab", "-l", envvar="LABKIT_LAB", help="The lab file.", metavar="FILE"),
+    typer.Option(
+        "--lab",
+        "-l",
+        envvar="LABKIT_LAB",
+        help="The lab file, when it is not 'lab.yaml' here or in a directory above.",
+        metavar="FILE",
+        callback=_nearest,
+    ),
 ]
 BoxOption = Annotated[
     str | None,
@@ -32,7 +67,6 @@ ParallelOption = Annotated[
         help="Boot at most N nodes at the same time, instead of what the host carries.",
     ),
 ]
-LAB_FILE = Path("lab.yaml")
 
 
 def require_writable(*files: Path | None) -> None:

@@ -27,7 +27,9 @@ AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 @snapshots_app.command()
 def snapshot(
-    name: Annotated[str | None, typer.Argument(help="What to call it.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="What to call it.")
+    ] = None,
     *,
     lab: LabOption = LAB_FILE,
     note: Annotated[
@@ -41,13 +43,17 @@ def snapshot(
     dry_run: DryRunOption = False,
 ) -> None:
     """Keep the whole lab as it is now, memory and disk of every node at one instant."""
+    from labkit.snapshots.plan import require_one_name
+
+    words = name or []
     if delete:
-        _require(every != (name is not None), "'--delete' takes one NAME, or '--all'.")
+        _require(len(words) == (not every), "'--delete' takes one NAME, or '--all'.")
         _require(not (note or replace), "'--delete' goes with neither '--note' nor '--replace'.")
-        _delete(lab, name, dry_run=dry_run)
+        _delete(lab, next(iter(words), None), dry_run=dry_run)
         return
-    _require(name is not None and not every, "A snapshot needs a NAME; '--all' is for '--delete'.")
-    _take(lab, str(name), note, replace=replace, dry_run=dry_run)
+    _require(words and not every, "A snapshot needs a NAME; '--all' is for '--delete'.")
+    require_one_name(words)
+    _take(lab, words[0], note, replace=replace, dry_run=dry_run)
 
 
 def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool) -> None:

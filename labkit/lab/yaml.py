@@ -92,7 +92,8 @@ def read(path: Path) -> Document:
             raw = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as exc:
         msg = f"The lab file '{path}' does not exist."
-        raise LabFileError(msg, hint="Give the path of a lab file.") from exc
+        hint = "'labkit init' writes one; '--lab FILE' names one that is elsewhere."
+        raise LabFileError(msg, hint=hint) from exc
     except IsADirectoryError as exc:
         msg = f"A lab file was expected at '{path}', and a directory was found."
         raise LabFileError(

@@ -80,6 +80,39 @@ def check_note(note: str) -> None:
         raise UsageError(message)
 
 
+# What Vagrant's and virsh's users type after 'snapshot', and the command that does it here.
+_SAVE, _REMOVE, _RESTORE = (
+    "labkit snapshot {}",
+    "labkit snapshot --delete {}",
+    "labkit restore {}",
+)
+HABITS = {
+    "list": "labkit snapshots",
+    "show": "labkit snapshots",
+    **dict.fromkeys(("save", "push", "take", "create"), _SAVE),
+    **dict.fromkeys(("delete", "remove", "rm"), _REMOVE),
+    **dict.fromkeys(("pop", "restore", "revert", "apply"), _RESTORE),
+}
+
+
+def require_one_name(words: Sequence[str]) -> None:
+    """Refuse what a habit of another tool makes of a snapshot's name: `save x`, or `list` alone.
+
+    Raises:
+        UsageError: The first word is such a habit, or there are several words.
+    """
+    meant = HABITS.get(words[0]) if words else None
+    if meant is None and len(words) < 2:  # noqa: PLR2004 -- one name
+        return
+    if meant is not None:
+        message = f"'{words[0]}' is not taken for a snapshot's name: other tools have a verb of that name."
+        hint = f"Run '{meant.format(' '.join(words[1:2]) or 'NAME')}'."
+    else:
+        message = f"A snapshot has one name; found {len(words)} words: {', '.join(words)}."
+        hint = "Join them by '-'."
+    raise UsageError(message, hint=hint)
+
+
 def to_replace(
     name: str, records: Sequence[SnapshotRecord], *, replace: bool
 ) -> SnapshotRecord | None:

@@ -43,7 +43,7 @@ PROMPTS = ("$ ", "# ")
 
 # Verbs that need neither libvirt nor a guest: tests/unit/test_docs.py runs them.
 CHEAP = re.compile(
-    r"labkit (--help|--version|validate|schema|graph( --svg > \S+)?|scenarios|render \S+|box (list|why \S+|render \S+ \S+)"
+    r"labkit (init( \S+)*|--help|--version|validate|schema|graph( --svg > \S+)?|scenarios|render \S+|box (list|why \S+|render \S+ \S+)"
     r"|verify --from \S+( --junit \S+)?|explain \S+)( --json)?$"
 )
 # Pages whose every other command tests/e2e/test_docs.py runs, in this order, in one sandbox.

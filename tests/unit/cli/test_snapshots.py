@@ -35,11 +35,11 @@ def shelf(lab: Path) -> Shelf:
 @pytest.mark.parametrize(
     ("verb", "name", "options", "kind"),
     [
-        pytest.param(snapshot, "a b", {}, UsageError, id="no name"),
-        pytest.param(snapshot, "x", {"note": "a\nb"}, UsageError, id="no note"),
+        pytest.param(snapshot, ["a b"], {}, UsageError, id="no name"),
+        pytest.param(snapshot, ["x"], {"note": "a\nb"}, UsageError, id="no note"),
         pytest.param(snapshot, None, {}, UsageError, id="nothing"),
-        pytest.param(snapshot, "x", {}, OperationError, id="never up"),
-        pytest.param(snapshot, "x", {"delete": True}, UsageError, id="delete unknown"),
+        pytest.param(snapshot, ["x"], {}, OperationError, id="never up"),
+        pytest.param(snapshot, ["x"], {"delete": True}, UsageError, id="delete unknown"),
         pytest.param(snapshot, None, {"delete": True}, UsageError, id="delete nothing"),
         pytest.param(restore, "x", {}, UsageError, id="restore unknown"),
     ],
@@ -47,7 +47,7 @@ def shelf(lab: Path) -> Shelf:
 def test_refused_command_leaves_no_trace(
     lab: Path,
     verb: Callable[..., None],
-    name: str | None,
+    name: str | list[str] | None,
     options: Mapping[str, object],
     kind: type[LabkitError],
     *,
@@ -75,5 +75,5 @@ def test_list_leaves_out_what_is_being_removed(
     snapshots(lab=lab, as_json=True)
     assert [item["name"] for item in json.loads(capsys.readouterr().out)] == ["base"]
 
-    snapshot("gone", lab=lab, delete=True, dry_run=True)
+    snapshot(["gone"], lab=lab, delete=True, dry_run=True)
     assert capsys.readouterr().err == "would delete 'gone'\n"

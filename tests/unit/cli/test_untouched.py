@@ -49,6 +49,11 @@ REFUSED = (
     "rehearsal --report .",
     "rehearsal --box no-such-box",
     "snapshot",
+    "snapshot list",
+    "snapshot save x",
+    "snapshot delete x --dry-run",
+    "snapshot pop --replace",
+    "snapshot a b",
     "snapshot --all",
     "snapshot --delete",
     "snapshot x --delete --all",
@@ -64,6 +69,10 @@ REFUSED = (
     "logs no-such-log",
     "logs deploy",
     "render lab.yaml",
+    "init",
+    "init --scenario add-compute new",
+    "init --cidr 10.0.0.1/24 new",
+    "init --bridge a/b new",
 )
 OFFLINE_DRY_RUNS = ("deploy --dry-run", "snapshot --delete --all --dry-run")
 

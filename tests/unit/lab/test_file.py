@@ -709,7 +709,8 @@ def test_load_missing_file_says_so() -> None:
     with pytest.raises(LabFileError) as caught:
         load(Path("none.yaml"))
     assert caught.value == LabFileError(
-        "The lab file 'none.yaml' does not exist.", hint="Give the path of a lab file."
+        "The lab file 'none.yaml' does not exist.",
+        hint="'labkit init' writes one; '--lab FILE' names one that is elsewhere.",
     )
 
 
