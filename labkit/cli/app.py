@@ -117,7 +117,17 @@ def add_verbs() -> None:
     from labkit.cli.doctor import doctor
     from labkit.cli.explain import explain
     from labkit.cli.files import graph, init, render, schema, validate
-    from labkit.cli.lab import console, destroy, halt, ssh, status, up
+    from labkit.cli.lab import destroy, halt, status, up
+    from labkit.cli.nodes import (
+        PassingCommand,
+        console,
+        cp,
+        inventory,
+        open_dashboard,
+        openstack,
+        ssh,
+        ssh_config,
+    )
     from labkit.cli.run import RunCommand, add_compute, deploy, logs, rehearsal, run, scenarios
     from labkit.cli.snapshots import snapshots_app
     from labkit.cli.sweep import sweep
@@ -128,8 +138,13 @@ def add_verbs() -> None:
     app.command()(init)
     app.command()(up)
     app.command()(status)
-    app.command(context_settings=COMMAND_FOLLOWS)(ssh)
+    app.command(cls=PassingCommand)(ssh)
+    app.command()(cp)
     app.command()(console)
+    app.command(cls=PassingCommand)(openstack)
+    app.command("open")(open_dashboard)
+    app.command()(ssh_config)
+    app.command()(inventory)
     app.command()(halt)
     app.command()(destroy)
     app.command(context_settings=COMMAND_FOLLOWS)(sandbox)

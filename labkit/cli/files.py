@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from labkit.cli.options import LAB_FILE, BoxOption, DryRunOption, LabOption, print_json
-from labkit.cli.output import notice
+from labkit.cli.output import answer, notice
 from labkit.cli.session import looking
 from labkit.errors import UsageError
 
@@ -78,7 +78,7 @@ def validate(*, lab: LabOption = LAB_FILE) -> None:
     from labkit.lab.file import load
 
     checked = load(lab)
-    notice(f"{lab}: valid; lab '{checked.name}' with {_count(len(checked.nodes), 'node')}")
+    answer(f"{lab}: valid; lab '{checked.name}' with {_count(len(checked.nodes), 'node')}")
 
 
 def render(

@@ -1,4 +1,4 @@
-"""The verbs on a lab's machines: up, status, ssh, console, halt, destroy."""
+"""The verbs on a lab's machines: up, status, halt, destroy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from labkit.cli.options import (
     print_json,
     utc,
 )
-from labkit.cli.output import notice, print_table, shown_progress
+from labkit.cli.output import answer, notice, print_table, shown_progress
 from labkit.cli.session import looking, working
 
 if TYPE_CHECKING:
@@ -123,38 +123,6 @@ def status_row(node: NodeStatus) -> tuple[str, ...]:
     )
 
 
-def ssh(
-    node: Annotated[str, typer.Argument(help="The node.")],
-    command: Annotated[list[str] | None, typer.Argument(help="A command to run there.")] = None,
-    *,
-    lab: LabOption = LAB_FILE,
-) -> None:
-    """Log in to a node, or run a command there; the host key is checked."""
-    from labkit.cli.remote import ssh_argv
-    from labkit.host.process import become
-
-    session = looking(lab)
-    words = command or []
-    # A '--' between node and command is not part of the command.
-    argv = ssh_argv(session, session.node(node), words[words[:1] == ["--"] :])
-    become(argv)
-
-
-def console(
-    node: Annotated[str, typer.Argument(help="The node.")],
-    *,
-    lab: LabOption = LAB_FILE,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,
-) -> None:
-    """Print what a node wrote to its serial console."""
-    from labkit.cli.remote import console_argv
-    from labkit.host.process import become
-
-    session = looking(lab)
-    argv = console_argv(session, session.node(node), follow=follow)
-    become(argv)
-
-
 def halt(
     *,
     lab: LabOption = LAB_FILE,
@@ -189,9 +157,9 @@ def destroy(
         owned = _destroy_by(name, lab, dry_run)
     verb = "would remove" if dry_run else "removed"
     for line in owned.describe():
-        notice(f"{verb} {line}")
+        answer(f"{verb} {line}")
     if not owned.describe():
-        notice(f"nothing of the lab '{name}' exists on this host")
+        answer(f"nothing of the lab '{name}' exists on this host")
 
 
 def _destroy(lab: Path, *, dry_run: bool) -> tuple[str, Possessions]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -37,8 +38,13 @@ def print_error(error: LabkitError, log: str = "") -> None:
         console.print(Text(f"log: {log}", style="dim"))
 
 
+def answer(text: str) -> None:
+    """Print one line of what was asked for to standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
 def notice(text: str) -> None:
-    """Print one line to standard error."""
+    """Print one line beside what was asked for to standard error."""
     _lines().print(text, markup=False, emoji=False)
 
 
@@ -49,21 +55,31 @@ def _lines() -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to standard output, at most 80 columns where no terminal says otherwise."""
+    """Print a table to standard output, 80 columns where neither a terminal nor COLUMNS says else.
+
+    A row with several lines in a cell has its first cell in each of them, so that grep finds all.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False, emoji=False)
-    if not console.is_terminal:
+    if not (console.is_terminal or "COLUMNS" in os.environ):
         console.width = WIDTH
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
-    for row in rows:
+    for cells in (line for row in rows for line in _lines_of(row)):
         # Before a line is broken within a secret.
-        table.add_row(*(Text(shown(cell)) for cell in row))
+        table.add_row(*(Text(shown(cell)) for cell in cells))
     console.print(table)
+
+
+def _lines_of(row: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    columns = [cell.split("\n") for cell in row]
+    for number in range(max(map(len, columns))):
+        lines = (lines[number] if number < len(lines) else "" for lines in columns[1:])
+        yield (columns[0][0], *lines)
 
 
 @contextmanager

@@ -22,11 +22,13 @@ from labkit.cli.options import (
     print_json,
     require_writable,
 )
-from labkit.cli.output import notice, print_table
+from labkit.cli.output import answer, notice, print_table
 from labkit.cli.session import looking, working
 from labkit.errors import LabkitError, OperationError, TimeOver, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from labkit.lifecycle.run import LabRun
     from labkit.packstack.report import DeployReport
 
@@ -77,14 +79,16 @@ def deploy(
     """Install OpenStack by Packstack, or follow the run that is under way; then verify."""
     from labkit.packstack import deploy as deploying
 
+    if dry_run and kill:
+        answer("would end the Packstack run that is under way, if there is one")
+        return
     if dry_run:
-        for line in deploying.plan(looking(lab), snapshot=not no_snapshot):
-            notice(line)
+        _print_plan(deploying.plan(looking(lab), snapshot=not no_snapshot), as_json=as_json)
         return
     with working(lab, "deploy", changes=True) as session:
         if kill:
             ended = deploying.kill(session)
-            notice("the Packstack run was ended" if ended else "no Packstack run is under way")
+            answer("the Packstack run was ended" if ended else "no Packstack run is under way")
             return
         report = deploying.deploy(session, detach=detach, snapshot=not no_snapshot, force=force)
     _print(report, as_json=as_json)
@@ -105,13 +109,20 @@ def add_compute(
     if dry_run:
         session = looking(lab)
         require_addable(session, node)
-        notice(f"would bring up node '{node}' if it is not there")
-        for line in deploying.plan(session, snapshot=False):
-            notice(line)
+        first = f"would bring up node '{node}' if it is not there"
+        _print_plan([first, *deploying.plan(session, snapshot=False)], as_json=as_json)
         return
     with working(lab, "add-compute", changes=True) as session:
         report = add(session, node)
     _print(report, as_json=as_json)
+
+
+def _print_plan(lines: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"plan": list(lines)})
+        return
+    for line in lines:
+        answer(line)
 
 
 class RunCommand(TyperCommand):
@@ -140,7 +151,9 @@ def run(
     ] = None,
     timeout: Annotated[
         str,
-        typer.Option("--timeout", help="Give up after this, as '90m' or '2h'.", metavar="TIME"),
+        typer.Option(
+            "--timeout", help="Give up after this, such as '90m' or '1h30m'.", metavar="TIME"
+        ),
     ] = "",
     destroy: Annotated[
         Literal["never", "on-success", "always"],
@@ -189,13 +202,15 @@ def _write_run(result: LabRun, junit: Path | None, report: Path | None) -> None:
 
 
 def _seconds(text: str) -> int:
-    from labkit.lab.types import SECONDS_PER_UNIT
+    from labkit.lab.types import duration
 
-    found = re.fullmatch(r"([1-9][0-9]{0,5})(s|m|h)?", text)
-    if found is None:
-        message = f"'{text}' is no time; expected seconds, or such as '90m' or '2h'."
-        raise UsageError(message)
-    return int(found[1]) * SECONDS_PER_UNIT[found[2] or "s"]
+    if re.fullmatch("[1-9][0-9]{0,5}", text):
+        return int(text)
+    try:
+        return duration(text)
+    except ValueError:
+        message = f"'{text}' is no time; expected one such as '90m', '2h' or '1h30m', or seconds."
+        raise UsageError(message) from None
 
 
 def logs(
@@ -246,6 +261,8 @@ def _print(report: DeployReport, *, as_json: bool) -> None:
         return
     for path in report.files:
         notice(f"brought home {_short(path)}")
+    if report.dashboard:
+        notice(f"dashboard: {report.dashboard}; 'labkit open' says how to log in")
     if report.verification is not None and not report.verification.passed:
         raise typer.Exit(CHECKS_FAILED)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labkit.cli.options import LAB_FILE, DryRunOption, JsonOption, LabOption, print_json
-from labkit.cli.output import notice, print_table
+from labkit.cli.output import answer, notice, print_table
 from labkit.cli.session import looking, working
 from labkit.errors import UsageError
 
@@ -64,7 +64,7 @@ def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool) -> N
         plan = take.plan(seen, name, note=note, replace=replace)
         print_table(("node", "now"), [(node, kept.value) for node, kept in plan.nodes])
         free = "the pool is not active" if plan.free_bytes is None else _mib(plan.free_bytes)
-        notice(f"would take '{name}': about {_mib(plan.needed_bytes)}; free: {free}")
+        answer(f"would take '{name}': about {_mib(plan.needed_bytes)}; free: {free}")
         return
     # Refused before the lab's directory and a log are made.
     take.check(seen, name, note=note, replace=replace)
@@ -93,9 +93,9 @@ def _delete(lab: Path, name: str | None, *, dry_run: bool) -> None:
         with working(lab, "snapshot", changes=True) as session:
             gone = remove.delete(session, name)
     for each in gone:
-        notice(f"{'would delete' if dry_run else 'deleted'} '{each}'")
+        answer(f"{'would delete' if dry_run else 'deleted'} '{each}'")
     if not gone:
-        notice(f"the lab '{seen.lab.name}' has no snapshots")
+        answer(f"the lab '{seen.lab.name}' has no snapshots")
 
 
 @snapshots_app.command()
@@ -119,7 +119,7 @@ def snapshots(
     if rows:
         print_table(("snapshot", "age", "stage", "nodes", "memory", "disk", "note"), rows)
     else:
-        notice(f"the lab '{session.lab.name}' has no snapshots")
+        answer(f"the lab '{session.lab.name}' has no snapshots")
 
 
 def _row(record: SnapshotRecord, depth: int, current: str, now: datetime) -> tuple[str, ...]:
@@ -171,7 +171,7 @@ def restore(
     if dry_run:
         plan = restoring.plan(seen, name)
         print_table(("node", "now", "then"), plan.nodes)
-        notice(f"would restore '{name}', taken {plan.record.created:%Y-%m-%d %H:%M} UTC")
+        answer(f"would restore '{name}', taken {plan.record.created:%Y-%m-%d %H:%M} UTC")
         return
     # Refused before the lab's directory and a log are made.
     Shelf(seen.directory.snapshots).named(name)

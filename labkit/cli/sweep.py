@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from labkit.cli.options import DryRunOption, JsonOption, print_json, utc
-from labkit.cli.output import notice, print_table, shown_progress
+from labkit.cli.output import answer, notice, print_table, shown_progress
 from labkit.errors import LabkitError
 
 
@@ -41,7 +41,7 @@ def sweep(
         ]
         print_table(("lab", "directory", "expires", "result"), rows)
     else:
-        notice("no lab is on record")
+        answer("no lab is on record")
     for file in registry.records()[1]:
         notice(f"'{file}' cannot be read; remove it, and 'labkit up' of its lab writes it anew")
     if any(each.failed for each in labs):

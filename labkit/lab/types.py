@@ -52,7 +52,8 @@ SWITCHES = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-LIFETIME_PATTERN = r"^[1-9][0-9]{0,3}(m|h|d)$"
+# Days, hours, minutes, seconds in this order, each at most once: 1h30m.
+DURATION_PATTERN = "^(?=[0-9])" + "".join(rf"([1-9][0-9]{{0,3}}{unit})?" for unit in "dhms") + "$"
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 # Both kept after CentOS 7's end of life on 2024-06-30; see docs/how-to/repositories.md.
 VAULTS = ("https://vault.centos.org", "https://archive.kernel.org/centos-vault")
@@ -223,10 +224,23 @@ def _line(yes: str, no: str) -> Callable[[object], str]:
     return parse
 
 
+def duration(text: str) -> int:
+    """Return the seconds of a time span such as `90m` or `1h30m`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not re.fullmatch(DURATION_PATTERN, text):
+        raise ValueError(text)
+    parts = re.findall("([0-9]+)([dhms])", text)
+    return sum(int(amount) * SECONDS_PER_UNIT[unit] for amount, unit in parts)
+
+
 def _lifetime(value: object) -> int:
-    if not isinstance(value, str) or not re.fullmatch(LIFETIME_PATTERN, value):
-        raise unexpected(expected="minutes, hours or days, such as '90m', '12h' or '3d'")
-    return int(value[:-1]) * SECONDS_PER_UNIT[value[-1]]
+    try:
+        return duration(value if isinstance(value, str) else "")
+    except ValueError:
+        raise unexpected(expected="a time such as '90m', '12h', '3d' or '1h30m'") from None
 
 
 def _choice(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
@@ -306,7 +320,7 @@ Lifetime = Annotated[
     int,
     PlainValidator(_lifetime),
     WithJsonSchema(
-        {"type": "string", "pattern": LIFETIME_PATTERN, "examples": ["90m", "12h", "3d"]}
+        {"type": "string", "pattern": DURATION_PATTERN, "examples": ["90m", "12h", "1h30m"]}
     ),
 ]
 IfcfgValue = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import TYPE_CHECKING, TypeAlias
 
 from ruamel.yaml import YAML
@@ -106,6 +107,16 @@ def read(path: Path) -> Document:
         msg = f"The lab file '{path}' is larger than 1 MiB, which no lab needs."
         raise LabFileError(msg, hint="Give the path of a lab file.")
     return parse(_decoded(raw, path), str(path))
+
+
+def text(data: object) -> str:
+    """Return plain data as YAML, its keys in their order."""
+    writer = YAML()
+    writer.default_flow_style = False
+    writer.width = 4096
+    stream = StringIO()
+    writer.dump(data, stream)
+    return stream.getvalue()
 
 
 def parse(text: str, name: str) -> Document:

@@ -29,6 +29,7 @@ from labkit.snapshots.record import Shelf
 from labkit.snapshots.take import take_locked
 from labkit.state.lock import lab_lock
 from labkit.state.progress import LAB, Event, Phase
+from labkit.verify.outputs import dashboard_url
 from labkit.verify.run import Verification, settled, verify
 
 if TYPE_CHECKING:
@@ -267,7 +268,8 @@ class _Deploying:
         )
         report = settled(self.session, found)
         self._took("verify")
-        self.report = replace(self.report, ended=True, verification=report)
+        dashboard = dashboard_url(self.lab) if report.passed else ""
+        self.report = replace(self.report, ended=True, verification=report, dashboard=dashboard)
 
     def _mend(self) -> Verification | None:
         """Return what was found of the lab, None where that was mended since."""

@@ -26,6 +26,7 @@ class DeployReport:
         prepared: The nodes that were prepared first.
         mended: The nodes whose external bridge had to be put right.
         files: What was brought home.
+        dashboard: Where the dashboard answers; empty where none is installed.
         notices: What the user should know.
         verification: Expected versus seen, at the end.
         seconds: Seconds per stage, in order.
@@ -38,6 +39,7 @@ class DeployReport:
     prepared: tuple[Prepared, ...] = ()
     mended: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    dashboard: str = ""
     notices: tuple[str, ...] = ()
     verification: Report | None = None
     seconds: tuple[tuple[str, float], ...] = ()
@@ -52,6 +54,7 @@ class DeployReport:
             "prepared": [asdict(item) for item in self.prepared],
             "mended": list(self.mended),
             "files": [str(path) for path in self.files],
+            "dashboard": self.dashboard,
             "notices": list(self.notices),
             "verification": as_json(self.verification) if self.verification else None,
             "seconds": dict(self.seconds),

@@ -182,6 +182,14 @@ def _ping(frame: Frame) -> str:
     return f"ping -n -q -c 1 -w {PING_SECONDS} -M do -s {size} -I {frame.source} {frame.to}"
 
 
+def dashboard_url(lab: ResolvedLab) -> str:
+    """Return where the deployed lab's dashboard answers; empty where none is installed."""
+    if scenarios.effective(lab)[expected.HORIZON] != "y":
+        return ""
+    address = deployment.management_address(deployment.controller(lab))
+    return f"http{'s' if _dashboard_by_ssl(lab) else ''}://{address}/dashboard/"
+
+
 def _dashboard_by_ssl(lab: ResolvedLab) -> bool:
     # puppet-horizon redirects http to https then (manifests/wsgi/apache.pp, ssl_redirect).
     return scenarios.effective(lab)[expected.HORIZON_SSL] == "y"

@@ -93,7 +93,7 @@ def test_yum_with_the_stock_repositories_fails_as_since_2024(lab: Lab) -> None:
 
 
 def test_dry_run_says_what_deploy_would_do_and_does_nothing(lab: Lab) -> None:
-    told = lab.run("deploy", "--dry-run").stderr
+    told = lab.run("deploy", "--dry-run").stdout
     assert "would run on controller: packstack --answer-file=" in told
     assert "would take the snapshot 'pre-packstack'" in told
     assert lab.run("snapshots", "--json").stdout.count('"pre-packstack"') == 0

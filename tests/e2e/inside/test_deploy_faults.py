@@ -228,8 +228,8 @@ def test_hung_run_is_reported_with_evidence_and_ended_only_when_told(fresh: Lab)
     assert "Packstack seems to hang: no sign of progress for 1 min." in told
     assert "Nothing has moved for " in told
     assert as_root(fresh, "one", "systemctl is-active labkit-packstack").strip() == "active"
-    assert "was ended" in fresh.run("deploy", "--kill").stderr
-    assert "no Packstack run" in fresh.run("deploy", "--kill").stderr
+    assert "was ended" in fresh.run("deploy", "--kill").stdout
+    assert "no Packstack run" in fresh.run("deploy", "--kill").stdout
 
 
 def test_files_packstack_left_wrong_are_mended(fresh: Lab) -> None:

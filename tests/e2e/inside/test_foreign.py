@@ -80,7 +80,7 @@ def test_foreign_things_of_the_lab_names_are_refused_and_stay(
         assert "network 'small_lan'" in result.stderr
         for volume in VOLUMES:
             assert f"the volume '{POOL_PATH / volume}' exists" in result.stderr
-    assert "nothing of the lab 'small' exists" in destroyed.stderr
+    assert "nothing of the lab 'small' exists" in destroyed.stdout
     assert seen == after_up == after_destroy
     assert kept == [b"somebody else's" * 100] * 2
     assert inventory() == before

@@ -259,9 +259,9 @@ def test_node_that_was_rebooted_is_not_taken_for_the_one_that_was_kept(lab: Lab)
 
 def test_dry_runs_say_what_would_be_done_and_do_nothing(lab: Lab) -> None:
     known = listed(lab)
-    assert "would take 'more'" in lab.run("snapshot", "more", "--dry-run").stderr
-    assert "would restore 'base'" in lab.run("restore", "base", "--dry-run").stderr
-    assert "would delete 'base'" in lab.run("snapshot", "--delete", "base", "--dry-run").stderr
+    assert "would take 'more'" in lab.run("snapshot", "more", "--dry-run").stdout
+    assert "would restore 'base'" in lab.run("restore", "base", "--dry-run").stdout
+    assert "would delete 'base'" in lab.run("snapshot", "--delete", "base", "--dry-run").stdout
     assert listed(lab).keys() == known.keys()
     assert_whole(lab)
 

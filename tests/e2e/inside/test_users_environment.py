@@ -105,7 +105,7 @@ def test_case_02_snapshot_beside_labkit_is_removed_with_its_lab(
     first, _ = labs
     virsh("snapshot-create-as", "small_one", "ext1", "--disk-only", "--atomic")
     assert "small_one.ext1" in inventory().volumes
-    said = first.run("destroy").stderr
+    said = first.run("destroy").stdout
     assert "removed volume small_one.ext1" in said
     assert not inventory().volumes
     first.up()

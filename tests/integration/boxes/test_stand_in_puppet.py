@@ -184,7 +184,10 @@ def test_message_queue_keeps_nothing_of_a_line_it_does_not_know(
 @pytest.mark.parametrize(
     ("line", "called"),
     [
-        ("status neutron-l3-agent openstack-nova-compute", "is-active neutron-l3-agent openstack-nova-compute"),
+        (
+            "status neutron-l3-agent openstack-nova-compute",
+            "is-active neutron-l3-agent openstack-nova-compute",
+        ),
         ("peers 10.0.0.1 10.0.0.2", "peers 10.0.0.1 10.0.0.2"),
         ("peers", "peers"),
         ("status", ""),

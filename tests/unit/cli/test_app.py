@@ -104,8 +104,8 @@ def test_broken_lab_file_stops_every_verb_before_it_does_anything(
 @pytest.mark.usefixtures("document")
 def test_valid_lab_file_is_said_to_be_valid(run: Run) -> None:
     ended = run("validate")
-    assert (ended.code, ended.out) == (0, "")
-    assert "lab 'packstack' with 2 nodes" in ended.err
+    assert (ended.code, ended.err) == (0, "")
+    assert "lab 'packstack' with 2 nodes" in ended.out
 
 
 @pytest.mark.parametrize("verb", ["ssh", "console"])

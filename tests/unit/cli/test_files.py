@@ -48,7 +48,7 @@ def test_lab_file_is_looked_for_in_the_directories_above(
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
-    assert f"{tmp_path}/lab.yaml: valid" in run("validate").err
+    assert f"{tmp_path}/lab.yaml: valid" in run("validate").out
     assert "'lab.yaml' does not exist" in run("validate", "--lab", "lab.yaml").err
 
 

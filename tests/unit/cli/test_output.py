@@ -69,6 +69,26 @@ def test_table_without_a_terminal_is_at_most_80_columns_and_loses_nothing(
     assert any(line.startswith("[bold]two") for line in lines)
 
 
+def test_table_row_of_several_lines_has_its_first_cell_in_each(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table(("node", "cpus", "nic"), [("one", "2", "enp0s3\nenp0s8"), ("two", "1", "enp0s3")])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["node", "cpus", "nic"],
+        ["one", "2", "enp0s3"],
+        ["one", "enp0s8"],
+        ["two", "1", "enp0s3"],
+    ]
+
+
+def test_table_without_a_terminal_is_as_wide_as_columns_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    print_table(("text",), [("z" * 150,)])
+    assert capsys.readouterr().out.splitlines()[1] == "z" * 150
+
+
 def test_plain_progress_prints_a_line_per_finished_stage() -> None:
     stream = io.StringIO()
     progress = PlainProgress(stream)

@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from labkit.cli.remote import _quoted, console_argv, ssh_argv
-from labkit.errors import OperationError
+from labkit.cli.remote import (
+    SshWords,
+    _quoted,
+    console_argv,
+    dashboard,
+    inventory,
+    openstack_command,
+    scp_argv,
+    ssh_argv,
+    ssh_config,
+    ssh_words,
+)
+from labkit.errors import OperationError, UsageError
+from labkit.host.process import run
+from labkit.lab import deployment
 from labkit.state.directory import LabDirectory
 from labkit.state.session import Session, host_key
 from tests.fakes.tools import tools
@@ -151,6 +164,121 @@ def test_ssh_words_reach_the_remote_shell_as_typed(
     session, node = at(session, "127.0.0.1", "127.0.0.2")
     argv = ssh_argv(session, node, words)
     assert argv[argv.index("vagrant@127.0.0.1") + 1 :] == remote
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "command"),
+    [
+        ("controller", "", ""),
+        ("controller -- ls -l", "", "ls -l"),
+        ("controller ls -l", "", "ls -l"),
+        ("-- controller ls", "", "ls"),
+        ("-L 8080:localhost:80 controller", "-L 8080:localhost:80", ""),
+        ("-L8080:localhost:80 controller", "-L8080:localhost:80", ""),
+        ("-tA controller sudo -s", "-tA", "sudo -s"),
+        ("-tL 80:h:80 -N controller", "-tL 80:h:80 -N", ""),
+        ("-o LogLevel=DEBUG -t controller true", "-o LogLevel=DEBUG -t", "true"),
+    ],
+)
+def test_ssh_words_are_told_apart_as_ssh_does(words: str, options: str, command: str) -> None:
+    assert ssh_words(words.split()) == SshWords(
+        options=tuple(options.split()), node="controller", command=tuple(command.split())
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["-t"], ["-L", "80:h:80"], ["--"]])
+def test_ssh_words_without_a_node_are_refused(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="needs a node"):
+        ssh_words(words)
+
+
+@pytest.mark.usefixtures("answering")
+def test_ssh_options_stand_after_those_that_check_the_host(session: Session) -> None:
+    session, node = at(session, "127.0.0.1", "127.0.0.2")
+    argv = ssh_argv(session, node, ["true"], ["-o", "StrictHostKeyChecking=no", "-t"])
+    # ssh takes the first value that it is given for an option.
+    assert argv.index("StrictHostKeyChecking=yes") < argv.index("StrictHostKeyChecking=no")
+    assert argv[-3:] == ["-t", "vagrant@127.0.0.1", "true"]
+
+
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize(
+    ("sources", "target", "words"),
+    [
+        (["a", "/b"], "controller:", ["./a", "/b", "vagrant@127.0.0.1:"]),
+        (["controller:/etc/x y"], ".", ["vagrant@127.0.0.1:/etc/x y", "./."]),
+        (["-r"], "controller:/tmp", ["./-r", "vagrant@127.0.0.1:/tmp"]),
+        (["./a:b"], "controller:c:d", ["./a:b", "vagrant@127.0.0.1:c:d"]),
+    ],
+)
+def test_cp_words_are_files_here_and_there(
+    session: Session, sources: list[str], target: str, words: list[str]
+) -> None:
+    session, _ = at(session, "127.0.0.1", "127.0.0.2")
+    argv = scp_argv(session, sources, target, recursive=True)
+    assert argv[: argv.index("--")][-1] == "-r"
+    assert argv[argv.index("--") + 1 :] == words
+    assert options(argv)["StrictHostKeyChecking"] == "yes"
+
+
+def test_cp_without_a_node_and_to_an_unknown_one_is_refused(session: Session) -> None:
+    with pytest.raises(UsageError, match="Nothing is to be copied"):
+        scp_argv(session, ["a"], "b", recursive=False)
+    with pytest.raises(UsageError, match="no node 'other'"):
+        scp_argv(session, ["a"], "other:b", recursive=False)
+
+
+@pytest.mark.parametrize("name", ["controller", "controller.lab.example", "compute"])
+def test_ssh_config_is_understood_by_ssh(session: Session, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "config"
+    file.write_text(ssh_config(session), encoding="utf-8")
+    told = run(["ssh", "-G", "-F", file, name], timeout=20).stdout.splitlines()
+    node = session.node(name.partition(".")[0])
+    assert f"hostname {node.nics[0].address.ip}" in told
+    assert "user vagrant" in told
+    assert "stricthostkeychecking true" in told
+    assert f"identityfile {session.directory.keys / 'id_rsa'}" in told
+    assert f"userknownhostsfile {session.directory.keys / 'known_hosts'}" in told
+
+
+def test_inventory_has_every_node_and_a_group_for_each_role(session: Session) -> None:
+    listed = inventory(session)["all"]
+    assert isinstance(listed, dict)
+    assert list(listed["hosts"]) == ["controller", "compute"]
+    assert {name: list(group["hosts"]) for name, group in listed["children"].items()} == {
+        f"role_{role}": [node.name for node in session.lab.nodes if role in node.roles]
+        for role in sorted({role for node in session.lab.nodes for role in node.roles})
+    }
+    assert "StrictHostKeyChecking=yes" in listed["vars"]["ansible_ssh_common_args"]
+
+
+@pytest.mark.parametrize("words", [["server", "list"], ["it's", "$(x)", 'a "b"'], []])
+def test_openstack_words_reach_the_client_as_typed(words: list[str], tmp_path: Path) -> None:
+    client = tmp_path / "openstack"
+    client.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n', encoding="utf-8")
+    client.chmod(0o755)
+    rc = tmp_path / "rc"
+    rc.write_text(f"PATH={tmp_path}:$PATH\n", encoding="utf-8")
+    line = openstack_command(words).removeprefix("sudo -n ")
+    line = line.replace("/root/keystonerc_admin", str(rc))
+    expected = "".join(f"<{word}>" for word in words) or "<>"
+    assert run(["sh", "-c", line], timeout=20).stdout == expected
+
+
+def test_dashboard_of_a_deployed_lab_is_told_with_its_credentials(session: Session) -> None:
+    with pytest.raises(OperationError, match="is not deployed"):
+        dashboard(session)
+    state = session.state()
+    deployed = state.deployment.model_copy(update={"deployed": ("controller", "compute")})
+    session.directory.save(state.model_copy(update={"deployment": deployed}))
+    address = deployment.management_address(deployment.controller(session.lab))
+    assert dashboard(session) == (
+        f"http://{address}/dashboard/",
+        session.directory.path / "packstack" / "keystonerc_admin",
+    )
+    without = replace(session.lab.deployment, answers=(("CONFIG_HORIZON_INSTALL", "n"),))
+    with pytest.raises(OperationError, match="has no dashboard"):
+        dashboard(replace(session, lab=replace(session.lab, deployment=without)))
 
 
 @pytest.mark.usefixtures("answering")

@@ -60,7 +60,7 @@ def test_refused_command_leaves_no_trace(
 
 def test_delete_all_of_none_leaves_no_trace(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     snapshot(None, lab=lab, delete=True, every=True)
-    assert capsys.readouterr().err == "the lab 'packstack' has no snapshots\n"
+    assert capsys.readouterr().out == "the lab 'packstack' has no snapshots\n"
     assert list(lab.parent.iterdir()) == [lab]
 
 
@@ -76,4 +76,4 @@ def test_list_leaves_out_what_is_being_removed(
     assert [item["name"] for item in json.loads(capsys.readouterr().out)] == ["base"]
 
     snapshot(["gone"], lab=lab, delete=True, dry_run=True)
-    assert capsys.readouterr().err == "would delete 'gone'\n"
+    assert capsys.readouterr().out == "would delete 'gone'\n"

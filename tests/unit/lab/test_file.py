@@ -186,13 +186,15 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
             (
                 "name: demo",
                 f"name: demo\nexpires: {wrong}",
-                f"2:10: expires: expected minutes, hours or days, such as '90m', '12h' or '3d', found {found}",
+                f"2:10: expires: expected a time such as '90m', '12h', '3d' or '1h30m', found {found}",
             )
             for wrong, found in (
                 ("12", "'12'"),
                 ("0h", "'0h'"),
                 ("1w", "'1w'"),
-                ("1h30m", "'1h30m'"),
+                ("30m1h", "'30m1h'"),
+                ("1h 30m", "'1h 30m'"),
+                ("1h1h", "'1h1h'"),
                 ("-1h", "'-1h'"),
                 ("10000d", "'10000d'"),
                 ("2026-12-01", "'2026-12-01'"),
