@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +46,7 @@ def init(
     dry_run: DryRunOption = False,
 ) -> None:
     """Write a first lab.yaml, with comments, and the schema that editors complete it by."""
+    from labkit.host.files import write_atomically
     from labkit.lab import initial
     from labkit.lab.file import json_schema
     from labkit.resources import box_names
@@ -61,15 +63,15 @@ def init(
     if dry_run:
         sys.stdout.write(text)
         return
-    directory.mkdir(parents=True, exist_ok=True)
     file, schema_file = directory / LAB_FILE, directory / initial.SCHEMA_FILE
-    try:
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError as exc:
-        message = f"'{file}' exists already, and is left as it is."
-        raise UsageError(message, hint="Name another directory: 'labkit init DIR'.") from exc
-    schema_file.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    for each in (file, schema_file):
+        if os.path.lexists(each):
+            message = f"'{each}' exists already, and is left as it is."
+            raise UsageError(message, hint="Name another directory: 'labkit init DIR'.")
+    directory.mkdir(parents=True, exist_ok=True)
+    # The lab file last: where it is there, all of it is.
+    write_atomically(schema_file, json.dumps(json_schema(), indent=2) + "\n")
+    write_atomically(file, text)
     notice(f"wrote '{file}' and '{schema_file}'; next: 'labkit doctor', 'labkit up'")
 
 

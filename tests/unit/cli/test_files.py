@@ -25,14 +25,21 @@ def test_init_writes_a_lab_file_and_its_schema(run: Run, tmp_path: Path) -> None
     assert schema == json_schema()
 
 
-def test_init_leaves_a_lab_file_that_is_there(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "lab.yaml").write_text("mine", encoding="utf-8")
+@pytest.mark.parametrize("name", ["lab.yaml", "lab.schema.json"])
+def test_init_leaves_a_file_that_is_there(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine", encoding="utf-8")
     ended = run("init")
     assert ended.code == 2
-    assert "exists already" in ended.err
+    assert f"'{name}' exists already" in ended.err
     assert [(file.name, file.read_text(encoding="utf-8")) for file in tmp_path.iterdir()] == [
-        ("lab.yaml", "mine")
+        (name, "mine")
     ]
+
+
+def test_init_leaves_a_link_that_leads_nowhere(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").symlink_to("nowhere")
+    assert run("init").code == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["lab.yaml"]
 
 
 def test_init_in_a_dry_run_prints_the_file_alone(run: Run, tmp_path: Path) -> None:
