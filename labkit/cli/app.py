@@ -117,7 +117,7 @@ def add_verbs() -> None:
     from labkit.cli.doctor import doctor
     from labkit.cli.explain import explain
     from labkit.cli.files import graph, init, render, schema, validate
-    from labkit.cli.lab import destroy, halt, status, up
+    from labkit.cli.lab import destroy, halt, restart, status, up
     from labkit.cli.nodes import (
         PassingCommand,
         console,
@@ -146,6 +146,7 @@ def add_verbs() -> None:
     app.command()(ssh_config)
     app.command()(inventory)
     app.command()(halt)
+    app.command()(restart)
     app.command()(destroy)
     app.command(context_settings=COMMAND_FOLLOWS)(sandbox)
     app.command()(sweep)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from labkit.cli import completion
 from labkit.cli.options import JsonOption, print_json
 from labkit.cli.output import notice, print_table
 from labkit.errors import OperationError
@@ -17,7 +18,10 @@ box_app = typer.Typer(
     help="Build, list, render, explain, verify and remove boxes.", no_args_is_help=True
 )
 
-NameArgument = Annotated[str, typer.Argument(help="The box; 'labkit box list' names them.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(help="The box; 'labkit box list' names them.", autocompletion=completion.boxes),
+]
 
 
 IsoOption = Annotated[

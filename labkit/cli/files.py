@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from labkit.cli import completion
 from labkit.cli.options import LAB_FILE, BoxOption, DryRunOption, LabOption, print_json
 from labkit.cli.output import answer, notice
 from labkit.cli.session import looking
@@ -22,7 +23,10 @@ def init(
     scenario: Annotated[
         str,
         typer.Option(
-            "--scenario", metavar="NAME", help="allinone, external-network or multinode."
+            "--scenario",
+            metavar="NAME",
+            help="allinone, external-network or multinode.",
+            autocompletion=completion.first_scenarios,
         ),
     ] = "multinode",
     computes: Annotated[
@@ -41,7 +45,13 @@ def init(
         str, typer.Option("--cidr", metavar="NET", help="The nodes' network.")
     ] = "172.16.208.0/24",
     box: Annotated[
-        str, typer.Option("--box", metavar="NAME", help="What the nodes are made from.")
+        str,
+        typer.Option(
+            "--box",
+            metavar="NAME",
+            help="What the nodes are made from.",
+            autocompletion=completion.boxes,
+        ),
     ] = "centos7",
     dry_run: DryRunOption = False,
 ) -> None:

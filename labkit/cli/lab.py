@@ -1,4 +1,4 @@
-"""The verbs on a lab's machines: up, status, halt, destroy."""
+"""The verbs on a lab's machines: up, status, halt, restart, destroy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labkit.cli import completion
 from labkit.cli.options import (
     LAB_FILE,
     BoxOption,
@@ -123,18 +124,49 @@ def status_row(node: NodeStatus) -> tuple[str, ...]:
     )
 
 
+NodesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NODE...]",
+        help="The nodes; all of the lab when left out.",
+        autocompletion=completion.nodes,
+    ),
+]
+
+
 def halt(
+    nodes: NodesArgument = None,
     *,
     lab: LabOption = LAB_FILE,
     force: Annotated[bool, typer.Option("--force", help="Cut the power at once.")] = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Shut every node down; 'labkit up' starts them again."""
+    """Shut nodes down; 'labkit up' starts them again."""
     from labkit.lifecycle.teardown import halt as stop
 
     with working(lab, "halt", changes=not dry_run) as session:
-        report = stop(session, force=force, dry_run=dry_run)
+        report = stop(session, only=nodes or (), force=force, dry_run=dry_run)
     print_table(("node", "result"), report.nodes)
+
+
+def restart(
+    nodes: NodesArgument = None,
+    *,
+    lab: LabOption = LAB_FILE,
+    force: Annotated[
+        bool, typer.Option("--force", help="Cut the power instead of shutting down.")
+    ] = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Shut nodes down, then bring the lab up, with what the lab file says by now."""
+    from labkit.lifecycle.teardown import halt as stop
+    from labkit.lifecycle.up import up as bring_up
+
+    with working(lab, "restart", changes=not dry_run) as session:
+        stopped = stop(session, only=nodes or (), force=force, dry_run=dry_run)
+        print_table(("node", "result"), stopped.nodes)
+        report = bring_up(session, dry_run=dry_run)
+    _print_up(report, dry_run=dry_run)
 
 
 def destroy(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from labkit.cli import completion
 from labkit.cli.options import LAB_FILE, LabOption
 from labkit.cli.output import notice
 from labkit.cli.session import looking
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OWN_OPTIONS = ("--lab", "-l")
-NodeArgument = Annotated[str, typer.Argument(help="The node.")]
+NodeArgument = Annotated[str, typer.Argument(help="The node.", autocompletion=completion.nodes)]
 
 
 class PassingCommand(TyperCommand):
@@ -48,6 +49,7 @@ def ssh(
         typer.Argument(
             metavar="[SSH OPTIONS] NODE [COMMAND...]",
             help="Options of ssh's own, such as -L, -A or -t; the node; a command to run there.",
+            autocompletion=completion.nodes,
         ),
     ] = None,
     *,

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from labkit.cli import completion
 from labkit.errors import UsageError
 
 LAB_FILE = Path("lab.yaml")
@@ -54,7 +55,12 @@ LabOption = Annotated[
 ]
 BoxOption = Annotated[
     str | None,
-    typer.Option("--box", help="Use this box instead of the lab file's.", metavar="NAME"),
+    typer.Option(
+        "--box",
+        help="Use this box instead of the lab file's.",
+        metavar="NAME",
+        autocompletion=completion.boxes,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]

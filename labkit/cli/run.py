@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from labkit.cli import completion
 from labkit.cli.hiding import Pieces, shown
 from labkit.cli.interrupts import raise_after, shield
 from labkit.cli.options import (
@@ -95,7 +96,12 @@ def deploy(
 
 
 def add_compute(
-    node: Annotated[str, typer.Argument(help="A node of lab.yaml that is not deployed yet.")],
+    node: Annotated[
+        str,
+        typer.Argument(
+            help="A node of lab.yaml that is not deployed yet.", autocompletion=completion.nodes
+        ),
+    ],
     *,
     lab: LabOption = LAB_FILE,
     dry_run: DryRunOption = False,
@@ -141,7 +147,13 @@ def run(
     lab: LabOption = LAB_FILE,
     box: BoxOption = None,
     source: Annotated[
-        str, typer.Option("--from", help="Restore this instead of 'up'.", metavar="SNAPSHOT")
+        str,
+        typer.Option(
+            "--from",
+            help="Restore this instead of 'up'.",
+            metavar="SNAPSHOT",
+            autocompletion=completion.snapshots,
+        ),
     ] = "",
     junit: Annotated[
         Path | None, typer.Option("--junit", help="Write JUnit XML here.", metavar="FILE")
@@ -215,14 +227,21 @@ def _seconds(text: str) -> int:
 
 def logs(
     what: Annotated[
-        str, typer.Argument(help="'deploy': Packstack's output; 'prepare': a node's preparation.")
+        str,
+        typer.Argument(
+            help="'deploy': Packstack's output; 'prepare': a node's preparation.",
+            autocompletion=completion.logs,
+        ),
     ] = "deploy",
     *,
     lab: LabOption = LAB_FILE,
     node: Annotated[
         str | None,
         typer.Option(
-            "--node", help="Of which node; the controller when left out.", metavar="NODE"
+            "--node",
+            help="Of which node; the controller when left out.",
+            metavar="NODE",
+            autocompletion=completion.nodes,
         ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,

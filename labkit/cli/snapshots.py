@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labkit.cli import completion
 from labkit.cli.options import LAB_FILE, DryRunOption, JsonOption, LabOption, print_json
 from labkit.cli.output import answer, notice, print_table
 from labkit.cli.session import looking, working
@@ -28,7 +29,10 @@ AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 @snapshots_app.command()
 def snapshot(
     name: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="What to call it.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", help="What to call it.", autocompletion=completion.snapshots
+        ),
     ] = None,
     *,
     lab: LabOption = LAB_FILE,
@@ -157,7 +161,13 @@ def _data(records: Sequence[SnapshotRecord], current: str) -> list[dict[str, obj
 
 @snapshots_app.command()
 def restore(
-    name: Annotated[str, typer.Argument(help="The snapshot; 'labkit snapshots' lists them.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The snapshot; 'labkit snapshots' lists them.",
+            autocompletion=completion.snapshots,
+        ),
+    ],
     *,
     lab: LabOption = LAB_FILE,
     dry_run: DryRunOption = False,

@@ -20,7 +20,7 @@ from labkit.state.registry import Registry, user_registry
 from labkit.waiting import Deadline, NotYet, WaitTimeout, stretched, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.lab.topology import ResolvedLab, ResolvedNode
@@ -37,29 +37,33 @@ OFF = frozenset({None, DomainState.SHUTOFF, DomainState.CRASHED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HaltReport:
-    """How each node stopped: "was off", "shut down" or "powered off"."""
+    """How each node stopped: "does not exist", "was off", "shut down" or "powered off"."""
 
     nodes: tuple[tuple[str, str], ...]
 
 
-def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> HaltReport:
+def halt(
+    session: Session, *, only: Sequence[str] = (), force: bool = False, dry_run: bool = False
+) -> HaltReport:
     """Shut every node down by ACPI, side by side; cut the power of one that does not follow.
 
     Args:
         session: The lab.
+        only: The names of the nodes to shut down; all of them when empty.
         force: Cut the power at once.
         dry_run: Only say what would be done.
 
     Raises:
+        UsageError: There is no such node.
         LabInUseError: Another labkit holds the lab.
         LabkitError: A node could not be stopped; the others are.
     """
-    nodes = session.lab.nodes
+    nodes = tuple(session.node(name) for name in dict.fromkeys(only)) or session.lab.nodes
     names = [node.name for node in nodes]
     if dry_run:
         with session.tools.connect() as hypervisor:
             states = [hypervisor.domain_state(node.uuid) for node in nodes]
-        todo = ["is off" if state in OFF else "would be shut down" for state in states]
+        todo = [_off(state, "is off") or "would be shut down" for state in states]
         return HaltReport(nodes=tuple(zip(names, todo, strict=True)))
     with (
         lab_lock(session.directory, "halt"),
@@ -88,8 +92,8 @@ def halt(session: Session, *, force: bool = False, dry_run: bool = False) -> Hal
 def _halt_node(session: Session, node: ResolvedNode, *, force: bool) -> str:
     with session.tools.connect() as hypervisor:
         state = hypervisor.domain_state(node.uuid)
-        if state in OFF:
-            return "was off"
+        if off := _off(state, "was off"):
+            return off
         with stage(session.progress, node.name, "shutting down") as current:
             if state is DomainState.PAUSED:
                 hypervisor.resume(node.uuid)
@@ -97,6 +101,13 @@ def _halt_node(session: Session, node: ResolvedNode, *, force: bool) -> str:
             if current.note == "powered off":
                 hypervisor.power_off(node.uuid)
         return current.note
+
+
+def _off(state: DomainState | None, off: str) -> str:
+    """Return what to say of a node that does not run; nothing of one that does."""
+    if state is None:
+        return "does not exist"
+    return off if state in OFF else ""
 
 
 def _by_acpi(session: Session, hypervisor: Hypervisor, node: ResolvedNode) -> str:

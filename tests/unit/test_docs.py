@@ -105,6 +105,20 @@ def test_verb_sections_name_every_verb_and_option() -> None:
                 assert re.search(rf"`{option}[ `]", section), f"labkit {name} {option}"
 
 
+def test_every_verb_stands_once_in_the_table_of_what_verbs_change() -> None:
+    verbs = re.findall(r"^### labkit (.+)$", documentation.verb_sections(), re.MULTILINE)
+    table = documentation.text("docs/reference/cli.md").split("## What each verb changes")[1]
+    rows = re.findall(r"^\| (`[^|]+`) \|", table.split("\n## ")[0], re.MULTILINE)
+    assert sorted(verb for row in rows for verb in words(row)) == sorted(verbs)
+
+
+def test_verbs_that_take_json_are_those_the_page_names() -> None:
+    sections = re.split(r"^### labkit ", documentation.verb_sections(), flags=re.MULTILINE)[1:]
+    taking = {each.split("\n")[0] for each in sections if "\n| `--json` |" in each}
+    page = documentation.text("docs/reference/cli.md").split("## Output for programs")[1]
+    assert words(page.split(" take `--json`")[0]) == taking
+
+
 def test_key_tables_name_every_key_of_the_schema() -> None:
     schema = json_schema()
     keys = {

@@ -310,6 +310,22 @@ def test_halt_shuts_every_node_down(session: Session, host: FakeHost) -> None:
     assert host.open == 0
 
 
+def test_halt_of_one_node_leaves_the_others(session: Session, host: FakeHost) -> None:
+    assert halt(session, only=["compute", "compute"]).nodes == (("compute", "shut down"),)
+    assert states(host) == [DomainState.RUNNING, DomainState.SHUTOFF]
+    with pytest.raises(UsageError, match="has no node 'other'"):
+        halt(session, only=["compute", "other"])
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_halt_of_a_lab_that_was_never_made_says_so(session: Session, *, dry_run: bool) -> None:
+    nothing = replace(session, tools=tools(connect=FakeHost().connect))
+    assert halt(nothing, dry_run=dry_run).nodes == (
+        ("controller", "does not exist"),
+        ("compute", "does not exist"),
+    )
+
+
 def test_halt_by_force_asks_no_guest(session: Session, host: FakeHost) -> None:
     assert dict(halt(session, force=True).nodes)["compute"] == "powered off"
     assert {call for call, _ in host.calls} == {"power off"}
