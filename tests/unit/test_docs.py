@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import shlex
@@ -33,6 +34,7 @@ MADE: dict[str, Callable[[], str]] = {
     "docs/reference/known-failures.md": documentation.known_failures,
 }
 MAX_COLUMNS = 120
+TROUBLESHOOTING = "docs/how-to/troubleshooting.md"
 
 
 def run_labkit(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -103,6 +105,19 @@ def test_verb_sections_name_every_verb_and_option() -> None:
         for parameter in verb.params:
             for option in parameter.opts if parameter.param_type_name == "option" else ():
                 assert re.search(rf"`{option}[ `]", section), f"labkit {name} {option}"
+
+
+def test_messages_of_the_troubleshooting_page_are_the_programs() -> None:
+    told = {
+        node.value
+        for file in (ROOT / "labkit").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    headings = re.findall(r"^### (.+)$", documentation.text(TROUBLESHOOTING), re.MULTILINE)
+    assert len(headings) >= 20
+    parts = {part.strip(" '.") for heading in headings for part in heading.split("…")}
+    assert [part for part in sorted(parts) if not any(part in text for text in told)] == []
 
 
 def test_every_verb_stands_once_in_the_table_of_what_verbs_change() -> None:
