@@ -9,6 +9,8 @@ import typer
 from typer.core import TyperCommand
 
 from labkit.cli import completion
+from labkit.cli.guest_text import console_pieces, visible
+from labkit.cli.hiding import Pieces
 from labkit.cli.options import LAB_FILE, LabOption
 from labkit.cli.output import notice
 from labkit.cli.session import looking
@@ -88,13 +90,16 @@ def console(
     lab: LabOption = LAB_FILE,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,
 ) -> None:
-    """Print what a node wrote to its serial console."""
-    from labkit.cli.remote import console_argv
-    from labkit.host.process import become
-
-    session = looking(lab)
-    argv = console_argv(session, session.node(node), follow=follow)
-    become(argv)
+    """Print what a node wrote to its serial console, control characters made visible."""
+    session, pieces = looking(lab), Pieces()
+    log = session.directory.console_log(session.node(node).name)
+    found = console_pieces(log, node=node, follow=follow, pause=session.cancelled.wait)
+    try:
+        for piece in found:
+            sys.stdout.write(visible(pieces.whole(piece)))
+            sys.stdout.flush()
+    finally:
+        sys.stdout.write(visible(pieces.rest))
 
 
 def openstack(

@@ -1,4 +1,4 @@
-"""How other programs reach the nodes: command lines for ssh, scp and tail, files for others."""
+"""How other programs reach the nodes: command lines for ssh and scp, files for others."""
 
 from __future__ import annotations
 
@@ -237,23 +237,3 @@ def _answering(endpoint: ssh.Endpoint) -> str:
         ) from exc
     greeted.connection.close()
     return str(greeted.address)
-
-
-def console_argv(session: Session, node: ResolvedNode, *, follow: bool) -> list[str]:
-    """Return the command that prints a node's serial console log.
-
-    Raises:
-        OperationError: The node was never started, or this user may not read its console.
-    """
-    log = session.directory.console_log(node.name)
-    argv = ["tail", "-n", "+1", *(["-F"] if follow else []), "--", str(log)]
-    try:
-        log.open("rb").close()
-    except FileNotFoundError as exc:
-        message = f"The node '{node.name}' has no console log: it was never started."
-        raise OperationError(message, hint="Run 'labkit up' first.") from exc
-    except PermissionError as exc:
-        # QEMU's output goes through virtlogd, which makes the file anew, for root alone.
-        message = f"The console of the node '{node.name}', '{log}', is a file of root's."
-        raise OperationError(message, hint=f"Run '{shlex.join(['sudo', *argv])}'.") from exc
-    return argv

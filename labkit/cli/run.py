@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from labkit.cli import completion
+from labkit.cli.guest_text import visible
 from labkit.cli.hiding import Pieces, shown
 from labkit.cli.interrupts import raise_after, shield
 from labkit.cli.options import (
@@ -257,13 +258,13 @@ def logs(
     session, pieces = looking(lab), Pieces()
 
     def write(output: bytes) -> None:
-        sys.stdout.write(pieces.whole(output))
+        sys.stdout.write(visible(pieces.whole(output)))
         sys.stdout.flush()
 
     try:
         print_log(session, JOBS[what], node=node, follow=follow, write=write)
     finally:
-        sys.stdout.write(pieces.rest)
+        sys.stdout.write(visible(pieces.rest))
 
 
 def _print(report: DeployReport, *, as_json: bool) -> None:

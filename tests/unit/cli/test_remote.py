@@ -5,14 +5,13 @@ import threading
 from contextlib import closing
 from dataclasses import replace
 from ipaddress import IPv4Interface
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
 from labkit.cli.remote import (
     SshWords,
     _quoted,
-    console_argv,
     dashboard,
     inventory,
     openstack_command,
@@ -315,37 +314,3 @@ def test_ssh_to_a_node_that_was_never_made_says_so(session: Session) -> None:
 def test_quoted_path_is_what_ssh_config_reads_back() -> None:
     assert _quoted("/plain/path") == "/plain/path"
     assert _quoted("/with a space/%h") == '"/with a space/%%h"'
-
-
-def test_console_prints_the_log_from_its_beginning(session: Session) -> None:
-    log = session.directory.console_log("controller")
-    log.write_text("booted\n")
-    assert console_argv(session, session.node("controller"), follow=False) == [
-        *("tail", "-n", "+1", "--", str(log))
-    ]
-    assert "-F" in console_argv(session, session.node("controller"), follow=True)
-
-
-def test_console_of_a_node_that_was_never_started_says_so(session: Session) -> None:
-    with pytest.raises(OperationError, match="never started"):
-        console_argv(session, session.node("controller"), follow=False)
-
-
-@pytest.mark.parametrize("follow", [False, True])
-def test_console_that_only_root_may_read_says_how(
-    session: Session, monkeypatch: pytest.MonkeyPatch, *, follow: bool
-) -> None:
-    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
-        raise PermissionError
-
-    log = session.directory.console_log("controller")
-    log.write_text("booted\n")
-    # Tests may run as root, whom no file mode stops.
-    monkeypatch.setattr("pathlib.Path.open", refuse)
-    with pytest.raises(OperationError) as caught:
-        console_argv(session, session.node("controller"), follow=follow)
-    assert caught.value.message == (
-        f"The console of the node 'controller', '{log}', is a file of root's."
-    )
-    followed = "-F " if follow else ""
-    assert caught.value.hint == f"Run 'sudo tail -n +1 {followed}-- {log}'."
