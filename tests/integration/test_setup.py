@@ -87,6 +87,36 @@ def running(host: Host) -> Iterator[Host]:
         daemon.kill()
 
 
+def test_package_that_the_distribution_lacks_keeps_setup_from_nothing_else(host: Host) -> None:
+    host.command("apt-get", f'echo "apt-get $*" >> {host.ran}')
+    host.command("apt-cache", 'case "$2" in vagrant*) exit 100 ;; esac')
+    stubs = (
+        "missing_tools() { printf 'vagrant vagrant-libvirt '; }; "
+        f"make_venv() {{ echo venv >> {host.ran}; }}; "
+        f"start_libvirtd() {{ echo started >> {host.ran}; }}; main"
+    )
+
+    result = host.call(stubs)
+
+    ran = host.what_ran()
+    installed = next(line for line in ran if line.startswith("apt-get install")).split()
+    assert {"mmdebstrap", "libvirt-dev"} <= set(installed)
+    assert not {"vagrant", "vagrant-libvirt"} & set(installed)
+    assert ran[-2:] == ["venv", "started"]
+    assert result.returncode == 3
+    assert "https://developer.hashicorp.com/vagrant/install" in result.stderr
+    assert "'vagrant plugin install vagrant-libvirt'" in result.stderr
+    assert "not everything is there: vagrant vagrant-libvirt" in result.stderr
+
+
+def test_libvirtd_that_could_not_be_installed_is_not_started(host: Host) -> None:
+    host.command("apt-get", "exit 0")
+    host.command("apt-cache", "exit 100")
+    stubs = "missing_tools() { printf 'libvirtd '; }; make_venv() { :; }; main"
+    assert host.call(stubs).returncode == 3
+    assert not [line for line in host.what_ran() if "libvirtd -d" in line]
+
+
 def test_libvirtd_that_answers_is_left_alone(running: Host) -> None:
     running.command("virsh", "exit 0")
 
