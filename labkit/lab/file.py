@@ -13,6 +13,8 @@ from labkit.lab.deployment_rules import deployment_breaches
 from labkit.lab.model import Lab
 from labkit.lab.partial import keys_at, readable
 from labkit.lab.rules import breaches, judge
+from labkit.lab.scenarios import all_scenarios
+from labkit.lab.topology import Release
 from labkit.lab.yaml import Problem
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from labkit.lab.yaml import Document, Place
 
+SCHEMA_ID = "urn:labkit:lab.yaml"
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -85,8 +88,14 @@ def check(document: Document) -> tuple[Lab | None, list[Problem]]:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of lab.yaml."""
-    return {"$schema": SCHEMA_DIALECT, "title": "lab.yaml", **_tidied(Lab.model_json_schema())}
+    """Return the JSON schema of lab.yaml, with the names of scenarios and of answer-file keys."""
+    head = {"$schema": SCHEMA_DIALECT, "$id": SCHEMA_ID, "title": "lab.yaml"}
+    schema: dict[str, Any] = {**head, **_tidied(Lab.model_json_schema())}
+    deployment = schema["$defs"]["Deployment"]["properties"]
+    deployment["scenario"]["enum"] = [scenario.name for scenario in all_scenarios()]
+    keys = {option.key for release in Release for option in options.options(release)}
+    deployment["answers"]["propertyNames"] = {"enum": sorted(keys)}
+    return schema
 
 
 def _tidied(part: Any) -> Any:  # noqa: ANN401 -- JSON has no narrower type

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import shlex
 import shutil
@@ -34,6 +35,7 @@ MADE: dict[str, Callable[[], str]] = {
     "docs/reference/known-failures.md": documentation.known_failures,
 }
 MAX_COLUMNS = 120
+SCHEMA = ROOT / "docs" / "reference" / "lab.schema.json"
 TROUBLESHOOTING = "docs/how-to/troubleshooting.md"
 
 
@@ -143,6 +145,14 @@ def test_key_tables_name_every_key_of_the_schema() -> None:
     named = set(re.findall(r"^\| `(\w+)` \|", documentation.key_tables(), re.MULTILINE))
 
     assert keys == named
+
+
+def test_published_schema_is_the_programs(request: pytest.FixtureRequest) -> None:
+    expected = json.dumps(json_schema(), indent=2) + "\n"
+    if request.config.getoption("--regenerate"):
+        SCHEMA.write_text(expected, encoding="utf-8")
+
+    assert SCHEMA.read_text(encoding="utf-8") == expected, "see 'pytest --regenerate'"
 
 
 def test_exit_code_table_agrees_with_the_errors() -> None:

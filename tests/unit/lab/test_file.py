@@ -785,6 +785,14 @@ def test_schema_bounds_are_those_of_the_model() -> None:
     assert json_schema()["properties"]["name"]["pattern"] == NAME_PATTERN
 
 
+def test_schema_names_scenarios_and_answer_file_keys() -> None:
+    deployment = json_schema()["$defs"]["Deployment"]["properties"]
+    assert "multinode" in deployment["scenario"]["enum"]
+    keys = deployment["answers"]["propertyNames"]["enum"]
+    assert {"CONFIG_SERVICE_WORKERS", "CONFIG_NEUTRON_OVS_TUNNEL_IF"} <= set(keys)
+    assert len(keys) > 300
+
+
 def test_schema_refuses_unknown_keys_everywhere() -> None:
     schema = json_schema()
     objects = [schema, *schema["$defs"].values()]
