@@ -133,14 +133,16 @@ def _print_plan(lines: Sequence[str], *, as_json: bool) -> None:
 
 
 class RunCommand(TyperCommand):
-    """Takes `--destroy` alone for `--destroy=always`: typer knows no option with an optional value."""
+    """Takes `--destroy` alone for `--destroy always`: typer knows no option with an optional value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 -- of a private module of typer
         """Read the arguments."""
-        alone = "--destroy"
-        return super().parse_args(
-            ctx, [f"{alone}=always" if arg == alone else arg for arg in args]
-        )
+        words: list[str] = []
+        for arg, following in zip(args, [*args[1:], "--"], strict=True):
+            words.append(arg)
+            if arg == "--destroy" and following.startswith("-"):
+                words.append("always")
+        return super().parse_args(ctx, words)
 
 
 def run(

@@ -74,6 +74,9 @@ def test_json_has_everything_a_machine_asks_for() -> None:
     ("words", "told"),
     [
         (["--timeout", "soon"], "'soon' is no time"),
+        (["--destroy", "--timeout", "soon"], "'soon' is no time"),
+        (["--destroy", "always", "--timeout", "soon"], "'soon' is no time"),
+        (["--destroy=on-success", "--timeout", "soon"], "'soon' is no time"),
         (["--junit", "/nowhere/at/all/x.xml"], "The directory of"),
     ],
 )
@@ -83,10 +86,12 @@ def test_run_with_a_bad_option_ends_before_anything_is_done(words: list[str], to
     assert told in str(done.exception)
 
 
-@pytest.mark.parametrize(("word", "code"), [("--destroy=never-ever", 2), ("--destroy=", 2)])
+@pytest.mark.parametrize(
+    ("word", "code"), [("--destroy=never-ever", 2), ("--destroy=", 2), ("--destroy perhaps", 2)]
+)
 def test_destroy_takes_only_the_words_it_knows(word: str, code: int) -> None:
     add_verbs()
-    assert CliRunner().invoke(app, ["run", word]).exit_code == code
+    assert CliRunner().invoke(app, ["run", *word.split()]).exit_code == code
 
 
 HOST_LAB = labs.lab("controller")
