@@ -105,7 +105,7 @@ def status(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
         print_json(found.as_json())
         return
     columns = ("node", "state", "cpus", "memory", "nic", "pci", "address")
-    print_table(columns, [status_row(node) for node in found.nodes])
+    print_table(columns, [status_row(node) for node in found.nodes], spare=("pci", "cpus"))
     if found.expires:
         when = utc(datetime.fromisoformat(found.expires))
         notice(f"expires {when}; 'labkit up' renews it, 'labkit sweep' removes it then")

@@ -54,10 +54,17 @@ def _lines() -> Console:
     return Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequence[str] = ()
+) -> None:
     """Print a table to standard output, 80 columns where neither a terminal nor COLUMNS says else.
 
     A row with several lines in a cell has its first cell in each of them, so that grep finds all.
+
+    Args:
+        columns: Their headings.
+        rows: A cell for each column.
+        spare: The columns to leave out, in this order, where the table is too wide.
     """
     from rich.console import Console
     from rich.table import Table
@@ -66,13 +73,28 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console(highlight=False, emoji=False)
     if not (console.is_terminal or "COLUMNS" in os.environ):
         console.width = WIDTH
+    # Before a line is broken within a secret.
+    lines = [tuple(map(shown, line)) for row in rows for line in _lines_of(row)]
+    kept = _fitting(columns, lines, spare, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for cells in (line for row in rows for line in _lines_of(row)):
-        # Before a line is broken within a secret.
-        table.add_row(*(Text(shown(cell)) for cell in cells))
+    for index in kept:
+        table.add_column(columns[index], overflow="fold")
+    for line in lines:
+        table.add_row(*(Text(line[index]) for index in kept))
     console.print(table)
+
+
+def _fitting(
+    columns: Sequence[str], lines: Sequence[Sequence[str]], spare: Sequence[str], width: int
+) -> Sequence[int]:
+    """Return the columns that stay: as few spare ones are left out as have to be."""
+    widths = [max(map(len, cells)) for cells in zip(columns, *lines, strict=True)]
+    kept = list(range(len(columns)))
+    for name in spare:
+        # Two blanks between columns.
+        if sum(widths[index] + 2 for index in kept) - 2 > width:
+            kept.remove(columns.index(name))
+    return kept
 
 
 def _lines_of(row: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -81,6 +81,21 @@ def test_table_row_of_several_lines_has_its_first_cell_in_each(
     ]
 
 
+@pytest.mark.parametrize(
+    ("width", "kept"),
+    [(80, "node pci cpus address"), (30, "node cpus address"), (26, "node address")],
+)
+def test_table_that_is_too_wide_leaves_spare_columns_out_and_breaks_no_address(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int, kept: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = ("one", "0000:00:03.0", "4", "172.16.208.138/24")
+    print_table(("node", "pci", "cpus", "address"), [row], spare=("pci", "cpus"))
+    heading, line = capsys.readouterr().out.splitlines()
+    assert heading.split() == kept.split()
+    assert line.split()[-1] == "172.16.208.138/24"
+
+
 def test_table_without_a_terminal_is_as_wide_as_columns_says(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
