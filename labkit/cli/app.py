@@ -117,6 +117,7 @@ def add_verbs() -> None:
     from labkit.cli.doctor import doctor
     from labkit.cli.explain import explain
     from labkit.cli.files import graph, init, render, schema, validate
+    from labkit.cli.help import HOST, describe
     from labkit.cli.lab import destroy, halt, restart, status, up
     from labkit.cli.nodes import (
         PassingCommand,
@@ -163,8 +164,11 @@ def add_verbs() -> None:
     app.command()(logs)
     app.command()(explain)
     app.command()(rehearsal)
-    app.add_typer(box_app, name="box")
+    app.add_typer(box_app, name="box", rich_help_panel=HOST)
     app.add_typer(snapshots_app)
+    describe(app.registered_commands)
+    describe(snapshots_app.registered_commands)
+    describe(box_app.registered_commands, prefix="box ")
 
 
 def _log_path() -> str:
