@@ -268,7 +268,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         ),
         (
             "box: rehearsal",
-            "box: x\n? [a]\n: 1",
+            "box: rehearsal\n? [a]\n: 1",
             "3:3: the file: expected a plain key, found a list",
         ),
         (
