@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 # Packstack takes the first card away for seconds; a switch, a suspend or a reboot for minutes.
 LOST_SECONDS = 900.0
+# For a question whose answer is that the node cannot be reached.
+SOON_SECONDS = 60.0
 
 
 class NodeConnection:
@@ -90,6 +92,16 @@ class NodeConnection:
         """
         self.ask(lambda c: c.run("true", timeout=ssh.ANSWER_SECONDS), within=within)
         return self._once(order)
+
+    def run_script(self, script: str, *, what: str, timeout: float) -> ssh.ScriptResult:
+        """Run a script as root that may be run twice, as `ssh.Connection` does.
+
+        Raises:
+            WaitTimeout: The node could not be reached for a minute.
+        """
+        return self.ask(
+            lambda c: c.run_script(script, what=what, timeout=timeout), within=SOON_SECONDS
+        )
 
     def renew(self) -> None:
         """Forget the session: a node that is being restarted leaves one behind that never ends."""

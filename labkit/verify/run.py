@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from labkit.errors import LabkitError, OperationError, UsageError
 from labkit.host import ssh
@@ -19,7 +21,7 @@ from labkit.verify.report import Report
 from labkit.waiting import AGENT_READY, Deadline, NotYet, WaitTimeout, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from labkit.lab.topology import ResolvedLab, ResolvedNode
@@ -127,12 +129,25 @@ def _reached(node: ResolvedNode, reason: str | None) -> Result:
     )
 
 
-def verify(session: Session, known: Verification | None = None) -> Verification:
+class Asked(Protocol):
+    """What a node is asked over, as `labkit.host.ssh.Connection`."""
+
+    def run_script(self, script: str, *, what: str, timeout: float) -> ssh.ScriptResult:
+        """Run a script there as root."""
+
+
+Connect = Callable[["ssh.Endpoint"], AbstractContextManager[Asked]]
+
+
+def verify(
+    session: Session, known: Verification | None = None, *, connect: Connect | None = None
+) -> Verification:
     """Collect the outputs of the nodes, side by side, and judge them.
 
     Args:
         session: The lab.
         known: What was found before; then only what may have come right since is asked for.
+        connect: Returns what a node is asked over, for who has that; a session of its own when None.
 
     Raises:
         OperationError: The lab was never brought up.
@@ -140,7 +155,7 @@ def verify(session: Session, known: Verification | None = None) -> Verification:
     collected = collect(
         session.lab,
         session.endpoint,
-        connect=session.tools.ssh,
+        connect=connect or session.tools.ssh,
         progress=session.progress,
         kinds=None if known is None else waited_for(known.report),
     )
@@ -162,23 +177,26 @@ def waited_for(report: Report) -> Mapping[str, frozenset[Kind]]:
     return wanted
 
 
-def settled(session: Session, known: Verification | None = None) -> Report:
+def settled(
+    session: Session, known: Verification | None = None, *, connect: Connect | None = None
+) -> Report:
     """Verify a lab until it is as it should be, cannot become so by itself, or had its time.
 
     Args:
         session: The lab.
         known: What was found just now, if the lab was asked already.
+        connect: As for `verify`.
 
     Returns:
         The last report, green or not.
     """
-    found = [known or verify(session)]
+    found = [known or verify(session, connect=connect)]
 
     def check() -> Report:
         report = found[-1].report
         if report.passed or not waited_for(report):
             return report
-        found.append(verify(session, found[-1]))
+        found.append(verify(session, found[-1], connect=connect))
         if not found[-1].report.passed:
             msg = "not every check passes"
             raise NotYet(msg)
@@ -215,7 +233,7 @@ def collect(
     lab: ResolvedLab,
     endpoint: Callable[[ResolvedNode], ssh.Endpoint],
     *,
-    connect: Callable[[ssh.Endpoint], ssh.Connection],
+    connect: Connect,
     progress: Progress,
     kinds: Mapping[str, frozenset[Kind]] | None = None,
 ) -> Collected:
@@ -258,7 +276,7 @@ def _ask(
     end: ssh.Endpoint,
     kinds: frozenset[Kind],
     *,
-    connect: Callable[[ssh.Endpoint], ssh.Connection],
+    connect: Connect,
     progress: Progress,
 ) -> Mapping[str, Output] | str:
     """Return a node's outputs, or why there are none."""

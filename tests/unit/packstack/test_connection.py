@@ -33,6 +33,12 @@ class FakeConnection:
             raise ssh.NotReachableError(msg)
         return ssh.RemoteResult(returncode=0, stdout=answer, stderr="")
 
+    def run_script(self, script: str, *, what: str, timeout: float) -> ssh.ScriptResult:
+        del what
+        return ssh.ScriptResult(
+            returncode=0, stdout=self.run(script, timeout=timeout).stdout.encode(), stderr=""
+        )
+
     def close(self) -> None:
         self.closed = True
 
@@ -63,6 +69,14 @@ def connection(
 
 def date(connection: ssh.Connection) -> str:
     return connection.run("date", timeout=1).stdout
+
+
+def test_run_script_uses_the_session_there_is_and_another_when_that_is_lost() -> None:
+    node = FakeNode([FakeConnection(["a", "b", None]), FakeConnection(["c"])])
+    with connection(node) as asked:
+        said = [asked.run_script("date", what="ask", timeout=1.0).stdout for _ in range(3)]
+    assert said == [b"a", b"b", b"c"]
+    assert (len(node.given), asked.outages) == (2, 1)
 
 
 def test_ask_twice_uses_one_session() -> None:
