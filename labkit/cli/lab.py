@@ -159,14 +159,15 @@ def restart(
     dry_run: DryRunOption = False,
 ) -> None:
     """Shut nodes down, then bring the lab up, with what the lab file says by now."""
-    from labkit.lifecycle.teardown import halt as stop
-    from labkit.lifecycle.up import up as bring_up
+    from labkit.lifecycle.restart import restart as again
 
     with working(lab, "restart", changes=not dry_run) as session:
-        stopped = stop(session, only=nodes or (), force=force, dry_run=dry_run)
-        print_table(("node", "result"), stopped.nodes)
-        report = bring_up(session, dry_run=dry_run)
-    _print_up(report, dry_run=dry_run)
+        stopped, report = again(session, only=nodes or (), force=force, dry_run=dry_run)
+    if dry_run:
+        # What `up` would do with nodes that are off is not known before they are.
+        print_table(("node", "to do"), stopped.nodes)
+    else:
+        _print_up(report, dry_run=False)
 
 
 def destroy(

@@ -258,3 +258,10 @@ def test_rehearsal_report_into_a_missing_directory_exits_with_2(run: Run) -> Non
     ended = run("rehearsal", "--report", "nowhere/report.json")
     assert ended.code == 2
     assert "nowhere/report.json" in ended.err
+
+
+@pytest.mark.usefixtures("document")
+def test_deploy_says_in_a_dry_run_what_it_would_do_as_json_too(run: Run) -> None:
+    plain = run("deploy", "--dry-run")
+    assert json.loads(run("deploy", "--dry-run", "--json").out) == {"plan": plain.out.splitlines()}
+    assert run("deploy", "--kill", "--dry-run").out.startswith("would end the Packstack run")

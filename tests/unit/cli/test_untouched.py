@@ -74,7 +74,13 @@ REFUSED = (
     "init --cidr 10.0.0.1/24 new",
     "init --bridge a/b new",
 )
-OFFLINE_DRY_RUNS = ("deploy --dry-run", "snapshot --delete --all --dry-run")
+OFFLINE_DRY_RUNS = (
+    "deploy --dry-run",
+    "deploy --dry-run --json",
+    "deploy --kill --dry-run",
+    "init new --dry-run",
+    "snapshot --delete --all --dry-run",
+)
 
 
 def tree(path: Path) -> dict[str, tuple[int, bytes]]:

@@ -21,6 +21,7 @@ from labkit.host.libvirt.xml import DomainState
 from labkit.lab.render import lab_texts
 from labkit.lifecycle import readiness
 from labkit.lifecycle.plan import Action
+from labkit.lifecycle.restart import restart
 from labkit.lifecycle.seed import compose_seeds
 from labkit.lifecycle.up import up
 from labkit.state.directory import LabDirectory, LabState, NodeState
@@ -352,6 +353,26 @@ def test_up_makes_the_keys_a_lab_lacks(world: World) -> None:
     up(world.session)
     assert user_key(world.directory).exists()
     assert world.state.nodes["compute"].seed == world.seed_id("compute")
+
+
+def test_restart_of_a_node_gives_it_the_seed_of_now_and_leaves_the_other(running: World) -> None:
+    running.change_files()
+    compute = running.node("compute")
+    running.host.before("start", compute.domain, lambda: running.boot(compute))
+    stopped, report = restart(running.session, only=["compute"])
+    assert stopped.nodes == (("compute", "shut down"),)
+    assert running.asked("start") == [compute.domain]
+    assert {item.node.name: item.action for item in report.plan.nodes} == {
+        "controller": Action.KEEP,
+        "compute": Action.START,
+    }
+
+
+def test_restart_brings_nothing_up_when_a_node_cannot_be_stopped(running: World) -> None:
+    running.host.fail("shutdown", running.node("compute").domain, REFUSED)
+    with pytest.raises(HostError, match="libvirt refused"):
+        restart(running.session)
+    assert running.asked("start") == []
 
 
 def test_up_of_a_node_that_is_off_gives_it_the_seed_of_now(running: World) -> None:
