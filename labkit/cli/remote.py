@@ -10,7 +10,6 @@ from labkit.errors import OperationError, UsageError
 from labkit.host import ssh
 from labkit.host.files import write_atomically
 from labkit.host.greetings import Greetings
-from labkit.packstack.bring_home import CREDENTIALS
 from labkit.state.session import has_host_key
 from labkit.verify.outputs import KEYSTONERC, dashboard_url
 
@@ -165,7 +164,7 @@ def dashboard(session: Session) -> tuple[str, Path]:
     if not url:
         message = "This lab has no dashboard: CONFIG_HORIZON_INSTALL is n."
         raise OperationError(message, hint="'labkit openstack' runs the client on the controller.")
-    return url, session.directory.packstack / CREDENTIALS
+    return url, session.directory.credentials
 
 
 def ssh_config(session: Session) -> str:

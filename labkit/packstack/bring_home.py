@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# In the lab's directory, as Packstack calls it in root's.
-CREDENTIALS = "keystonerc_admin"
 GATHER_SECONDS = 120.0
 # A node that is away now is no use to somebody who waits to be told why the run failed.
 REACH_SECONDS = 60.0
@@ -73,9 +71,12 @@ def fetch(connection: NodeConnection, *, by_command: bool) -> tuple[str, str]:
 def keep_files(session: Session, answers: str, keystonerc: str) -> tuple[Path, ...]:
     """Write answer file and credentials into the lab's directory, for their owner alone."""
     written: list[Path] = []
-    for name, text in (("answers.cfg", answers), (CREDENTIALS, keystonerc)):
+    directory = session.directory
+    for target, text in (
+        (directory.packstack / "answers.cfg", answers),
+        (directory.credentials, keystonerc),
+    ):
         if text:
-            target = session.directory.packstack / name
             write_atomically(target, text, mode=0o600)
             written.append(target)
     return tuple(written)

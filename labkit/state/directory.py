@@ -172,6 +172,11 @@ class LabDirectory:
         return self.path / "packstack"
 
     @property
+    def credentials(self) -> Path:
+        """Return the administrator's credentials that a deployment brought home."""
+        return self.packstack / "keystonerc_admin"
+
+    @property
     def logs(self) -> Path:
         """Return the directory with labkit's, Vagrant's and the nodes' logs."""
         return self.path / "logs"
