@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.errors import HostError, OperationError
+from labkit.host.packages import how_to_install
 from labkit.host.process import environment, run
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _grub(work: Path, entry: BootEntry, env: dict[str, str]) -> tuple[bytes, byt
     directory = next((d for d in GRUB_DIRECTORIES if (d / "boot.img").is_file()), None)
     if directory is None:
         msg = f"GRUB's BIOS files were expected in '{GRUB_DIRECTORIES[0]}' and are not there."
-        raise HostError(msg, hint="Run 'make setup', which installs everything labkit needs.")
+        raise HostError(msg, hint=how_to_install("grub-bios"))
     script, core = work / "grub.cfg", work / "core.img"
     script.write_text(entry.grub_script(), encoding="utf-8")
     # Fedora and its relatives call the same program grub2-mkimage.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from labkit.errors import CommandError, HostError
+from labkit.host.packages import how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -107,7 +108,7 @@ def missing_tool(name: str) -> HostError:
     """Return the error for a tool that PATH does not have."""
     return HostError(
         f"The command '{name}' is not installed on this host.",
-        hint="Run 'make setup', which installs everything labkit needs.",
+        hint=how_to_install(name),
     )
 
 

@@ -16,6 +16,7 @@ from labkit.errors import HostError
 from labkit.host import kvm, process
 from labkit.host.files import home_directory
 from labkit.host.inventory import POOL, POOL_PATH
+from labkit.host.packages import how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -198,10 +199,11 @@ def require_tools(path: str) -> None:
     Raises:
         HostError: Some are not on `path`; all of them are named.
     """
-    missing = [f"'{tool}'" for tool in TOOLS if shutil.which(tool, path=path) is None]
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=path) is None]
     if missing:
-        msg = f"The sandbox needs commands that are not installed on this host: {', '.join(missing)}."
-        raise HostError(msg, hint="Run 'make setup', which installs everything labkit needs.")
+        shown = ", ".join(f"'{tool}'" for tool in missing)
+        msg = f"The sandbox needs commands that are not installed on this host: {shown}."
+        raise HostError(msg, hint=how_to_install(*missing))
 
 
 def require_visible(path: Path, *, what: str) -> None:

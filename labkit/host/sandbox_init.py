@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from labkit.errors import CommandError, HostError, LabkitError
 from labkit.host import process, sandbox
 from labkit.host.inventory import POOL, POOL_PATH, URI
+from labkit.host.packages import how_to_install
 from labkit.waiting import Deadline, NotYet, WaitTimeout, wait_until
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def build(setup: sandbox.Setup) -> None:
     for path in sandbox.LIBVIRT_DIRECTORIES:
         if not path.is_dir():
             msg = f"The libvirt directory '{path}' does not exist on this host."
-            raise HostError(msg, hint="Run 'make setup', which installs everything labkit needs.")
+            raise HostError(msg, hint=how_to_install("libvirtd"))
     _mount(sandbox.host_mounts())
     for path in (sandbox.PRIVATE / name for name in ("state", "vagrant.d")):
         path.mkdir(parents=True, mode=0o700)

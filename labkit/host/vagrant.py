@@ -19,6 +19,7 @@ import vagrant  # noqa: TID251 -- this module is the one allowed to
 
 from labkit.errors import CommandError, HostError
 from labkit.host.files import home_directory, write_atomically
+from labkit.host.packages import how_to_install
 from labkit.host.process import run
 from labkit.host.vagrant_environment import (
     PROVIDER,
@@ -200,4 +201,4 @@ def require() -> None:
         )
     if PROVIDER not in listed.stdout:
         message = f"Vagrant has no libvirt provider: the plugin '{PROVIDER}' was not found."
-        raise HostError(message, details=listed.tail(), hint="Run 'make setup'.")
+        raise HostError(message, details=listed.tail(), hint=how_to_install("vagrant-libvirt"))

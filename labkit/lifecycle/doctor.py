@@ -20,6 +20,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.host import kvm, process, vagrant
 from labkit.host.inventory import Seen, look
 from labkit.host.libvirt.xml import DomainState
+from labkit.host.packages import how_to_install
 from labkit.lifecycle.fit import pool_path
 from labkit.lifecycle.plan import plan_up
 
@@ -253,7 +254,7 @@ def tools_installed(_host: Host) -> Finding:
         check="tools_installed",
         level=Level.PROBLEM,
         found=f"Not installed: {', '.join(missing)}.",
-        fix="Run 'make setup'.",
+        fix=how_to_install(*missing),
     )
 
 

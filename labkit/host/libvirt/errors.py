@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_HINT = (
-    "Start it with 'systemctl start libvirtd', run 'make setup', "
+    "Start it with 'systemctl start libvirtd', "
     "or use a private one with 'labkit sandbox'."
 )
 HANG_HINT = (

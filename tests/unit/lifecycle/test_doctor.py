@@ -203,7 +203,10 @@ def test_vagrant_without_its_libvirt_provider_is_a_problem(
 
     found = doctor.run_check(doctor.vagrant_has_libvirt, host)
 
-    assert (found.level, found.fix) == (Level.PROBLEM, "Run 'make setup'.")
+    assert (found.level, found.fix) == (
+        Level.PROBLEM,
+        "Run 'make setup', which installs everything labkit needs.",
+    )
     assert "vagrant-libvirt" in found.found
 
 
@@ -232,7 +235,10 @@ def test_tools_that_are_missing_are_all_named(
 
     found = doctor.tools_installed(host)
 
-    assert (found.level, found.fix) == (Level.PROBLEM, "Run 'make setup'.")
+    assert (found.level, found.fix) == (
+        Level.PROBLEM,
+        "Run 'make setup', which installs everything labkit needs.",
+    )
     assert found.found == f"Not installed: {', '.join(missing)}."
 
 
