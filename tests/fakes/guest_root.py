@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROOTFS = Path(__file__).parents[2] / "boxes" / "rehearsal" / "rootfs"
 FAKES = {
-    "su": "exit 0\n",
+    "setpriv": "exit 0\n",
     "curl": "[[ ${*: -1} == *127.0.0.1* ]] || exit 6\n",
 }
 
