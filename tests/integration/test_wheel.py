@@ -120,7 +120,7 @@ def test_installed_labkit_is_not_the_checkout(installed: Path, tmp_path: Path) -
 def test_installed_labkit_knows_the_boxes_by_the_same_key(installed: Path, tmp_path: Path) -> None:
     def keys(command: Sequence[str | Path], place: Path) -> dict[str, str]:
         listed = run([*command, "box", "list", "--json"], cwd=place, timeout=60).stdout
-        return {box["name"]: box["key"] for box in json.loads(listed)}
+        return {box["name"]: box["key"] for box in json.loads(listed)["boxes"]}
 
     found = keys([installed], tmp_path)
     assert "rehearsal" in found
