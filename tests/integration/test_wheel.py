@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-SOURCES = ("labkit", "boxes", "kickstart", "Vagrantfile.j2", "lab.yaml", "pyproject.toml")
+SOURCES = ("labkit", "boxes", "docs", "kickstart", "Vagrantfile.j2", "lab.yaml", "pyproject.toml")
 TEXTS = ("README.md", "LICENSE")
 
 
@@ -108,6 +108,12 @@ def test_installed_labkit_renders_what_the_checkout_renders(
     assert "Vagrantfile" in rendered
     assert "compute/etc/sysconfig/network-scripts/ifcfg-enp0s8" in rendered
     assert rendered == files_under(tmp_path / "checkout")
+
+
+def test_installed_manual_page_is_where_man_looks(installed: Path) -> None:
+    # man-db takes share/man beside each bin of PATH: manpath(5).
+    page = installed.parent.parent / "share" / "man" / "man1" / "labkit.1"
+    assert page.read_bytes() == (ROOT / "docs" / "labkit.1").read_bytes()
 
 
 def test_installed_labkit_is_not_the_checkout(installed: Path, tmp_path: Path) -> None:

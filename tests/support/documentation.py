@@ -187,8 +187,8 @@ def verb_sections() -> str:
     parts: list[str] = []
     for name, verb in verbs().items():
         arguments = [part for part in verb.params if isinstance(part, TyperArgument)]
-        words = " ".join(_argument(part) for part in arguments)
-        rows = [f"| `{_argument(part)}` | {_sentence(part.help)} |" for part in arguments]
+        words = " ".join(argument_words(part) for part in arguments)
+        rows = [f"| `{argument_words(part)}` | {_sentence(part.help)} |" for part in arguments]
         rows += [_option(part) for part in verb.params if isinstance(part, TyperOption)]
         table = ["| | |", "|---|---|", *rows, ""] if rows else []
         usage = f"`labkit {name}{' [OPTIONS]' if len(rows) > len(arguments) else ''} {words}`"
@@ -197,18 +197,34 @@ def verb_sections() -> str:
     return "\n".join(parts)
 
 
-def _argument(argument: TyperArgument) -> str:
+def argument_words(argument: TyperArgument) -> str:
+    """Return an argument as a usage line names it."""
     name = argument.metavar or str(argument.name).upper()
-    many = "..." if argument.nargs == -1 else ""
-    return f"{name}{many}" if argument.required else f"[{name}{many}]"
+    many = "..." if argument.nargs == -1 and "..." not in name else ""
+    # Some of the names say already that they may be left out.
+    return f"{name}{many}" if argument.required or "[" in name else f"[{name}{many}]"
 
 
 def _option(option: TyperOption) -> str:
     value = "" if option.is_flag else f" {option.metavar or 'FILE'}"
     names = ", ".join(f"`{name}{value}`" for name in option.opts)
-    default = f" Default: `{option.default}`." if option.default and not option.is_flag else ""
-    variable = f" Environment: `{option.envvar}`." if option.envvar else ""
-    return f"| {names} | {_sentence(option.help)}{default}{variable} |"
+    return f"| {names} | {meaning(option, '`')} |"
+
+
+def meaning(part: TyperArgument | TyperOption, mark: str = "") -> str:
+    """Return what an argument or option means: its help, and of an option default and variable.
+
+    Args:
+        part: The argument or option.
+        mark: Stands around both.
+    """
+    words = _sentence(part.help)
+    if isinstance(part, TyperOption):
+        if part.default and not part.is_flag:
+            words += f" Default: {mark}{part.default}{mark}."
+        if part.envvar:
+            words += f" Environment: {mark}{part.envvar}{mark}."
+    return words
 
 
 def _sentence(words: str | None) -> str:
