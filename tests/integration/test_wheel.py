@@ -8,6 +8,7 @@ import site
 import sys
 import venv
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=source,
         timeout=100,
     )
-    (built,) = target.glob("labkit-*.whl")
+    (built,) = target.glob("labkit_openstack-*.whl")
     return built
 
 
@@ -108,6 +109,17 @@ def test_installed_labkit_renders_what_the_checkout_renders(
     assert "Vagrantfile" in rendered
     assert "compute/etc/sysconfig/network-scripts/ifcfg-enp0s8" in rendered
     assert rendered == files_under(tmp_path / "checkout")
+
+
+def test_wheel_says_what_it_is_and_brings_the_command_labkit(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (place,) = {Path(name).parts[0] for name in archive.namelist() if ".dist-info/" in name}
+        told = message_from_bytes(archive.read(f"{place}/METADATA"))
+        scripts = archive.read(f"{place}/entry_points.txt").decode()
+    assert (told["Name"], told["License-Expression"]) == ("labkit-openstack", "Apache-2.0")
+    assert "Environment :: OpenStack" in (told.get_all("Classifier") or [])
+    assert told["Keywords"]
+    assert "labkit = labkit.cli.app:main" in scripts
 
 
 def test_installed_manual_page_is_where_man_looks(installed: Path) -> None:

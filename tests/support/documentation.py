@@ -21,10 +21,12 @@ from typer.main import get_command
 from labkit.cli.app import add_verbs, app
 from labkit.cli.box import box_app
 from labkit.cli.snapshots import snapshots_app
+from labkit.host import packages, sandbox
 from labkit.host.vagrant_environment import rules
 from labkit.lab import options
 from labkit.lab.file import json_schema
 from labkit.lab.topology import Release
+from labkit.lifecycle import doctor
 from labkit.packstack.known_failures import failures
 from labkit.packstack.recorded import CERTAINTY
 from labkit.verify import outputs
@@ -41,6 +43,18 @@ ANSWER_KEYS = ROOT / "tests" / "data" / "answer-keys.tsv"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPTS = ("$ ", "# ")
 
+# What labs need beside the commands that labkit itself calls.
+BESIDE = ("dnsmasq", "iptables", "vagrant-libvirt")
+# What pip needs to compile libvirt-python, which comes as source alone.
+BEFORE_PIP = (
+    "gcc",
+    "libc-headers",
+    "libvirt-headers",
+    "pkg-config",
+    "python-headers",
+    "python-venv",
+)
+
 # Verbs that need neither libvirt nor a guest: tests/unit/test_docs.py runs them.
 CHEAP = re.compile(
     r"labkit (init( \S+)*|--help|--version|validate|schema|graph( --svg > \S+)?|scenarios|render \S+|box (list|why \S+|render \S+ \S+)"
@@ -55,6 +69,10 @@ WALKED = (
 # What no test runs as it stands in a page, and why.
 NOT_RUN = {
     "make setup": "installs packages of the host; every make target that runs these tests calls it",
+    "python3 -m venv ~/labkit": "makes a directory at home; tests/integration/test_wheel.py installs the wheel",
+    "~/labkit/bin/pip install .": "the same, and asks the package index",
+    "~/labkit/bin/pip wheel --no-deps .": "the same",
+    "sudo ln -s ~/labkit/bin/labkit /usr/local/bin": "changes the host",
     "sudo make rehearsal": "needs a terminal for sudo; tests/e2e/test_rehearsal.py runs 'labkit rehearsal' itself",
     "sudo make test": "would run the tests from within the tests",
     "sudo -s": "needs a terminal; the tests that need root run as root",
@@ -384,6 +402,23 @@ def _meaning(field: dict[str, Any]) -> str:
         return description
     written = str(default).lower() if isinstance(default, bool) else str(default)
     return f"{description} Default: `{written}`."
+
+
+def install_lines() -> str:
+    """Return the table of docs/how-to/install.md: what to install on each system, and when."""
+    systems = {
+        "Debian, Ubuntu": "ID=debian",
+        "Fedora": "ID=fedora",
+        "RHEL 9, AlmaLinux 9, Rocky Linux 9": 'ID=rocky\nID_LIKE="rhel"',
+    }
+    rows = []
+    for name, release in systems.items():
+        before, after = (
+            re.sub(r"'(sudo [^']+)'", r"`\1`", packages.install_line(needed, release))
+            for needed in (BEFORE_PIP, (*doctor.TOOLS, *sandbox.TOOLS, *BESIDE))
+        )
+        rows.append(f"| {name} | {before} | {after} |")
+    return "\n".join(["| system | before pip | for the labs |", "|---|---|---|", *rows])
 
 
 def vagrant_rules() -> str:

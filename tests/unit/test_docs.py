@@ -30,6 +30,7 @@ CHEAP = [command for command in ALL if documentation.CHEAP.fullmatch(command.tex
 MADE: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": documentation.verb_sections,
     "docs/reference/lab-file.md": documentation.key_tables,
+    "docs/how-to/install.md": documentation.install_lines,
     "docs/reference/checks.md": documentation.checks_page,
     "docs/reference/vagrant-environment.md": documentation.vagrant_rules,
     "docs/reference/answer-keys.md": documentation.answer_keys,
