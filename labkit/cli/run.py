@@ -245,7 +245,7 @@ def _report_of_none(report: Path | None) -> Iterator[None]:
         yield
     except LabkitError as exc:
         if report is not None:
-            text = document({"passed": False, **error_data(exc)})
+            text = document({"dry_run": False, "passed": False, **error_data(exc)})
             report.write_text(shown(text), encoding="utf-8")
         raise
 
@@ -255,7 +255,9 @@ def _write_run(result: LabRun, junit: Path | None, report: Path | None) -> None:
         junit.write_text(shown(result.junit()), encoding="utf-8")
     if report is not None:
         error = {"error": None} if result.error is None else error_data(result.error)
-        report.write_text(shown(document({**result.as_json(), **error})), encoding="utf-8")
+        report.write_text(
+            shown(document({"dry_run": False, **result.as_json(), **error})), encoding="utf-8"
+        )
 
 
 def _seconds(text: str) -> int:

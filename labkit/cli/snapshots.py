@@ -182,7 +182,12 @@ def _data(records: Sequence[SnapshotRecord], current: str) -> list[dict[str, obj
             "memory_bytes": record.memory_bytes,
             "disk_bytes": record.grown_bytes,
             "nodes": {
-                name: node.model_dump(mode="json", exclude={"domain_xml", "snapshot_xml", "nonce"})
+                name: {
+                    **node.model_dump(
+                        mode="json", exclude={"domain_xml", "snapshot_xml", "nonce"}
+                    ),
+                    "provable": bool(node.nonce),
+                }
                 for name, node in record.nodes.items()
             },
         }

@@ -18,7 +18,9 @@ from labkit.cli.documents import (
     is_asked_for,
     print_judged,
 )
+from labkit.cli.run import _write_run
 from labkit.errors import HostError, LabkitError, TimeOver, UsageError
+from labkit.lifecycle.run import LabRun
 from tests.support.documentation import verbs
 from tests.support.examples import ROOT
 
@@ -223,9 +225,23 @@ def test_run_that_cannot_begin_leaves_no_earlier_report(run: Run) -> None:
     Path("lab.json").write_text('{"passed": true}', encoding="utf-8")
     ended = run("run", "--json", "lab.json")
     found = json.loads(Path("lab.json").read_text(encoding="utf-8"))
-    assert (ended.code, ended.out, list(found)) == (2, "", ["format", "passed", "error"])
+    assert (ended.code, ended.out, list(found)) == (
+        2,
+        "",
+        ["format", "dry_run", "passed", "error"],
+    )
     assert found["passed"] is False
     assert found["error"]["exit_code"] == 2
+
+
+@pytest.mark.parametrize(("error", "told_of"), [(None, None), (ERROR, TOLD)])
+def test_report_of_a_run_has_the_error_that_ended_it(
+    tmp_path: Path, error: HostError | None, told_of: object
+) -> None:
+    _write_run(LabRun(lab="demo", error=error), None, tmp_path / "lab.json")
+    found = json.loads((tmp_path / "lab.json").read_text(encoding="utf-8"))
+    assert (found["format"], found["dry_run"], found["lab"]) == (FORMAT, False, "demo")
+    assert (found["passed"], found["error"]) == (False, told_of)
 
 
 @pytest.mark.usefixtures("lab")

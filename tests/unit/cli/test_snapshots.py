@@ -82,7 +82,9 @@ def test_list_leaves_out_what_is_being_removed(
     shelf(lab).note(Journal(verb="delete", doomed=("labkit-gone-0",)))
 
     snapshots(lab=lab, as_json=True)
-    assert [item["name"] for item in json.loads(capsys.readouterr().out)["snapshots"]] == ["base"]
+    (item,) = json.loads(capsys.readouterr().out)["snapshots"]
+    assert item["name"] == "base"
+    assert [node["provable"] for node in item["nodes"].values()] == [True, True]
 
     snapshot(["gone"], lab=lab, delete=True, dry_run=True)
     assert capsys.readouterr().out == "would delete 'gone'\n"
