@@ -162,8 +162,8 @@ def verify(box: CachedBox) -> tuple[str, ...]:
     return (f"'{box.box_file}' was expected to have the sha256 {box.sha256} and has {found}.",)
 
 
-def remove(name: str, cache: Path, *, mountinfo: Path = MOUNTINFO) -> bool:
-    """Remove every cached build of a box and say whether there was one.
+def remove(name: str, cache: Path, *, dry_run: bool = False, mountinfo: Path = MOUNTINFO) -> bool:
+    """Remove every cached build of a box, if this is no dry run, and say whether there was one.
 
     Raises:
         HostError: Something is mounted in it, or it is not this user's.
@@ -173,6 +173,8 @@ def remove(name: str, cache: Path, *, mountinfo: Path = MOUNTINFO) -> bool:
     # '..' would be the whole cache.
     if not BOX_NAME.fullmatch(name) or not directory.is_dir():
         return False
+    if dry_run:
+        return True
     with build_lock(name, cache, seconds=0.0, progress=lambda _line: None):
         try:
             remove_tree(directory, mountinfo)

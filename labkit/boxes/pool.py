@@ -103,8 +103,10 @@ def ensure(
     return done
 
 
-def forget(definition: BoxDefinition, *, connect: Callable[[], Hypervisor]) -> tuple[str, ...]:
-    """Remove a box's volumes from the pool; say what was done.
+def forget(
+    definition: BoxDefinition, *, connect: Callable[[], Hypervisor], dry_run: bool = False
+) -> tuple[str, ...]:
+    """Remove a box's volumes from the pool; say what was done, or what would be.
 
     Raises:
         OperationError: A lab's disk is based on one of the volumes.
@@ -116,7 +118,9 @@ def forget(definition: BoxDefinition, *, connect: Callable[[], Hypervisor]) -> t
         with connect() as hypervisor:
             for pool in hypervisor.storage.pools():
                 if pool.active and pool.present:
-                    told += _removed_volumes(hypervisor.storage, pool.name, definition.name, build)
+                    told += _removed_volumes(
+                        hypervisor.storage, pool.name, definition.name, build, dry_run=dry_run
+                    )
     except HostError as exc:
         # The cache can be freed on a host where libvirtd is not running.
         told.append(f"left the storage pool alone: {exc.message}")
@@ -166,7 +170,7 @@ def _require_sound(box: CachedBox) -> None:
 
 
 def _removed_volumes(
-    storage: Storage, pool: str, box: str, build: re.Pattern[str]
+    storage: Storage, pool: str, box: str, build: re.Pattern[str], *, dry_run: bool
 ) -> Iterator[str]:
     """Yield one line for each volume, when it is removed: a later one may fail."""
     storage.refresh(pool)
@@ -182,5 +186,6 @@ def _removed_volumes(
             hint="Run 'labkit destroy' on those labs first.",
         )
     for item in mine:
-        storage.delete_volume(pool, item.name)
-        yield f"removed {item.path}"
+        if not dry_run:
+            storage.delete_volume(pool, item.name)
+        yield f"{'would remove' if dry_run else 'removed'} {item.path}"

@@ -15,10 +15,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from labkit import __version__
+from labkit.cli.documents import (
+    AGAIN,
+    INTERRUPTED,
+    ReportedError,
+    error_data,
+    expected,
+    is_asked_for,
+    print_json,
+)
 from labkit.cli.hiding import hide_in_streams
 from labkit.cli.interrupts import listen, shield
 from labkit.cli.session import LogFile
-from labkit.errors import LabkitError, TimeOver
+from labkit.errors import LabkitError, UsageError
 
 app = typer.Typer(
     name="labkit",
@@ -27,7 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-INTERRUPTED = 130
 
 # Everything after the first word belongs to the command: 'labkit ssh NODE ls -l' lists, '-l' is
 # not labkit's there.
@@ -68,15 +76,15 @@ def _open_what_is_closed() -> None:
 
 
 def _ended(exc: BaseException) -> int | str | None:
-    """Say how the command ended and return its exit code."""
+    """Say how the command ended, to programs too where they asked, and return its exit code."""
     shield()
     if isinstance(exc, SystemExit):
-        if exc.code == INTERRUPTED:
-            sys.stderr.write("interrupted: run it again to go on, or 'labkit destroy'\n")
-        return exc.code
+        return _exited(exc)
     logging.getLogger(__name__).debug("failed", exc_info=exc)
-    error = _told(exc)
+    error = expected(exc)
     where = _log_path()
+    if not isinstance(exc, ReportedError):
+        _tell_programs(exc, where)
     if error is not None:
         from labkit.cli.output import print_error
 
@@ -90,15 +98,23 @@ def _ended(exc: BaseException) -> int | str | None:
     return LabkitError.exit_code
 
 
-def _told(exc: BaseException) -> LabkitError | None:
-    """Return what is to be told a person; None when nobody expected that."""
-    if isinstance(exc, TimeOver):
-        return exc.error
-    if isinstance(exc, OSError):
-        from labkit.host.files import file_error
+def _exited(exc: SystemExit) -> int | str | None:
+    """Deal with an end of which typer has told a person already, or that is none's fault."""
+    if exc.code == INTERRUPTED:
+        sys.stderr.write(f"interrupted: {AGAIN}\n")
+        _tell_programs(KeyboardInterrupt())
+    # What typer ends for, a word it does not understand; its class is private.
+    words = getattr(exc.__context__, "format_message", None)
+    if words is not None:
+        context = getattr(exc.__context__, "ctx", None)
+        verb = getattr(context, "command_path", "labkit")
+        _tell_programs(UsageError(words(), hint=f"Run '{verb} --help'."))
+    return exc.code
 
-        return file_error(exc)
-    return exc if isinstance(exc, LabkitError) else None
+
+def _tell_programs(error: BaseException, log: str = "") -> None:
+    if is_asked_for(sys.argv[1:]):
+        print_json(error_data(error, log))
 
 
 def _spare_collections() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labkit.cli import completion
-from labkit.cli.options import JsonOption, print_json
-from labkit.cli.output import notice, print_table
+from labkit.cli.documents import print_json, print_judged
+from labkit.cli.options import DryRunOption, JsonOption  # noqa: TC001 -- typer reads the annotations
+from labkit.cli.output import answer, notice, print_table
 from labkit.errors import OperationError
 from labkit.host.files import cache_root
+
+if TYPE_CHECKING:
+    from labkit.boxes.cache import Reason
 
 box_app = typer.Typer(
     help="Build, list, render, explain, verify and remove boxes.", no_args_is_help=True
@@ -33,14 +37,31 @@ IsoOption = Annotated[
 
 
 @box_app.command("build")
-def build(name: NameArgument, *, iso: IsoOption = None) -> None:
+def build(
+    name: NameArgument,
+    *,
+    iso: IsoOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Build a box, or say that it is cached. LABKIT_ISO=PATH does what --iso PATH does."""
     from labkit.boxes import build as box_build
+    from labkit.boxes import cache
     from labkit.boxes.definition import find_box
 
     definition = find_box(name)
-    built = box_build.build(definition, cache_root(), progress=notice, own_iso=iso)
-    notice(f"{name}: {built.box_file}")
+    reason = cache.reason_to_build(definition, cache_root())
+    if dry_run:
+        known = cache.cached(definition, cache_root())
+    else:
+        known = box_build.build(definition, cache_root(), progress=notice, own_iso=iso)
+    if as_json:
+        file = str(known.box_file) if known else None
+        print_json({"dry_run": dry_run, "name": name, "built": reason is not None, "file": file})
+    elif dry_run:
+        sys.stdout.write("\n".join(_reason_lines(name, reason)) + "\n")
+    elif known is not None:
+        notice(f"{name}: {known.box_file}")
 
 
 @box_app.command("render")
@@ -78,14 +99,16 @@ def why(
         }
         print_json(data)
         return
+    sys.stdout.write("\n".join(_reason_lines(name, reason)) + "\n")
+
+
+def _reason_lines(name: str, reason: Reason | None) -> list[str]:
     if reason is None:
-        lines = [f"{name}: cached, nothing changed since it was built"]
-    elif reason.last_build is None:
-        lines = [f"{name}: to be built, it never was"]
-    else:
-        lines = [f"{name}: to be built, changed since {reason.last_build}:"]
-        lines += [f"  {line}" for line in reason.changed]
-    sys.stdout.write("\n".join(lines) + "\n")
+        return [f"{name}: cached, nothing changed since it was built"]
+    if reason.last_build is None:
+        return [f"{name}: to be built, it never was"]
+    lines = [f"{name}: to be built, changed since {reason.last_build}:"]
+    return [*lines, *(f"  {line}" for line in reason.changed)]
 
 
 @box_app.command("list")
@@ -106,7 +129,7 @@ def list_boxes(*, as_json: JsonOption = False) -> None:
             }
             for item, box in found
         ]
-        print_json(data)
+        print_json({"boxes": data})
         return
     rows = [
         (
@@ -122,7 +145,7 @@ def list_boxes(*, as_json: JsonOption = False) -> None:
 
 
 @box_app.command("verify")
-def verify(name: NameArgument) -> None:
+def verify(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Read a cached box again and compare it with its recorded checksum."""
     from labkit.boxes import cache
     from labkit.boxes.definition import find_box
@@ -132,18 +155,21 @@ def verify(name: NameArgument) -> None:
         message = f"The box '{name}' is not built, so there is nothing to verify."
         raise OperationError(message, hint=f"Run 'labkit box build {name}'.")
     problems = cache.verify(box)
-    if problems:
-        message = f"The cached box '{name}' is damaged."
-        raise OperationError(
-            message,
-            details=problems,
-            hint=f"Run 'labkit box remove {name}' and 'labkit box build {name}'.",
-        )
+    message = f"The cached box '{name}' is damaged."
+    hint = f"Run 'labkit box remove {name}' and 'labkit box build {name}'."
+    error = OperationError(message, details=problems, hint=hint) if problems else None
+    if as_json:
+        print_judged({"name": name, "file": str(box.box_file), "intact": error is None}, error)
+        return
+    if error is not None:
+        raise error
     notice(f"{name}: {box.box_file} is as it was built")
 
 
 @box_app.command("remove")
-def remove(name: NameArgument) -> None:
+def remove(
+    name: NameArgument, *, dry_run: DryRunOption = False, as_json: JsonOption = False
+) -> None:
     """Free the cache of a box, and its volumes in the pool that no lab uses."""
     from labkit.boxes import cache, centos
     from labkit.boxes.definition import find_box
@@ -151,12 +177,20 @@ def remove(name: NameArgument) -> None:
     from labkit.state.tools import real_tools
 
     definition = find_box(name)
-    downloaded = centos.downloaded_iso(definition, cache_root())
-    for line in forget(definition, connect=real_tools().connect):
-        notice(line)
-    if not cache.remove(name, cache_root()):
-        notice(f"{name}: nothing was cached")
+    kept_iso = centos.downloaded_iso(definition, cache_root())
+    in_pool = forget(definition, connect=real_tools().connect, dry_run=dry_run)
+    was_cached = cache.remove(name, cache_root(), dry_run=dry_run)
+    if as_json:
+        iso = str(kept_iso) if kept_iso else None
+        data = {"dry_run": dry_run, "name": name, "cache": was_cached, "pool": list(in_pool)}
+        print_json({**data, "kept_iso": iso})
+        return
+    tell = answer if dry_run else notice
+    for line in in_pool:
+        tell(line)
+    if not was_cached:
+        tell(f"{name}: nothing {'is' if dry_run else 'was'} cached")
     else:
-        notice(f"{name}: removed from the cache")
-    if downloaded is not None:
-        notice(f"{name}: its ISO '{downloaded}' stays for the next build")
+        tell(f"{name}: {'would be removed' if dry_run else 'removed'} from the cache")
+    if kept_iso is not None:
+        tell(f"{name}: its ISO '{kept_iso}' stays for the next build")

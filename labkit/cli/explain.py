@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labkit.cli.options import JsonOption, print_json
+from labkit.cli.documents import print_json
+from labkit.cli.options import JsonOption  # noqa: TC001 -- typer reads the annotations
 from labkit.cli.output import notice
 from labkit.errors import UsageError
 

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from labkit.cli import completion
-from labkit.cli.options import LAB_FILE, BoxOption, DryRunOption, LabOption, print_json
+from labkit.cli.documents import print_json
+from labkit.cli.options import LAB_FILE, BoxOption, DryRunOption, JsonOption, LabOption
 from labkit.cli.output import answer, notice
 from labkit.cli.session import looking
 from labkit.errors import UsageError
@@ -58,7 +59,6 @@ def init(
     """Write a first lab.yaml, with comments, and the schema that editors complete it by."""
     from labkit.host.files import write_atomically
     from labkit.lab import initial
-    from labkit.lab.file import json_schema
     from labkit.resources import box_names
 
     wish = initial.Wish(
@@ -80,16 +80,19 @@ def init(
             raise UsageError(message, hint="Name another directory: 'labkit init DIR'.")
     directory.mkdir(parents=True, exist_ok=True)
     # The lab file last: where it is there, all of it is.
-    write_atomically(schema_file, json.dumps(json_schema(), indent=2) + "\n")
+    write_atomically(schema_file, _schema_text())
     write_atomically(file, text)
     notice(f"wrote '{file}' and '{schema_file}'; next: 'labkit doctor', 'labkit up'")
 
 
-def validate(*, lab: LabOption = LAB_FILE) -> None:
+def validate(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
     """Check the lab file and print every problem with its line and column."""
     from labkit.lab.file import load
 
     checked = load(lab)
+    if as_json:
+        print_json({"file": str(lab), "lab": checked.name, "nodes": list(checked.nodes)})
+        return
     answer(f"{lab}: valid; lab '{checked.name}' with {_count(len(checked.nodes), 'node')}")
 
 
@@ -127,9 +130,13 @@ def graph(
 
 def schema() -> None:
     """Print the JSON schema of the lab file."""
+    sys.stdout.write(_schema_text())
+
+
+def _schema_text() -> str:
     from labkit.lab.file import json_schema
 
-    print_json(json_schema())
+    return json.dumps(json_schema(), indent=2) + "\n"
 
 
 def _count(number: int, thing: str) -> str:

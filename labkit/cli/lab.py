@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labkit.cli import completion
+from labkit.cli.documents import print_json
 from labkit.cli.options import (
     LAB_FILE,
     BoxOption,
@@ -17,7 +18,6 @@ from labkit.cli.options import (
     JsonOption,
     LabOption,
     ParallelOption,
-    print_json,
     utc,
 )
 from labkit.cli.output import answer, notice, print_table, shown_progress
@@ -26,6 +26,7 @@ from labkit.cli.session import looking, working
 if TYPE_CHECKING:
     from labkit.lifecycle.plan import Possessions
     from labkit.lifecycle.status import NodeStatus
+    from labkit.lifecycle.teardown import HaltReport
     from labkit.lifecycle.up import UpReport
 
 
@@ -43,14 +44,17 @@ def up(
     with working(lab, "up", box=box, changes=not dry_run) as session:
         report = bring_up(session, dry_run=dry_run, parallel=parallel)
     if as_json:
-        print_json(_up_data(report))
+        print_json(up_data(session.lab.name, report, dry_run=dry_run))
     else:
         _print_up(report, dry_run=dry_run)
 
 
-def _up_data(report: UpReport) -> dict[str, object]:
+def up_data(lab: str, report: UpReport, *, dry_run: bool) -> dict[str, object]:
+    """Return what `up` did, or would do, for programs."""
     ready = {item.node: item for item in report.ready}
     return {
+        "lab": lab,
+        "dry_run": dry_run,
         "changed": report.plan.changes,
         "notes": list(report.plan.notes),
         "nodes": [
@@ -140,13 +144,23 @@ def halt(
     lab: LabOption = LAB_FILE,
     force: Annotated[bool, typer.Option("--force", help="Cut the power at once.")] = False,
     dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Shut nodes down; 'labkit up' starts them again."""
     from labkit.lifecycle.teardown import halt as stop
 
     with working(lab, "halt", changes=not dry_run) as session:
         report = stop(session, only=nodes or (), force=force, dry_run=dry_run)
-    print_table(("node", "result"), report.nodes)
+    if as_json:
+        done = halted_nodes(report)
+        print_json({"lab": session.lab.name, "dry_run": dry_run, "nodes": done})
+    else:
+        print_table(("node", "result"), report.nodes)
+
+
+def halted_nodes(report: HaltReport) -> list[dict[str, str]]:
+    """Return what became of each node, or would, for programs."""
+    return [{"name": name, "result": result} for name, result in report.nodes]
 
 
 def restart(
@@ -157,17 +171,28 @@ def restart(
         bool, typer.Option("--force", help="Cut the power instead of shutting down.")
     ] = False,
     dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Shut nodes down, then bring the lab up, with what the lab file says by now."""
     from labkit.lifecycle.restart import restart as again
 
     with working(lab, "restart", changes=not dry_run) as session:
         stopped, report = again(session, only=nodes or (), force=force, dry_run=dry_run)
-    if dry_run:
+    if as_json:
+        print_json(restart_data(session.lab.name, stopped, None if dry_run else report))
+    elif dry_run:
         # What `up` would do with nodes that are off is not known before they are.
         print_table(("node", "to do"), stopped.nodes)
     else:
         _print_up(report, dry_run=False)
+
+
+def restart_data(lab: str, stopped: HaltReport, report: UpReport | None) -> dict[str, object]:
+    """Return what `restart` did, for programs; without a report of `up` what it would do."""
+    halted = {"halted": halted_nodes(stopped)}
+    if report is None:
+        return {"lab": lab, "dry_run": True, **halted}
+    return {**up_data(lab, report, dry_run=False), **halted}
 
 
 def destroy(
@@ -182,17 +207,30 @@ def destroy(
         ),
     ] = None,
     dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove everything of the lab and prove that nothing is left. Asks nothing."""
     if name is None:
         name, owned = _destroy(lab, dry_run=dry_run)
     else:
         owned = _destroy_by(name, lab, dry_run)
+    if as_json:
+        print_json({"lab": name, "dry_run": dry_run, **owned_data(owned)})
+        return
     verb = "would remove" if dry_run else "removed"
     for line in owned.describe():
         answer(f"{verb} {line}")
     if not owned.describe():
         answer(f"nothing of the lab '{name}' exists on this host")
+
+
+def owned_data(owned: Possessions) -> dict[str, object]:
+    """Return the names of what a lab has on the host, for programs."""
+    return {
+        "domains": [domain.name for domain in owned.domains],
+        "networks": [network.name for network in owned.networks],
+        "volumes": list(owned.volumes),
+    }
 
 
 def _destroy(lab: Path, *, dry_run: bool) -> tuple[str, Possessions]:

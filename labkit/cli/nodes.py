@@ -9,9 +9,10 @@ import typer
 from typer.core import TyperCommand
 
 from labkit.cli import completion
+from labkit.cli.documents import print_json
 from labkit.cli.guest_text import console_pieces, visible
 from labkit.cli.hiding import Pieces
-from labkit.cli.options import LAB_FILE, LabOption
+from labkit.cli.options import LAB_FILE, JsonOption, LabOption
 from labkit.cli.output import notice
 from labkit.cli.session import looking
 
@@ -121,7 +122,7 @@ def openstack(
     become(ssh_argv(session, deployment.controller(session.lab), [command], options))
 
 
-def open_dashboard(*, lab: LabOption = LAB_FILE) -> None:
+def open_dashboard(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
     """Print where the dashboard is and how to log in, and open it on a desktop."""
     import os
     import webbrowser
@@ -129,6 +130,9 @@ def open_dashboard(*, lab: LabOption = LAB_FILE) -> None:
     from labkit.cli.remote import dashboard
 
     url, credentials = dashboard(looking(lab))
+    if as_json:
+        print_json({"url": url, "user": "admin", "credentials": str(credentials)})
+        return
     sys.stdout.write(f"{url}\n")
     notice(f"user 'admin'; its password is OS_PASSWORD in '{credentials}'")
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -62,7 +60,7 @@ BoxOption = Annotated[
         autocompletion=completion.boxes,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 ParallelOption = Annotated[
     int | None,
@@ -94,11 +92,6 @@ def require_writable(*files: Path | None) -> None:
         else:
             continue
         raise UsageError(message)
-
-
-def print_json(data: object) -> None:
-    """Print data for machines to standard output."""
-    sys.stdout.write(json.dumps(data, indent=2) + "\n")
 
 
 def utc(when: datetime) -> str:

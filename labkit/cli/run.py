@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from labkit.cli import completion
+from labkit.cli.documents import document, error_data, print_json
 from labkit.cli.guest_text import visible
 from labkit.cli.hiding import Pieces, shown
 from labkit.cli.interrupts import raise_after, shield
@@ -21,7 +22,6 @@ from labkit.cli.options import (
     DryRunOption,
     JsonOption,
     LabOption,
-    print_json,
     require_writable,
 )
 from labkit.cli.output import answer, notice, print_table
@@ -29,7 +29,7 @@ from labkit.cli.session import looking, working
 from labkit.errors import LabkitError, OperationError, TimeOver, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from labkit.lifecycle.run import LabRun
     from labkit.packstack.report import DeployReport
@@ -43,18 +43,17 @@ def scenarios(*, as_json: JsonOption = False) -> None:
 
     found = all_scenarios()
     if as_json:
-        print_json(
-            [
-                {
-                    "name": each.name,
-                    "summary": each.summary,
-                    "asks": each.asks,
-                    "forms": [form.value for form in each.forms],
-                    "verb": each.verb,
-                }
-                for each in found
-            ]
-        )
+        data = [
+            {
+                "name": each.name,
+                "summary": each.summary,
+                "asks": each.asks,
+                "forms": [form.value for form in each.forms],
+                "verb": each.verb,
+            }
+            for each in found
+        ]
+        print_json({"scenarios": data})
         return
     rows = [(each.name, ", ".join(each.forms) or "-", each.summary) for each in found]
     print_table(("scenario", "form", "what it does"), rows)
@@ -81,19 +80,32 @@ def deploy(
     """Install OpenStack by Packstack, or follow the run that is under way; then verify."""
     from labkit.packstack import deploy as deploying
 
-    if dry_run and kill:
-        answer("would end the Packstack run that is under way, if there is one")
+    if kill:
+        _kill(lab, dry_run=dry_run, as_json=as_json)
         return
     if dry_run:
-        _print_plan(deploying.plan(looking(lab), snapshot=not no_snapshot), as_json=as_json)
+        seen = looking(lab)
+        plan = deploying.plan(seen, snapshot=not no_snapshot)
+        _print_plan(seen.lab.name, plan, as_json=as_json)
         return
     with working(lab, "deploy", changes=True) as session:
-        if kill:
-            ended = deploying.kill(session)
-            answer("the Packstack run was ended" if ended else "no Packstack run is under way")
-            return
         report = deploying.deploy(session, detach=detach, snapshot=not no_snapshot, force=force)
-    _print(report, as_json=as_json)
+    _print(session.lab.name, report, as_json=as_json)
+
+
+def _kill(lab: Path, *, dry_run: bool, as_json: bool) -> None:
+    from labkit.packstack import deploy as deploying
+
+    if dry_run:
+        line = "would end the Packstack run that is under way, if there is one"
+        _print_plan(looking(lab).lab.name, [line], as_json=as_json)
+        return
+    with working(lab, "deploy", changes=True) as session:
+        ended = deploying.kill(session)
+    if as_json:
+        print_json({"lab": session.lab.name, "dry_run": False, "killed": ended})
+    else:
+        answer("the Packstack run was ended" if ended else "no Packstack run is under way")
 
 
 def add_compute(
@@ -117,16 +129,17 @@ def add_compute(
         session = looking(lab)
         require_addable(session, node)
         first = f"would bring up node '{node}' if it is not there"
-        _print_plan([first, *deploying.plan(session, snapshot=False)], as_json=as_json)
+        plan = [first, *deploying.plan(session, snapshot=False)]
+        _print_plan(session.lab.name, plan, as_json=as_json)
         return
     with working(lab, "add-compute", changes=True) as session:
         report = add(session, node)
-    _print(report, as_json=as_json)
+    _print(session.lab.name, report, as_json=as_json)
 
 
-def _print_plan(lines: Sequence[str], *, as_json: bool) -> None:
+def _print_plan(lab: str, lines: Sequence[str], *, as_json: bool) -> None:
     if as_json:
-        print_json({"plan": list(lines)})
+        print_json({"lab": lab, "dry_run": True, "plan": list(lines)})
         return
     for line in lines:
         answer(line)
@@ -178,18 +191,27 @@ def run(
             metavar="[=always|on-success]",
         ),
     ] = "never",
+    dry_run: DryRunOption = False,
 ) -> None:
     """Do the whole job for CI: up, snapshot, deploy, verify, report, and teardown when told."""
+    from labkit.lifecycle.run import plan
     from labkit.lifecycle.run import run as go
     from labkit.lifecycle.stages import told
     from labkit.verify.report import table
 
     require_writable(junit, report)
+    if dry_run:
+        if junit is not None:
+            message = "A dry run tries nothing, so '--junit' has nothing to report."
+            raise UsageError(message, hint="'--json FILE' takes its plan.")
+        seen = looking(lab, box=box)
+        _write_plan(seen.lab.name, plan(seen, source=source, remove=destroy), report)
+        return
     if timeout:
         message = f"The run did not end within {timeout}."
         late = OperationError(message, hint="'labkit run' again goes on where it was.")
         raise_after(_seconds(timeout), lambda: TimeOver(late))
-    with working(lab, "run", box=box, changes=True) as session:
+    with _report_of_none(report), working(lab, "run", box=box, changes=True) as session:
         result = go(session, source=source, remove=destroy, shield=shield)
     try:
         _write_run(result, junit, report)
@@ -209,11 +231,33 @@ def run(
         raise typer.Exit(CHECKS_FAILED)
 
 
+def _write_plan(lab: str, lines: Sequence[str], report: Path | None) -> None:
+    _print_plan(lab, lines, as_json=False)
+    if report is not None:
+        text = document({"lab": lab, "dry_run": True, "plan": list(lines)})
+        report.write_text(shown(text), encoding="utf-8")
+
+
+@contextmanager
+def _report_of_none(report: Path | None) -> Iterator[None]:
+    """Write of an error before the first stage; an earlier run's report is not this one's."""
+    try:
+        yield
+    except LabkitError as exc:
+        if report is not None:
+            text = document({"dry_run": False, "passed": False, **error_data(exc)})
+            report.write_text(shown(text), encoding="utf-8")
+        raise
+
+
 def _write_run(result: LabRun, junit: Path | None, report: Path | None) -> None:
     if junit is not None:
         junit.write_text(shown(result.junit()), encoding="utf-8")
     if report is not None:
-        report.write_text(shown(json.dumps(result.as_json(), indent=2) + "\n"), encoding="utf-8")
+        error = {"error": None} if result.error is None else error_data(result.error)
+        report.write_text(
+            shown(document({"dry_run": False, **result.as_json(), **error})), encoding="utf-8"
+        )
 
 
 def _seconds(text: str) -> int:
@@ -269,11 +313,11 @@ def logs(
         sys.stdout.write(visible(pieces.rest))
 
 
-def _print(report: DeployReport, *, as_json: bool) -> None:
+def _print(lab: str, report: DeployReport, *, as_json: bool) -> None:
     from labkit.verify.report import table
 
     if as_json:
-        print_json(report.as_json())
+        print_json({"lab": lab, "dry_run": False, **report.as_json()})
     elif report.verification is not None:
         sys.stdout.write(table(report.verification))
     for text in report.notices:
@@ -303,14 +347,19 @@ def rehearsal(
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write the figures here, as JSON.")
     ] = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Show the whole job on stand-in guests, from up over snapshot, deploy and restore to destroy."""
-    from labkit.lifecycle.rehearsal import rehearse
+    from labkit.lifecycle.rehearsal import plan, rehearse
 
     require_writable(report)
+    if dry_run:
+        for line in plan(looking(lab, box=box)):
+            answer(line)
+        return
     with working(lab, "rehearsal", box=box, changes=True) as session:
         result = rehearse(session)
     if report is not None:
-        report.write_text(shown(json.dumps(result.as_json(), indent=2) + "\n"), encoding="utf-8")
+        report.write_text(shown(document(result.as_json())), encoding="utf-8")
     print_table(("stage", "seconds", "result"), result.stages.rows())
     notice("stand-in guests, not CentOS and not OpenStack: boxes/rehearsal says what they are")

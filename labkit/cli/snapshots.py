@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labkit.cli import completion
-from labkit.cli.options import LAB_FILE, DryRunOption, JsonOption, LabOption, print_json
+from labkit.cli.documents import print_json
+from labkit.cli.options import LAB_FILE, DryRunOption, JsonOption, LabOption
 from labkit.cli.output import answer, notice, print_table
 from labkit.cli.session import looking, working
 from labkit.errors import UsageError
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from labkit.snapshots.plan import TakePlan
     from labkit.snapshots.record import SnapshotRecord
-    from labkit.snapshots.restore import RestoreReport
+    from labkit.snapshots.restore import RestorePlan, RestoreReport
 
 snapshots_app = typer.Typer()
 
@@ -45,6 +47,7 @@ def snapshot(
     delete: Annotated[bool, typer.Option("--delete", help="Remove it instead.")] = False,
     every: Annotated[bool, typer.Option("--all", help="With --delete: remove all.")] = False,
     dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Keep the whole lab as it is now, memory and disk of every node at one instant."""
     from labkit.snapshots.plan import require_one_name
@@ -53,19 +56,23 @@ def snapshot(
     if delete:
         _require(len(words) == (not every), "'--delete' takes one NAME, or '--all'.")
         _require(not (note or replace), "'--delete' goes with neither '--note' nor '--replace'.")
-        _delete(lab, next(iter(words), None), dry_run=dry_run)
+        _delete(lab, next(iter(words), None), dry_run=dry_run, as_json=as_json)
         return
     _require(words and not every, "A snapshot needs a NAME; '--all' is for '--delete'.")
     require_one_name(words)
-    _take(lab, words[0], note, replace=replace, dry_run=dry_run)
+    _take(lab, words[0], note, replace=replace, dry_run=dry_run, as_json=as_json)
 
 
-def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool) -> None:
+def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool, as_json: bool) -> None:
     from labkit.snapshots import take
+    from labkit.snapshots.record import Shelf
 
     seen = looking(lab)
     if dry_run:
         plan = take.plan(seen, name, note=note, replace=replace)
+        if as_json:
+            print_json({"lab": seen.lab.name, "dry_run": True, **take_plan_data(plan)})
+            return
         print_table(("node", "now"), [(node, kept.value) for node, kept in plan.nodes])
         free = "the pool is not active" if plan.free_bytes is None else _mib(plan.free_bytes)
         answer(f"would take '{name}': about {_mib(plan.needed_bytes)}; free: {free}")
@@ -74,6 +81,26 @@ def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool) -> N
     take.check(seen, name, note=note, replace=replace)
     with working(lab, "snapshot", changes=True) as session:
         record = take.take(session, name, note=note, replace=replace)
+    if as_json:
+        # With the others, whose names its parent's is one of.
+        listed = _data([record, *Shelf(session.directory.snapshots).records()], record.key)
+        print_json({"lab": seen.lab.name, "dry_run": False, "snapshot": listed[0]})
+    else:
+        _print_taken(record)
+
+
+def take_plan_data(plan: TakePlan) -> dict[str, object]:
+    """Return what `snapshot` would do, for programs."""
+    return {
+        "name": plan.name,
+        "nodes": [{"name": node, "state": kept.value} for node, kept in plan.nodes],
+        "replaces": plan.replaced is not None,
+        "needed_bytes": plan.needed_bytes,
+        "free_bytes": plan.free_bytes,
+    }
+
+
+def _print_taken(record: SnapshotRecord) -> None:
     rows = [
         (node, kept.state.value, _mib(kept.memory_bytes), _mib(kept.grown_bytes))
         for node, kept in record.nodes.items()
@@ -83,12 +110,12 @@ def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool) -> N
         if kept.state.value == "running" and not kept.nonce:
             notice(f"{node}: it took no SSH session: not flushed, and a restore cannot prove it")
     notice(
-        f"took '{name}': the lab stood still for {record.pause_ms / 1000:.2f} s, "
-        f"paused within {record.skew_ms:.0f} ms; back with 'labkit restore {name}'"
+        f"took '{record.name}': the lab stood still for {record.pause_ms / 1000:.2f} s, "
+        f"paused within {record.skew_ms:.0f} ms; back with 'labkit restore {record.name}'"
     )
 
 
-def _delete(lab: Path, name: str | None, *, dry_run: bool) -> None:
+def _delete(lab: Path, name: str | None, *, dry_run: bool, as_json: bool) -> None:
     from labkit.snapshots import remove
 
     seen = looking(lab)
@@ -96,6 +123,9 @@ def _delete(lab: Path, name: str | None, *, dry_run: bool) -> None:
     if gone and not dry_run:
         with working(lab, "snapshot", changes=True) as session:
             gone = remove.delete(session, name)
+    if as_json:
+        print_json({"lab": seen.lab.name, "dry_run": dry_run, "deleted": list(gone)})
+        return
     for each in gone:
         answer(f"{'would delete' if dry_run else 'deleted'} '{each}'")
     if not gone:
@@ -116,7 +146,8 @@ def snapshots(
     shelf = Shelf(session.directory.snapshots)
     branches, current = tree(shelf.records()), shelf.current()
     if as_json:
-        print_json(_data([record for record, _ in branches], current))
+        listed = _data([record for record, _ in branches], current)
+        print_json({"lab": session.lab.name, "snapshots": listed})
         return
     now = datetime.now(UTC)
     rows = [_row(record, depth, current, now) for record, depth in branches]
@@ -151,7 +182,12 @@ def _data(records: Sequence[SnapshotRecord], current: str) -> list[dict[str, obj
             "memory_bytes": record.memory_bytes,
             "disk_bytes": record.grown_bytes,
             "nodes": {
-                name: node.model_dump(mode="json", exclude={"domain_xml", "snapshot_xml", "nonce"})
+                name: {
+                    **node.model_dump(
+                        mode="json", exclude={"domain_xml", "snapshot_xml", "nonce"}
+                    ),
+                    "provable": bool(node.nonce),
+                }
                 for name, node in record.nodes.items()
             },
         }
@@ -171,6 +207,7 @@ def restore(
     *,
     lab: LabOption = LAB_FILE,
     dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put the whole lab back to a snapshot, let it run on, and prove that it does."""
     from labkit.snapshots import restore as restoring
@@ -180,6 +217,9 @@ def restore(
     seen = looking(lab)
     if dry_run:
         plan = restoring.plan(seen, name)
+        if as_json:
+            print_json({"lab": seen.lab.name, "dry_run": True, **restore_plan_data(plan)})
+            return
         print_table(("node", "now", "then"), plan.nodes)
         answer(f"would restore '{name}', taken {plan.record.created:%Y-%m-%d %H:%M} UTC")
         return
@@ -187,7 +227,44 @@ def restore(
     Shelf(seen.directory.snapshots).named(name)
     with working(lab, "restore", changes=True) as session:
         report = restoring.restore(session, name, prove=lambda: prove_deployed(session))
-    _print_restore(report)
+    if as_json:
+        print_json({"lab": seen.lab.name, "dry_run": False, **restore_data(report)})
+    else:
+        _print_restore(report)
+
+
+def restore_plan_data(plan: RestorePlan) -> dict[str, object]:
+    """Return what `restore` would do, for programs."""
+    return {
+        "snapshot": plan.record.name,
+        "created": plan.record.created.isoformat(timespec="seconds"),
+        "nodes": [{"name": name, "now": now, "then": then} for name, now, then in plan.nodes],
+    }
+
+
+def restore_data(report: RestoreReport) -> dict[str, object]:
+    """Return what `restore` did, for programs; without a proof a node's own values are None."""
+    proofs = {proof.node: proof for proof in report.proofs}
+    return {
+        "snapshot": report.record.name,
+        "nodes": [
+            {
+                "name": name,
+                "state": kept.state.value,
+                "proven": name in proofs,
+                "address": proofs[name].address if name in proofs else None,
+                "clock_seconds": proofs[name].clock_seconds if name in proofs else None,
+                "clock_by": proofs[name].clock_by if name in proofs else None,
+            }
+            for name, kept in report.record.nodes.items()
+        ],
+        "header_only": list(report.shallow),
+        "seconds": {
+            "restored": round(report.restored_seconds, 3),
+            "ssh": round(report.ssh_seconds, 3),
+            "healthy": round(report.healthy_seconds, 3),
+        },
+    }
 
 
 def _print_restore(report: RestoreReport) -> None:

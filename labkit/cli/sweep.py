@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.options import DryRunOption, JsonOption, print_json, utc
+from labkit.cli.documents import print_json
+from labkit.cli.options import DryRunOption, JsonOption, utc
 from labkit.cli.output import answer, notice, print_table, shown_progress
 from labkit.errors import LabkitError
 
@@ -28,7 +29,7 @@ def sweep(
     with shown_progress() as progress:
         labs = remove(registry, progress, tools=real_tools(), orphans=orphans, dry_run=dry_run)
     if as_json:
-        print_json([each.as_json() for each in labs])
+        print_json({"dry_run": dry_run, "labs": [each.as_json() for each in labs]})
     elif labs:
         rows = [
             (

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labkit.cli.documents import print_json
 from labkit.cli.hiding import keep_secrets
-from labkit.cli.options import LAB_FILE, JsonOption, LabOption, print_json, require_writable
+from labkit.cli.options import LAB_FILE, JsonOption, LabOption, require_writable
 from labkit.cli.session import working
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ FAMILIES = {
     "debian": ("debian", ("apt", "install")),
     "ubuntu": ("debian", ("apt", "install")),
     "fedora": ("fedora", ("dnf", "install")),
-    "rhel": ("fedora", ("dnf", "install")),
+    "rhel": ("el9", ("dnf", "install")),
 }
+NO_PACKAGE = "-"
 
 
 def how_to_install(*commands: str) -> str:
@@ -64,4 +65,4 @@ def _table(column: str) -> dict[str, str]:
     text = files(__package__).joinpath(_TABLE).read_text(encoding="utf-8")
     heading, *rows = (line.split("\t") for line in text.splitlines())
     index = heading.index(column)
-    return {row[0]: row[index] for row in rows}
+    return {row[0]: row[index] for row in rows if row[index] != NO_PACKAGE}

@@ -15,6 +15,7 @@ from labkit.errors import LabkitError, OperationError
 from labkit.host.inventory import look
 from labkit.lab import deployment
 from labkit.lifecycle.plan import possessions
+from labkit.lifecycle.run import up_lines
 from labkit.lifecycle.stages import Stages, told
 from labkit.lifecycle.status import LabStatus, status
 from labkit.lifecycle.teardown import destroy
@@ -106,6 +107,19 @@ def rehearse(session: Session, steps: Sequence[Step] = ()) -> Rehearsal:
         raise
     stages.run("destroy", partial(_destroy, session))
     return result
+
+
+def plan(session: Session) -> tuple[str, ...]:
+    """Return what `rehearse` would do, a line each, changing nothing.
+
+    Raises:
+        OperationError: The lab has nodes already, or it cannot be deployed on its box.
+        LabkitError: As `up`.
+    """
+    require_possible(session)
+    _require_new(session)
+    stages = [name for name, _ in _steps(stand_in=find_box(session.lab.box).file.stand_in)]
+    return (*up_lines(session), f"would go through {', '.join(stages)}", "would remove the lab")
 
 
 def _steps(*, stand_in: bool) -> tuple[Step, ...]:

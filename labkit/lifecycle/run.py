@@ -13,8 +13,10 @@ from labkit.lifecycle.stages import Stages
 from labkit.lifecycle.teardown import destroy
 from labkit.lifecycle.up import up
 from labkit.packstack.deploy import SNAPSHOT, deploy
+from labkit.packstack.deploy import plan as deploy_plan
 from labkit.packstack.deployable import require_possible
 from labkit.snapshots.record import Shelf
+from labkit.snapshots.restore import plan as restore_plan
 from labkit.snapshots.restore import restore
 from labkit.snapshots.take import take
 from labkit.state.lock import LabInUseError
@@ -135,6 +137,44 @@ def run(
     return result
 
 
+def plan(
+    session: Session, *, source: str, remove: Literal["never", "on-success", "always"]
+) -> tuple[str, ...]:
+    """Return what `run` would do, a line each, changing nothing.
+
+    Raises:
+        LabkitError: As `up` or `restore`, or the lab cannot be deployed as its file is.
+    """
+    deploying = deploy_plan(session, snapshot=False)
+    lines = [f"would restore '{source}'"] if source else up_lines(session)
+    if source:
+        restore_plan(session, source)
+    elif not Shelf(session.directory.snapshots).has(SNAPSHOT) and not _is_deployed(session):
+        lines.append(f"would take the snapshot '{SNAPSHOT}'")
+    end = {
+        "never": (),
+        "on-success": ("would remove the lab if all checks pass",),
+        "always": ("would remove the lab, however it ends",),
+    }
+    return (*lines, *deploying, *end[remove])
+
+
+def up_lines(session: Session) -> list[str]:
+    """Return what `up` would do with each node, a line each, changing nothing.
+
+    Raises:
+        LabkitError: As `up`.
+    """
+    return [
+        f"would {item.action.value} {item.node.name}"
+        for item in up(session, dry_run=True).plan.nodes
+    ]
+
+
+def _is_deployed(session: Session) -> bool:
+    return bool(session.state().deployment.deployed)
+
+
 def _steps(source: str) -> tuple[Step, ...]:
     if source:
         return ("restore", lambda session, _: _restore(session, source)), ("deploy", _deploy)
@@ -150,7 +190,7 @@ def _up(session: Session, _result: LabRun) -> str:
 def _snapshot(session: Session, _result: LabRun) -> str:
     if Shelf(session.directory.snapshots).has(SNAPSHOT):
         return "was there"
-    if session.state().deployment.deployed:
+    if _is_deployed(session):
         return "left out: the lab is deployed already"
     record = take(session, SNAPSHOT, note="by labkit run")
     return f"stood still {record.pause_ms:.0f} ms"

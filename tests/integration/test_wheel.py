@@ -8,6 +8,7 @@ import site
 import sys
 import venv
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-SOURCES = ("labkit", "boxes", "kickstart", "Vagrantfile.j2", "lab.yaml", "pyproject.toml")
+SOURCES = ("labkit", "boxes", "docs", "kickstart", "Vagrantfile.j2", "lab.yaml", "pyproject.toml")
 TEXTS = ("README.md", "LICENSE")
 
 
@@ -41,7 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=source,
         timeout=100,
     )
-    (built,) = target.glob("labkit-*.whl")
+    (built,) = target.glob("labkit_openstack-*.whl")
     return built
 
 
@@ -110,6 +111,23 @@ def test_installed_labkit_renders_what_the_checkout_renders(
     assert rendered == files_under(tmp_path / "checkout")
 
 
+def test_wheel_says_what_it_is_and_brings_the_command_labkit(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (place,) = {Path(name).parts[0] for name in archive.namelist() if ".dist-info/" in name}
+        told = message_from_bytes(archive.read(f"{place}/METADATA"))
+        scripts = archive.read(f"{place}/entry_points.txt").decode()
+    assert (told["Name"], told["License-Expression"]) == ("labkit-openstack", "Apache-2.0")
+    assert "Environment :: OpenStack" in (told.get_all("Classifier") or [])
+    assert told["Keywords"]
+    assert "labkit = labkit.cli.app:main" in scripts
+
+
+def test_installed_manual_page_is_where_man_looks(installed: Path) -> None:
+    # man-db takes share/man beside each bin of PATH: manpath(5).
+    page = installed.parent.parent / "share" / "man" / "man1" / "labkit.1"
+    assert page.read_bytes() == (ROOT / "docs" / "labkit.1").read_bytes()
+
+
 def test_installed_labkit_is_not_the_checkout(installed: Path, tmp_path: Path) -> None:
     python = installed.with_name("python")
     code = "import labkit, labkit.resources as r; print(labkit.__file__); print(r.root())"
@@ -120,7 +138,7 @@ def test_installed_labkit_is_not_the_checkout(installed: Path, tmp_path: Path) -
 def test_installed_labkit_knows_the_boxes_by_the_same_key(installed: Path, tmp_path: Path) -> None:
     def keys(command: Sequence[str | Path], place: Path) -> dict[str, str]:
         listed = run([*command, "box", "list", "--json"], cwd=place, timeout=60).stdout
-        return {box["name"]: box["key"] for box in json.loads(listed)}
+        return {box["name"]: box["key"] for box in json.loads(listed)["boxes"]}
 
     found = keys([installed], tmp_path)
     assert "rehearsal" in found

@@ -79,9 +79,9 @@ def set_switches(lab: Lab, node: str, switches: str) -> None:
 def deploy(
     lab: Lab, *arguments: str, code: int = 0, seconds: float = DEPLOY_SECONDS
 ) -> dict[str, Any]:
-    """Run `labkit deploy --json` to its end and return its report; empty when it failed."""
+    """Run `labkit deploy --json` to its end and return its document; where it failed, that has the error."""
     result = lab.run("deploy", "--json", *arguments, timeout=seconds, code=code)
-    report: dict[str, Any] = json.loads(result.stdout) if result.stdout else {}
+    report: dict[str, Any] = json.loads(result.stdout)
     return report
 
 

@@ -21,10 +21,12 @@ from typer.main import get_command
 from labkit.cli.app import add_verbs, app
 from labkit.cli.box import box_app
 from labkit.cli.snapshots import snapshots_app
+from labkit.host import packages, sandbox
 from labkit.host.vagrant_environment import rules
 from labkit.lab import options
 from labkit.lab.file import json_schema
 from labkit.lab.topology import Release
+from labkit.lifecycle import doctor
 from labkit.packstack.known_failures import failures
 from labkit.packstack.recorded import CERTAINTY
 from labkit.verify import outputs
@@ -41,6 +43,18 @@ ANSWER_KEYS = ROOT / "tests" / "data" / "answer-keys.tsv"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPTS = ("$ ", "# ")
 
+# What labs need beside the commands that labkit itself calls.
+BESIDE = ("dnsmasq", "iptables", "vagrant-libvirt")
+# What pip needs to compile libvirt-python, which comes as source alone.
+BEFORE_PIP = (
+    "gcc",
+    "libc-headers",
+    "libvirt-headers",
+    "pkg-config",
+    "python-headers",
+    "python-venv",
+)
+
 # Verbs that need neither libvirt nor a guest: tests/unit/test_docs.py runs them.
 CHEAP = re.compile(
     r"labkit (init( \S+)*|--help|--version|validate|schema|graph( --svg > \S+)?|scenarios|render \S+|box (list|why \S+|render \S+ \S+)"
@@ -55,6 +69,10 @@ WALKED = (
 # What no test runs as it stands in a page, and why.
 NOT_RUN = {
     "make setup": "installs packages of the host; every make target that runs these tests calls it",
+    "python3 -m venv ~/labkit": "makes a directory at home; tests/integration/test_wheel.py installs the wheel",
+    "~/labkit/bin/pip install .": "the same, and asks the package index",
+    "~/labkit/bin/pip wheel --no-deps .": "the same",
+    "sudo ln -s ~/labkit/bin/labkit /usr/local/bin": "changes the host",
     "sudo make rehearsal": "needs a terminal for sudo; tests/e2e/test_rehearsal.py runs 'labkit rehearsal' itself",
     "sudo make test": "would run the tests from within the tests",
     "sudo -s": "needs a terminal; the tests that need root run as root",
@@ -187,8 +205,8 @@ def verb_sections() -> str:
     parts: list[str] = []
     for name, verb in verbs().items():
         arguments = [part for part in verb.params if isinstance(part, TyperArgument)]
-        words = " ".join(_argument(part) for part in arguments)
-        rows = [f"| `{_argument(part)}` | {_sentence(part.help)} |" for part in arguments]
+        words = " ".join(argument_words(part) for part in arguments)
+        rows = [f"| `{argument_words(part)}` | {_sentence(part.help)} |" for part in arguments]
         rows += [_option(part) for part in verb.params if isinstance(part, TyperOption)]
         table = ["| | |", "|---|---|", *rows, ""] if rows else []
         usage = f"`labkit {name}{' [OPTIONS]' if len(rows) > len(arguments) else ''} {words}`"
@@ -197,18 +215,34 @@ def verb_sections() -> str:
     return "\n".join(parts)
 
 
-def _argument(argument: TyperArgument) -> str:
+def argument_words(argument: TyperArgument) -> str:
+    """Return an argument as a usage line names it."""
     name = argument.metavar or str(argument.name).upper()
-    many = "..." if argument.nargs == -1 else ""
-    return f"{name}{many}" if argument.required else f"[{name}{many}]"
+    many = "..." if argument.nargs == -1 and "..." not in name else ""
+    # Some of the names say already that they may be left out.
+    return f"{name}{many}" if argument.required or "[" in name else f"[{name}{many}]"
 
 
 def _option(option: TyperOption) -> str:
     value = "" if option.is_flag else f" {option.metavar or 'FILE'}"
     names = ", ".join(f"`{name}{value}`" for name in option.opts)
-    default = f" Default: `{option.default}`." if option.default and not option.is_flag else ""
-    variable = f" Environment: `{option.envvar}`." if option.envvar else ""
-    return f"| {names} | {_sentence(option.help)}{default}{variable} |"
+    return f"| {names} | {meaning(option, '`')} |"
+
+
+def meaning(part: TyperArgument | TyperOption, mark: str = "") -> str:
+    """Return what an argument or option means: its help, and of an option default and variable.
+
+    Args:
+        part: The argument or option.
+        mark: Stands around both.
+    """
+    words = _sentence(part.help)
+    if isinstance(part, TyperOption):
+        if part.default and not part.is_flag:
+            words += f" Default: {mark}{part.default}{mark}."
+        if part.envvar:
+            words += f" Environment: {mark}{part.envvar}{mark}."
+    return words
 
 
 def _sentence(words: str | None) -> str:
@@ -368,6 +402,23 @@ def _meaning(field: dict[str, Any]) -> str:
         return description
     written = str(default).lower() if isinstance(default, bool) else str(default)
     return f"{description} Default: `{written}`."
+
+
+def install_lines() -> str:
+    """Return the table of docs/how-to/install.md: what to install on each system, and when."""
+    systems = {
+        "Debian, Ubuntu": "ID=debian",
+        "Fedora": "ID=fedora",
+        "RHEL 9, AlmaLinux 9, Rocky Linux 9": 'ID=rocky\nID_LIKE="rhel"',
+    }
+    rows = []
+    for name, release in systems.items():
+        before, after = (
+            re.sub(r"'(sudo [^']+)'", r"`\1`", packages.install_line(needed, release))
+            for needed in (BEFORE_PIP, (*doctor.TOOLS, *sandbox.TOOLS, *BESIDE))
+        )
+        rows.append(f"| {name} | {before} | {after} |")
+    return "\n".join(["| system | before pip | for the labs |", "|---|---|---|", *rows])
 
 
 def vagrant_rules() -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from labkit import errors
 from labkit.cli import app as cli
+from labkit.cli import documents
 from labkit.lab import scenarios
 from labkit.lab.file import json_schema, load
 from tests.support import documentation
@@ -29,6 +30,7 @@ CHEAP = [command for command in ALL if documentation.CHEAP.fullmatch(command.tex
 MADE: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": documentation.verb_sections,
     "docs/reference/lab-file.md": documentation.key_tables,
+    "docs/how-to/install.md": documentation.install_lines,
     "docs/reference/checks.md": documentation.checks_page,
     "docs/reference/vagrant-environment.md": documentation.vagrant_rules,
     "docs/reference/answer-keys.md": documentation.answer_keys,
@@ -165,10 +167,12 @@ def test_exit_code_table_agrees_with_the_errors() -> None:
     rows = re.findall(r"^\| (\d+) \| (.+?) \| ?(.*?) ?\|$", page, re.MULTILINE)
 
     assert {name: int(code) for code, _, names in rows for name in words(names)} == classes
-    assert {code: meaning for code, meaning, _ in rows}[str(cli.INTERRUPTED)].startswith(
+    assert {code: meaning for code, meaning, _ in rows}[str(documents.INTERRUPTED)].startswith(
         "interrupted"
     )
-    assert [int(code) for code, _, _ in rows] == sorted({0, 1, cli.INTERRUPTED, *classes.values()})
+    assert [int(code) for code, _, _ in rows] == sorted(
+        {0, 1, documents.INTERRUPTED, *classes.values()}
+    )
 
 
 def test_environment_table_names_every_variable_of_the_code() -> None:

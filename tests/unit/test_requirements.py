@@ -26,6 +26,13 @@ def test_oldest_python_of_readme_and_of_the_package_are_one() -> None:
     assert f"- Python {OLDEST} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_distribution_is_not_called_as_another_project_and_its_command_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert project["name"] == "labkit-openstack"
+    assert list(project["scripts"]) == ["labkit"]
+
+
 @pytest.mark.parametrize(("name", "version"), LOCKED)
 def test_locked_package_installs_on_the_oldest_python(name: str, version: str) -> None:
     found = distribution(name)

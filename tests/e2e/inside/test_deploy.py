@@ -115,7 +115,7 @@ def test_deploy_ends_with_every_check_green(lab: Lab, deployed: dict[str, Any]) 
     assert all("repositories" in item["changed"] for item in deployed["prepared"])
     assert not deployed["attached"]
     assert not deployed["mended"]
-    (snapshot,) = json.loads(lab.run("snapshots", "--json").stdout)
+    (snapshot,) = json.loads(lab.run("snapshots", "--json").stdout)["snapshots"]
     assert (snapshot["name"], snapshot["stage"]) == ("pre-packstack", "prepared")
 
 

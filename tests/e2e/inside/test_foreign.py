@@ -213,7 +213,9 @@ def test_pool_without_space_for_the_box_is_a_host_error(lab: Lab, before: Invent
 
 def test_pool_without_space_for_the_disks_is_a_host_error(lab: Lab, before: Inventory) -> None:
     listed = lab.run("box", "list", "--json").stdout
-    (box,) = (Path(box["cached"]) for box in json.loads(listed) if box["name"] == "rehearsal")
+    (box,) = (
+        Path(box["cached"]) for box in json.loads(listed)["boxes"] if box["name"] == "rehearsal"
+    )
     room = box.stat().st_size // 2**20 + 20
     with pool_of(f"{room}M"):
         result = lab.up(code=3)

@@ -76,7 +76,8 @@ def session(lab: Lab) -> Session:
 
 
 def listed(lab: Lab) -> dict[str, dict[str, object]]:
-    return {item["name"]: item for item in json.loads(lab.run("snapshots", "--json").stdout)}
+    told = json.loads(lab.run("snapshots", "--json").stdout)
+    return {item["name"]: item for item in told["snapshots"]}
 
 
 def domain(node: str) -> str:

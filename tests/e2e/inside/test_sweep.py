@@ -43,7 +43,7 @@ def labs(before: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def swept(lab: Lab, *options: str, code: int = 0) -> dict[str, dict[str, Any]]:
     """Sweep, and return what it says of each lab; which lab asks does not matter."""
-    said = json.loads(lab.run("sweep", "--json", *options, code=code).stdout)
+    said = json.loads(lab.run("sweep", "--json", *options, code=code).stdout)["labs"]
     return {each["lab"]: each for each in said}
 
 
@@ -134,7 +134,7 @@ def test_record_that_cannot_be_read_is_named_and_hinders_no_other(labs: tuple[La
     ended = lasting.run("sweep", "--json")
 
     damaged.unlink()
-    assert [each["lab"] for each in json.loads(ended.stdout)] == ["lasting"]
+    assert [each["lab"] for each in json.loads(ended.stdout)["labs"]] == ["lasting"]
     assert ended.stderr.startswith(f"'{damaged}' cannot be read; remove it")
     assert len(ended.stderr.splitlines()) == 1
 

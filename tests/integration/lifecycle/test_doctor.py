@@ -66,7 +66,7 @@ def test_host_is_examined_whatever_it_lacks_and_the_exit_code_says_what_was_foun
         check=False,
         timeout=100,
     )
-    found = {item["check"]: item for item in json.loads(done.stdout)}
+    found = {item["check"]: item for item in json.loads(done.stdout)["findings"]}
     assert list(found) == [check.__name__ for check in CHECKS]
     problems = [name for name, item in found.items() if item["level"] == "problem"]
     assert done.returncode == (3 if problems else 0), done.stderr
@@ -115,9 +115,11 @@ def test_repos_place_without_the_release_package_is_no_place_and_the_way_round_i
     with mirroring(held):
         done = doctor(tmp_path, held.url, NOBODY, "--json")
     assert done.returncode == 3
+    told = json.loads(done.stdout)
+    assert told["error"]["exit_code"] == 3
     (row,) = (
         each
-        for each in json.loads(done.stdout)["repositories"]
+        for each in told["repositories"]
         if each["repository"] == PACKAGE and held.url in each["place"]
     )
     assert not row["usable"]

@@ -92,6 +92,14 @@ def test_remove_takes_every_build_of_that_box_and_no_other(tmp_path: Path) -> No
     assert remove("rehearsal", tmp_path) is False
 
 
+def test_remove_that_is_dry_removes_nothing_and_says_whether_it_would(tmp_path: Path) -> None:
+    definition = find_box("rehearsal", CHECKOUT)
+    assert remove("rehearsal", tmp_path, dry_run=True) is False
+    put_in_cache(definition, tmp_path)
+    assert remove("rehearsal", tmp_path, dry_run=True) is True
+    assert cached(definition, tmp_path) is not None
+
+
 @pytest.mark.parametrize("name", ["", "..", ".", "../boxes", "/", "rehearsal/../x"])
 def test_remove_of_what_is_no_name_removes_nothing(tmp_path: Path, name: str) -> None:
     put_in_cache(find_box("rehearsal", CHECKOUT), tmp_path)

@@ -219,6 +219,14 @@ def test_forget_removes_every_build_of_that_box_and_of_no_other(host: FakeHost) 
     assert set(host.volumes) == {*others, "demo.img"}
 
 
+def test_forget_that_is_dry_removes_nothing_and_says_what_it_would(host: FakeHost) -> None:
+    mine = f"labkit-centos7-{OTHER}_vagrant_box_image_1.0.0_box.img"
+    host.add_volume(mine)
+    told = forget(find_box("centos7", CHECKOUT), connect=host.connect, dry_run=True)
+    assert told == (f"would remove /pool/{mine}",)
+    assert set(host.volumes) == {mine}
+
+
 def test_forget_of_a_box_that_a_lab_uses_removes_nothing(host: FakeHost, box: CachedBox) -> None:
     host.add_volume(volume(box))
     host.add_volume("demo_controller.img", backing=volume(box))

@@ -196,7 +196,7 @@ def test_render_writes_the_answer_file_without_secrets_and_the_command(run: Run)
 
 def test_scenarios_as_json_names_form_and_verb_of_each(run: Run) -> None:
     ended = run("scenarios", "--json")
-    found = {each["name"]: each for each in json.loads(ended.out)}
+    found = {each["name"]: each for each in json.loads(ended.out)["scenarios"]}
     assert set(found) == {"add-compute", "allinone", "external-network", "multinode"}
     assert found["allinone"]["forms"] == ["command", "answer-file"]
     assert (found["add-compute"]["forms"], found["add-compute"]["verb"]) == ([], "add-compute")
@@ -229,7 +229,7 @@ def test_schema_is_json_on_standard_output(run: Run) -> None:
 
 def test_box_list_as_json_names_the_stand_in(run: Run) -> None:
     ended = run("box", "list", "--json")
-    boxes = {box["name"]: box for box in json.loads(ended.out)}
+    boxes = {box["name"]: box for box in json.loads(ended.out)["boxes"]}
     assert boxes["rehearsal"]["stand_in"] is True
     assert boxes["rehearsal"]["cached"] is None
 
@@ -263,5 +263,7 @@ def test_rehearsal_report_into_a_missing_directory_exits_with_2(run: Run) -> Non
 @pytest.mark.usefixtures("document")
 def test_deploy_says_in_a_dry_run_what_it_would_do_as_json_too(run: Run) -> None:
     plain = run("deploy", "--dry-run")
-    assert json.loads(run("deploy", "--dry-run", "--json").out) == {"plan": plain.out.splitlines()}
+    told = json.loads(run("deploy", "--dry-run", "--json").out)
+    assert list(told) == ["format", "lab", "dry_run", "plan"]
+    assert told["plan"] == plain.out.splitlines()
     assert run("deploy", "--kill", "--dry-run").out.startswith("would end the Packstack run")

@@ -2,17 +2,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from labkit.cli.snapshots import restore, snapshot, snapshots
+from labkit.cli.snapshots import (
+    restore,
+    restore_data,
+    restore_plan_data,
+    snapshot,
+    snapshots,
+    take_plan_data,
+)
 from labkit.errors import LabkitError, OperationError, UsageError
-from labkit.snapshots.record import Journal, Shelf
+from labkit.snapshots import restore as restoring
+from labkit.snapshots import take
+from labkit.snapshots.record import Journal, Kept, Shelf
 from labkit.state.directory import lab_directory
-from tests.support import labs
+from tests.support import labs, snapshot_lab
 from tests.support.examples import EXAMPLES
-from tests.support.snapshot_records import record
+from tests.support.snapshot_records import node_record, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,7 +82,65 @@ def test_list_leaves_out_what_is_being_removed(
     shelf(lab).note(Journal(verb="delete", doomed=("labkit-gone-0",)))
 
     snapshots(lab=lab, as_json=True)
-    assert [item["name"] for item in json.loads(capsys.readouterr().out)] == ["base"]
+    (item,) = json.loads(capsys.readouterr().out)["snapshots"]
+    assert item["name"] == "base"
+    assert [node["provable"] for node in item["nodes"].values()] == [True, True]
 
     snapshot(["gone"], lab=lab, delete=True, dry_run=True)
     assert capsys.readouterr().out == "would delete 'gone'\n"
+
+
+def test_snapshot_tells_programs_what_it_would_do(tmp_path: Path) -> None:
+    lab = snapshot_lab.world(tmp_path / "lab")
+    take.take(lab.session, "base")
+    data = take_plan_data(take.plan(lab.session, "base", replace=True))
+    assert data["nodes"] == [
+        {"name": "controller", "state": "running"},
+        {"name": "compute", "state": "running"},
+    ]
+    assert (data["name"], data["replaces"]) == ("base", True)
+    assert data["needed_bytes"]
+    assert data["free_bytes"]
+
+
+def test_restore_tells_programs_what_it_would_do_and_what_it_proved(tmp_path: Path) -> None:
+    lab = snapshot_lab.world(tmp_path / "lab")
+    take.take(lab.session, "base")
+    planned = restore_plan_data(restoring.plan(lab.session, "base"))
+    assert planned["snapshot"] == "base"
+    assert planned["nodes"] == [
+        {"name": name, "now": "running", "then": "running"} for name in ("controller", "compute")
+    ]
+
+    done: Any = json.loads(json.dumps(restore_data(restoring.restore(lab.session, "base"))))
+    assert [node["proven"] for node in done["nodes"]] == [True, True]
+    assert all(node["address"] and node["clock_by"] is not None for node in done["nodes"])
+    assert list(done["seconds"]) == ["restored", "ssh", "healthy"]
+
+
+def test_restore_of_nodes_that_were_off_has_nothing_to_prove() -> None:
+    small = labs.lab("one")
+    off = record(small).model_copy(
+        update={"nodes": {"one": node_record(small.nodes[0], state=Kept.OFF)}}
+    )
+    report = restoring.RestoreReport(
+        record=off,
+        proofs=(),
+        unproven=(),
+        shallow=("x.img",),
+        restored_seconds=1.0,
+        ssh_seconds=1.0,
+        healthy_seconds=1.0,
+    )
+    done: Any = restore_data(report)
+    assert done["nodes"] == [
+        {
+            "name": "one",
+            "state": "off",
+            "proven": False,
+            "address": None,
+            "clock_seconds": None,
+            "clock_by": None,
+        }
+    ]
+    assert done["header_only"] == ["x.img"]

@@ -48,3 +48,13 @@ def test_table_knows_every_command_by_packages_that_setup_installs(column: str) 
     assert listed is not None
     # On every system that one can log in to.
     assert set(table.values()) - {"mount", "tar"} <= set(listed[1].split())
+
+
+def test_table_names_for_el9_what_is_named_as_on_fedora_and_leaves_the_rest_open() -> None:
+    fedora, el9 = packages._table("fedora"), packages._table("el9")
+    assert {*fedora} - {*el9} == {"isoinfo", "qemu-system-x86_64", "vagrant", "vagrant-libvirt"}
+    own = {package for what, package in el9.items() if package != fedora[what]}
+    assert own == {"python3.11", "python3.11-devel"}
+    assert install_line(["vagrant", "virsh"], "ID=rocky\nID_LIKE='rhel centos fedora'\n") == (
+        "Run 'sudo dnf install libvirt-client'. Install what has vagrant."
+    )

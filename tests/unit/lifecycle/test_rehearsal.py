@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.errors import HostError, LabkitError, OperationError
-from labkit.lifecycle.rehearsal import rehearse
+from labkit.lifecycle.rehearsal import plan, rehearse
 from labkit.state.directory import LabState, NodeState
 from labkit.state.lock import LabInUseError
 from tests.fakes.libvirt import FakeHost
@@ -129,3 +129,19 @@ def test_rehearsal_without_libvirt_touches_nothing(
     with pytest.raises(HostError):
         rehearse(session, steps(host))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_of_a_rehearsal_names_nodes_and_stages(session: Session, tmp_path: Path) -> None:
+    first, second, stages, end = plan(session)
+    assert (first, second) == ("would create controller", "would create compute")
+    assert stages.startswith("would go through up, up again, status, ")
+    assert end == "would remove the lab"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_of_a_rehearsal_of_a_lab_that_runs_is_refused(
+    session: Session, host: FakeHost
+) -> None:
+    host.add_lab(LAB)
+    with pytest.raises(OperationError, match="The lab 'demo' exists"):
+        plan(session)

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from labkit.cli.app import add_verbs, app
+from labkit.cli.documents import ReportedError
 from labkit.errors import HostError
 from labkit.host.http import HttpAnswer
 from labkit.lifecycle.repositories import (
@@ -74,8 +75,9 @@ def test_doctor_asks_nobody_for_what_a_stand_in_box_brings(stand_in_lab: Path) -
     told = json.loads(done.stdout)
     assert told["chosen"] == "http://127.0.0.1:8088/centos/7.9.2009"
     assert {item["said"] for item in told["repositories"]} == {IN_THE_BOX}
-    with pytest.raises(HostError, match="Not a single server answers"):
+    with pytest.raises(ReportedError, match="Not a single server answers") as caught:
         CliRunner().invoke(app, words, catch_exceptions=False)
+    assert isinstance(caught.value.error, HostError)
 
 
 def test_nothing_answers_only_when_nobody_does() -> None:

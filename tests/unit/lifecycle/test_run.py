@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from labkit.cli.app import add_verbs, app
-from labkit.errors import HostError, OperationError, TimeOver
-from labkit.lifecycle.run import LabRun, run
+from labkit.errors import HostError, OperationError, TimeOver, UsageError
+from labkit.lifecycle.run import LabRun, plan, run
+from labkit.state.directory import DeploymentState, LabState
 from labkit.state.lock import LabInUseError
 from labkit.verify.check import Result, Verdict
 from labkit.verify.report import Report
@@ -220,3 +221,31 @@ def test_run_of_a_real_up_without_libvirt_ends_with_that_error(
     assert result.error is not None
     assert result.stages.ended[0].name == "restore"
     assert not (tmp_path / ".labkit").exists()
+
+
+def test_plan_of_a_run_says_every_stage_in_order(session: Session) -> None:
+    up_, snapshot, *deploying, end = plan(session, source="", remove="on-success")
+    assert up_ == "would create controller"
+    assert snapshot == "would take the snapshot 'pre-packstack'"
+    assert deploying[0].startswith("would prepare controller, ")
+    assert deploying[-1] == "would verify the result"
+    assert end == "would remove the lab if all checks pass"
+
+
+def test_plan_of_a_run_of_a_lab_that_is_there_and_deployed(
+    session: Session, host: FakeHost
+) -> None:
+    host.add_lab(HOST_LAB)
+    session.directory.create()
+    state = LabState(lab="demo", lab_id=HOST_LAB.lab_id)
+    deployed = DeploymentState(deployed=("controller",))
+    session.directory.save(state.model_copy(update={"deployment": deployed}))
+    lines = plan(session, source="", remove="never")
+    assert lines[0] == "would keep controller"
+    assert lines[-1] == "would verify the result"
+    assert not any("snapshot" in line or "remove" in line for line in lines)
+
+
+def test_plan_of_a_run_from_a_snapshot_that_is_not_there_is_refused(session: Session) -> None:
+    with pytest.raises(UsageError, match="no snapshot"):
+        plan(session, source="gone", remove="never")
