@@ -32,13 +32,15 @@ rehearsal: setup ## The whole job on stand-in guests, in a sandbox, with a table
 
 test: setup lint unit integration e2e ## Everything: lint, unit, integration, and the guests
 
-lint: setup ## ruff, mypy, import-linter, codespell, yamllint, shellcheck
+lint: setup ## ruff, mypy, import-linter, codespell, yamllint, check-jsonschema, shellcheck
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/codespell labkit tests docs README.md CHANGELOG.md Makefile
 	.venv/bin/yamllint -s .yamllint.yaml lab.yaml boxes labkit
+	.venv/bin/check-jsonschema -q --check-metaschema docs/reference/lab.schema.json
+	.venv/bin/check-jsonschema -q --schemafile docs/reference/lab.schema.json lab.yaml
 	shellcheck .ci/run .ci/setup .ci/lock $$(find boxes kickstart labkit tests/support tests/fakes -type f -exec awk \
 	  'FNR == 1 && /^#!.*(bash|\/sh)/ { print FILENAME }' {} +)
 	shellcheck --shell=bash boxes/*/trims/*

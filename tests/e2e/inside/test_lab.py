@@ -6,13 +6,17 @@ The tests run in the order they are written: the last ones stop the lab and remo
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import sys
 import tarfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from labkit.host.process import environment, run
 from tests.support.driver import (
     POOL_PATH,
     ROOT,
@@ -25,7 +29,6 @@ from tests.support.driver import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(UP_SECONDS)]
 
@@ -157,6 +160,24 @@ def test_root_of_the_controller_alone_reaches_every_node(lab: Lab) -> None:
     modes = lab.run("ssh", "compute", "sudo sh -c 'stat -c \"%a %U %n\" /root/.ssh/*'").stdout
     assert modes.splitlines()[0] == "600 root /root/.ssh/authorized_keys"
     assert "id_rsa" not in modes
+
+
+def test_ssh_rsync_and_ansible_work_with_the_files_that_labkit_prints(
+    lab: Lab, tmp_path: Path
+) -> None:
+    config, hosts = tmp_path / "lab.ssh", tmp_path / "inventory.yaml"
+    config.write_text(lab.run("ssh-config").stdout, encoding="utf-8")
+    hosts.write_text(lab.run("inventory").stdout, encoding="utf-8")
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = environment(PATH=programs, ANSIBLE_HOME=str(tmp_path / "ansible"))
+
+    asked = run(["ssh", "-F", config, "compute", "hostname"], timeout=60)
+    run(["rsync", "-e", f"ssh -F {shlex.quote(str(config))}", hosts, "compute:copied"], timeout=60)
+    pinged = run(["ansible", "-i", hosts, "-m", "ping", "all"], timeout=UP_SECONDS, env=env)
+
+    assert asked.stdout == "compute.packstack.test\n"
+    assert lab.run("ssh", "compute", "cat copied").stdout == hosts.read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^(\w+) \| SUCCESS", pinged.stdout, re.MULTILINE)) == sorted(NODES)
 
 
 def test_ssh_with_several_words_passes_them_and_the_exit_code_unchanged(lab: Lab) -> None:
