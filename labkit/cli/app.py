@@ -118,7 +118,7 @@ def add_verbs() -> None:
     from labkit.cli.explain import explain
     from labkit.cli.files import graph, init, render, schema, validate
     from labkit.cli.help import HOST, describe
-    from labkit.cli.lab import destroy, halt, restart, status, up
+    from labkit.cli.lab import destroy, halt, recreate, restart, status, up
     from labkit.cli.nodes import (
         PassingCommand,
         console,
@@ -148,6 +148,7 @@ def add_verbs() -> None:
     app.command()(inventory)
     app.command()(halt)
     app.command()(restart)
+    app.command()(recreate)
     app.command()(destroy)
     app.command(context_settings=COMMAND_FOLLOWS)(sandbox)
     app.command()(sweep)

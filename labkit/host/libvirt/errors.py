@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_HINT = (
-    "Start it with 'systemctl start libvirtd', "
-    "or use a private one with 'labkit sandbox'."
+    "Start it with 'systemctl start libvirtd', or use a private one with 'labkit sandbox'."
 )
 HANG_HINT = (
     "Restart it with 'systemctl restart libvirtd', which leaves running guests alone, "
