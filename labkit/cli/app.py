@@ -42,8 +42,9 @@ def main() -> NoReturn:
     """
     _spare_collections()
     add_verbs()
-    # What has no log to go to is not for the terminal: errors reach it by another way.
-    logging.getLogger("labkit").addHandler(logging.NullHandler())
+    # What has no log to go to, of labkit's or of a library's, is not for the terminal: errors reach
+    # it by another way.
+    logging.getLogger().addHandler(logging.NullHandler())
     listen()
     _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from labkit.boxes.cache import Provenance, cache_directory
 from labkit.errors import HostError
 from labkit.host import ssh
-from labkit.host.files import cache_root
 from labkit.host.greetings import Greetings
 from labkit.lab.render import lab_texts
 from labkit.lifecycle import readiness
@@ -200,8 +199,8 @@ def write_keys(directory: LabDirectory) -> None:
         file.with_name(f"{file.name}.pub").write_text(f"ssh-ed25519 AAAA {file.name}\n")
 
 
-def put_in_cache(definition: BoxDefinition) -> None:
-    directory = cache_directory(definition, cache_root())
+def put_in_cache(definition: BoxDefinition, cache: Path) -> None:
+    directory = cache_directory(definition, cache)
     directory.mkdir(parents=True)
     (directory / "labkit.box").write_bytes(b"box")
     (directory / "metadata.json").write_text("{}")

@@ -28,7 +28,7 @@ def world(box: BoxDefinition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("VAGRANT_HOME", str(tmp_path / "vagrant.d"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("LABKIT_BOOT_SECONDS", raising=False)
-    put_in_cache(box)
+    put_in_cache(box, tmp_path / "cache")
     found = World(directory=LabDirectory(tmp_path / "labs" / "demo"))
     found.directory.create()
     write_keys(found.directory)
