@@ -443,6 +443,23 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
                 ("BOOTPROTO", "always static"),
             )
         ),
+        *(
+            (
+                CARD,
+                f"{CARD}, ifcfg: {{{key}: /tmp}}",
+                f"12:57: {NIC}.ifcfg.{key}: expected no '{key}' here (the network scripts source the file, and it is a variable of {whose} own), found '{key}'",
+            )
+            for key, whose in (
+                ("PATH", "their shell's"),
+                ("IFS", "their shell's"),
+                ("BASH_ENV", "their shell's"),
+                ("LD_PRELOAD", "their shell's"),
+                ("LC_ALL", "their shell's"),
+                ("UID", "their shell's"),
+                ("CONFIG", "their"),
+                ("REALDEVICE", "their"),
+            )
+        ),
         (
             "  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}",
             "  lan: {mode: isolated, cidr: 10.0.0.0/24}",
