@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.commandline import Run
 
 VERBS = (
-    "up", "status", "verify", "ssh", "console", "halt", "destroy", "sweep", "box", "render", "graph", "validate", "schema",
+    "up", "status", "verify", "ssh", "console", "halt", "recreate", "destroy", "sweep", "box", "render", "graph", "validate", "schema",
     "sandbox", "rehearsal", "doctor", "scenarios", "deploy", "add-compute", "logs", "explain",
     "snapshot", "snapshots", "restore",
 )  # fmt: skip

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 REFUSED = (
     "up --no-such-option",
     "up --lab nowhere.yaml",
+    "recreate",
+    "recreate no-such-node",
+    "recreate compute no-such-node --dry-run",
     "destroy --name no-such-lab",
     "destroy --name no-such-lab --dry-run",
     "destroy --name ../..",
