@@ -74,7 +74,7 @@ def lab_text(wish: Wish, *, boxes: Collection[str]) -> str:
     """
     if wish.box not in boxes:
         message = f"There is no box '{wish.box}'."
-        raise UsageError(message, hint=f"The boxes are {', '.join(sorted(boxes))}.")
+        raise UsageError(message, hint=f"'--box' takes one of {', '.join(sorted(boxes))}.")
     if wish.bridge is not None and not re.fullmatch(BRIDGE_PATTERN, wish.bridge):
         message = f"'{wish.bridge}' is no bridge's name; expected one such as 'br0'."
         raise UsageError(message, hint="'ip link show type bridge' lists the host's.")

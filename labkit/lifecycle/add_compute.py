@@ -45,7 +45,9 @@ def require_addable(session: Session, name: str) -> None:
             f"The scenario '{session.lab.deployment.scenario}' has one node; "
             "a further compute node needs 'multinode'."
         )
-        raise OperationError(message, hint="Set deployment.scenario to multinode.")
+        raise OperationError(
+            message, hint="Set 'deployment.scenario' to multinode in the lab file."
+        )
     if not known.deployed:
         message = f"The lab '{session.lab.name}' is not deployed yet, so nothing can be added."
         raise OperationError(message, hint="'labkit deploy' installs all nodes of the lab file.")
