@@ -47,7 +47,9 @@ def read_text(name: str) -> str:
         return root().joinpath(*name.split("/")).read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError, KeyError) as exc:
         msg = f"The file '{name}' is missing from labkit's installation."
-        raise HostError(msg, hint="Install labkit again.") from exc
+        raise HostError(
+            msg, hint="Install labkit again, from a wheel or with 'make setup'."
+        ) from exc
 
 
 def guest_script(package: str, name: str, /, **data: str | int | tuple[str, ...]) -> str:

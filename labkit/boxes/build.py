@@ -256,7 +256,7 @@ def _build_locked(
     found = cached(definition, cache)
     if found is None:
         msg = f"The box '{definition.name}' was built, and '{final}' cannot be read back."
-        raise OperationError(msg, hint="Build it again.")
+        raise OperationError(msg, hint=f"Run 'labkit box build {definition.name}' again.")
     progress(f"box '{definition.name}' is built")
     return found
 

@@ -172,7 +172,7 @@ def own_copy(path: Path, wanted: download.Wanted) -> Path:
         raise UsageError(msg, hint=f"Give the path of '{wanted.name}' with --iso.") from exc
     except OSError as exc:
         msg = f"The ISO '{path}' cannot be read: {exc.strerror}."
-        raise HostError(msg, hint="Give yourself the right to read it.") from exc
+        raise HostError(msg, hint="Copy it to a file of yours, and name that by --iso.") from exc
     if found != wanted.sha256:
         msg = (
             f"The ISO '{path}' is another file: the sha256 {wanted.sha256} was expected, "

@@ -50,8 +50,9 @@ def main() -> NoReturn:
     """
     _spare_collections()
     add_verbs()
-    # What has no log to go to is not for the terminal: errors reach it by another way.
-    logging.getLogger("labkit").addHandler(logging.NullHandler())
+    # What has no log to go to, of labkit's or of a library's, is not for the terminal: errors reach
+    # it by another way.
+    logging.getLogger().addHandler(logging.NullHandler())
     listen()
     _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -134,7 +135,7 @@ def add_verbs() -> None:
     from labkit.cli.explain import explain
     from labkit.cli.files import graph, init, render, schema, validate
     from labkit.cli.help import HOST, describe
-    from labkit.cli.lab import destroy, halt, restart, status, up
+    from labkit.cli.lab import destroy, halt, recreate, restart, status, up
     from labkit.cli.nodes import (
         PassingCommand,
         console,
@@ -164,6 +165,7 @@ def add_verbs() -> None:
     app.command()(inventory)
     app.command()(halt)
     app.command()(restart)
+    app.command()(recreate)
     app.command()(destroy)
     app.command(context_settings=COMMAND_FOLLOWS)(sandbox)
     app.command()(sweep)

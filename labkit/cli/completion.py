@@ -47,9 +47,9 @@ def boxes(incomplete: str) -> list[str]:
 
 def first_scenarios(incomplete: str) -> list[str]:
     """Return the scenarios that a lab can begin with."""
-    from labkit.lab.initial import SCENARIOS
+    from labkit.lab import scenarios
 
-    return _beginning(SCENARIOS, incomplete)
+    return _beginning(scenarios.deployable(), incomplete)
 
 
 def logs(incomplete: str) -> list[str]:

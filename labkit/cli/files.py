@@ -57,7 +57,6 @@ def init(
     dry_run: DryRunOption = False,
 ) -> None:
     """Write a first lab.yaml, with comments, and the schema that editors complete it by."""
-    from labkit.host.files import write_atomically
     from labkit.lab import initial
     from labkit.resources import box_names
 
@@ -73,7 +72,16 @@ def init(
     if dry_run:
         sys.stdout.write(text)
         return
-    file, schema_file = directory / LAB_FILE, directory / initial.SCHEMA_FILE
+    file, schema_file = _write_new(directory, text)
+    notice(f"wrote '{file}' and '{schema_file}'; next: 'labkit doctor', 'labkit up'")
+
+
+def _write_new(directory: Path, text: str) -> tuple[Path, Path]:
+    """Write a lab file and the schema beside it into a directory that has neither."""
+    from labkit.host.files import write_atomically
+    from labkit.lab.initial import SCHEMA_FILE
+
+    file, schema_file = directory / LAB_FILE, directory / SCHEMA_FILE
     for each in (file, schema_file):
         if os.path.lexists(each):
             message = f"'{each}' exists already, and is left as it is."
@@ -82,7 +90,7 @@ def init(
     # The lab file last: where it is there, all of it is.
     write_atomically(schema_file, _schema_text())
     write_atomically(file, text)
-    notice(f"wrote '{file}' and '{schema_file}'; next: 'labkit doctor', 'labkit up'")
+    return file, schema_file
 
 
 def validate(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:

@@ -30,6 +30,7 @@ HELP: Mapping[str, tuple[str, tuple[str, str]]] = {
     "status": (MACHINES, ("labkit status", "labkit status --json")),
     "halt": (MACHINES, ("labkit halt", "labkit halt compute --force")),
     "restart": (MACHINES, ("labkit restart compute", "labkit restart --dry-run")),
+    "recreate": (MACHINES, ("labkit recreate compute", "labkit recreate compute --dry-run")),
     "destroy": (MACHINES, ("labkit destroy --dry-run", "labkit destroy --name mylab")),
     "ssh": (NODES, ("labkit ssh compute uptime", "labkit ssh -L 8080:localhost:80 controller")),
     "cp": (NODES, ("labkit cp a.txt controller:/tmp", "labkit cp -r compute:/var/log logs")),

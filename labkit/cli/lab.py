@@ -1,4 +1,4 @@
-"""The verbs on a lab's machines: up, status, halt, restart, destroy."""
+"""The verbs on a lab's machines: up, status, halt, restart, recreate, destroy."""
 
 from __future__ import annotations
 
@@ -193,6 +193,39 @@ def restart_data(lab: str, stopped: HaltReport, report: UpReport | None) -> dict
     if report is None:
         return {"lab": lab, "dry_run": True, **halted}
     return {**up_data(lab, report, dry_run=False), **halted}
+
+
+def recreate(
+    nodes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NODE...",
+            help="The nodes.",
+            autocompletion=completion.nodes,
+            show_default=False,
+        ),
+    ],
+    *,
+    lab: LabOption = LAB_FILE,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also nodes that Packstack has worked on.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Destroy nodes and make them anew from the lab file; the others stay as they are."""
+    from labkit.lifecycle.recreate import recreate as make_anew
+
+    with working(lab, "recreate", changes=not dry_run) as session:
+        report = make_anew(session, nodes, force=force, dry_run=dry_run)
+    if as_json:
+        data = up_data(session.lab.name, report.up, dry_run=dry_run)
+        print_json({**data, "undeployed": list(report.undeployed)})
+        return
+    _print_up(report.up, dry_run=dry_run)
+    if report.undeployed and not dry_run:
+        names = ", ".join(report.undeployed)
+        notice(f"OpenStack is not on {names} any more; 'labkit deploy' installs it there again")
 
 
 def destroy(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.errors import OperationError, UsageError
+from labkit.errors import HostError, OperationError, UsageError
 from labkit.host import ssh
 from labkit.host.files import write_atomically
 from labkit.host.greetings import Greetings
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 GREETING_SECONDS = 30.0
 # Of ssh(1), those that have a value.
 VALUE_OPTIONS = frozenset("BbcDEeFIiJLlmOoPpQRSWw")
+NEEDS_QUOTES = re.compile(r"""[\s"'\\#%]""")
+ELSEWHERE = "Move the lab to another directory, or set LABKIT_STATE_DIR to one."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +221,21 @@ def inventory(session: Session) -> dict[str, object]:
 
 
 def _quoted(value: str) -> str:
-    # ssh_config splits at spaces and expands %; see ssh_config(5).
-    return f'"{value.replace("%", "%%")}"' if " " in value or "%" in value else value
+    """Return a value as ssh_config(5) takes it: in double quotes, each special sign escaped.
+
+    Raises:
+        HostError: It has a sign that cannot be escaped there.
+    """
+    # ssh puts the environment's variables in place of ${NAME}, and knows no other way to write it.
+    if "${" in value or "\n" in value or "\r" in value:
+        message = f"A path without '${{' and line ends was expected: ssh cannot be told {value!r}."
+        raise HostError(message, hint=ELSEWHERE)
+    if not NEEDS_QUOTES.search(value):
+        return value
+    # Within quotes a backslash stands before a quote and itself (argv_split in OpenSSH's misc.c);
+    # '%' begins a token.
+    escaped = re.sub(r"""(["\\])""", r"\\\1", value).replace("%", "%%")
+    return f'"{escaped}"'
 
 
 def _answering(endpoint: ssh.Endpoint) -> str:

@@ -54,13 +54,28 @@ def snapshot(
 
     words = name or []
     if delete:
-        _require(len(words) == (not every), "'--delete' takes one NAME, or '--all'.")
-        _require(not (note or replace), "'--delete' goes with neither '--note' nor '--replace'.")
-        _delete(lab, next(iter(words), None), dry_run=dry_run, as_json=as_json)
+        if note or replace:
+            message = "'--delete' goes with neither '--note' nor '--replace'."
+            raise UsageError(message, hint="Run 'labkit snapshot --delete NAME'.")
+        _delete(lab, _one_or_all(words, every=every), dry_run=dry_run, as_json=as_json)
         return
-    _require(words and not every, "A snapshot needs a NAME; '--all' is for '--delete'.")
+    if every or not words:
+        message = "'--all' is for '--delete'." if every else "A snapshot needs a NAME."
+        raise UsageError(message, hint="Run 'labkit snapshot NAME'.")
     require_one_name(words)
     _take(lab, words[0], note, replace=replace, dry_run=dry_run, as_json=as_json)
+
+
+def _one_or_all(words: Sequence[str], *, every: bool) -> str | None:
+    """Return the name of the one snapshot that is meant, None for all of them."""
+    if every and not words:
+        return None
+    if not every and len(words) == 1:
+        return words[0]
+    found = f"{', '.join(words)}{' and ' if words and every else ''}{'--all' if every else ''}"
+    message = f"'--delete' takes one NAME, or '--all'; found {found or 'neither'}."
+    hint = "Run 'labkit snapshot --delete NAME', or 'labkit snapshot --delete --all'."
+    raise UsageError(message, hint=hint)
 
 
 def _take(lab: Path, name: str, note: str, *, replace: bool, dry_run: bool, as_json: bool) -> None:
@@ -301,8 +316,3 @@ def age(seconds: float) -> str:
 
 def _mib(size: int) -> str:
     return f"{size / MIB:.0f} MiB"
-
-
-def _require(holds: object, message: str) -> None:
-    if not holds:
-        raise UsageError(message, hint="'labkit snapshot --help' lists the options.")

@@ -10,15 +10,16 @@ from pydantic import ValidationError
 
 from labkit.lab import masking, options, signing_keys, yaml
 from labkit.lab.deployment_rules import deployment_breaches
-from labkit.lab.model import Lab
-from labkit.lab.partial import keys_at, readable
+from labkit.lab.model import Deployment, Dns, Lab, Network, Nic, Node, Part, Repos
+from labkit.lab.partial import keys_at, model_at, readable
 from labkit.lab.rules import breaches, judge
 from labkit.lab.scenarios import all_scenarios
 from labkit.lab.topology import Release
+from labkit.lab.types import Role
 from labkit.lab.yaml import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -27,6 +28,34 @@ if TYPE_CHECKING:
 
 SCHEMA_ID = "urn:labkit:lab.yaml"
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+# How each mapping looks, and a name for it where that is the user's choice.
+EXAMPLES: Mapping[type[Part], str] = {
+    Dns: "domain: packstack.test",
+    Network: "mode: nat, …",
+    Node: "roles: [compute], …",
+    Nic: "network: lan, address: 172.16.208.39",
+    Deployment: "scenario: multinode",
+    Repos: "base: https://vault.centos.org",
+}
+NAMES: Mapping[type[Part], str] = {Network: "lan", Node: "compute", Nic: "enp0s3"}
+# What other tools call it, where no likeness of the words would tell.
+FOREIGN = {
+    **dict.fromkeys(("ip", "ipaddr", "ip_address", "ipv4"), "address"),
+    **dict.fromkeys(("ram", "mem"), "memory"),
+    **dict.fromkeys(("cpu", "cores", "vcpu"), "cpus"),
+    **dict.fromkeys(("interfaces", "cards", "ports"), "nics"),
+    **dict.fromkeys(("hosts", "vms", "machines", "servers"), "nodes"),
+    **dict.fromkeys(("subnet", "range"), "cidr"),
+    **dict.fromkeys(("image", "template"), "box"),
+    **dict.fromkeys(("search", "domainname"), "domain"),
+    **dict.fromkeys(("nameservers", "resolvers"), "servers"),
+    **dict.fromkeys(("size", "storage"), "disk"),
+    "type": "mode",
+    "router": "gateway",
+    "groups": "roles",
+}
+# What other tools write for several nodes that are alike.
+ALIKE = frozenset({"count", "replicas", "instances", "number"})
 
 
 def load(path: Path) -> Lab:
@@ -157,20 +186,42 @@ def _phrases(error: ErrorDetails, place: Place, document: Document) -> tuple[str
         case "extra_forbidden":
             phrases = _unknown_key(place)
         case "model_type" | "mapping_type" | "dict_type":
-            phrases = "a mapping ('key: value')", written
+            phrases = _mapping_at(place), written
         case "tuple_type":
-            phrases = "a list ('[a, b]')", written
+            phrases = _list_at(place, written), written
         case "too_short":
             phrases = "at least one entry", "none"
         case "too_long":
-            phrases = f"at most {context['max_length']} entries", "more"
+            phrases = f"at most {context['max_length']} entries", str(context["actual_length"])
         case _:
             # Every leaf of the model has its own phrase; this is for a pydantic to come.
             phrases = f"another value ({error['msg']})", written
     return phrases
 
 
+def _mapping_at(place: Place) -> str:
+    """Return how the mapping at a place is written, by an example of its own."""
+    model, entries = model_at(place), model_at((*place, "*"))
+    example = EXAMPLES.get(model, "key: value") if model else "key: value"
+    if entries is not None:
+        example = f"{NAMES[entries]}: {{{EXAMPLES[entries]}}}"
+    return f"a mapping ('{example}')"
+
+
+def _list_at(place: Place, written: str) -> str:
+    if place[-1] != "roles":
+        return "a list ('[a, b]')"
+    alone = written.strip("'").lower()
+    return f"a list ('[{alone if alone in set(Role) else 'controller, network'}]')"
+
+
 def _unknown_key(place: Place) -> tuple[str, str]:
+    if model_at(place[:-1]) is Node and place[-1] in ALIKE:
+        expected = (
+            "each node written out, as each has a name and addresses of its own ('labkit init "
+            "--computes N' writes N of them)"
+        )
+        return expected, f"the unknown key '{place[-1]}'"
     guess = _guess(place)
     meant = f" (did you mean '{guess}'?)" if guess else ""
     names = ", ".join(f"'{name}'" for name in keys_at(place[:-1]))
@@ -198,6 +249,9 @@ def _discreet(problem: Problem) -> Problem:
 
 def _guess(place: Place) -> str | None:
     keys = keys_at(place[:-1])
+    meant = FOREIGN.get(str(place[-1]).lower())
+    if meant in keys:
+        return meant
     return next(iter(get_close_matches(str(place[-1]).lower(), keys, n=1)), None)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from labkit.errors import UsageError
+from labkit.lab import scenarios
 from labkit.lab.types import BRIDGE_PATTERN, NAME_LENGTH, NAME_PATTERN, Cidr
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 SCHEMA_FILE = "lab.schema.json"
 MULTINODE = "multinode"
-# What a first lab can be deployed as: a further compute node needs a lab that is deployed.
-SCENARIOS = ("allinone", "external-network", MULTINODE)
-NETWORK = IPv4Network("172.16.208.0/24")
 # No network of the nodes overlaps both.
 TUNNELS = (IPv4Network("10.208.0.0/24"), IPv4Network("192.168.208.0/24"))
 FIRST_HOST, ROOMY = 10, 64
@@ -31,7 +29,7 @@ class Wish:
 
     Attributes:
         name: Its name.
-        scenario: One of `SCENARIOS`.
+        scenario: One of `scenarios.deployable()`.
         computes: Compute nodes beside the controller.
         network: The nodes' network.
         bridge: A bridge of the host to put the nodes on; None for a network of the lab's own.
@@ -76,7 +74,7 @@ def lab_text(wish: Wish, *, boxes: Collection[str]) -> str:
     """
     if wish.box not in boxes:
         message = f"There is no box '{wish.box}'."
-        raise UsageError(message, hint=f"The boxes are {', '.join(sorted(boxes))}.")
+        raise UsageError(message, hint=f"'--box' takes one of {', '.join(sorted(boxes))}.")
     if wish.bridge is not None and not re.fullmatch(BRIDGE_PATTERN, wish.bridge):
         message = f"'{wish.bridge}' is no bridge's name; expected one such as 'br0'."
         raise UsageError(message, hint="'ip link show type bridge' lists the host's.")
@@ -87,9 +85,10 @@ def lab_text(wish: Wish, *, boxes: Collection[str]) -> str:
 
 
 def _require_possible(wish: Wish) -> None:
-    if wish.scenario not in SCENARIOS:
+    if wish.scenario not in scenarios.deployable():
         message = f"A lab does not begin with the scenario '{wish.scenario}'."
-        hint = f"Choose one of {', '.join(SCENARIOS)}; 'labkit scenarios' says what each does."
+        known = ", ".join(scenarios.deployable())
+        hint = f"Choose one of {known}; 'labkit scenarios' says what each does."
         raise UsageError(message, hint=hint)
     if wish.computes and wish.scenario != MULTINODE:
         message = f"The scenario '{wish.scenario}' has no compute nodes of its own."

@@ -131,7 +131,9 @@ class Node(Part):
         min_length=1, description="What it does in OpenStack; exactly one node is the controller."
     )
     cpus: Cpus = Field(description="Number of virtual CPUs.")
-    memory: MemoryMib = Field(description="Memory with its unit, such as '8 GiB' or '512 MiB'.")
+    memory: MemoryMib = Field(
+        description="Memory with its unit, such as '8 GiB', '8G' or '512 MiB'."
+    )
     disk: DiskGib = Field(
         default=DEFAULT_DISK_GIB,
         description=(

@@ -48,6 +48,7 @@ FIXED_IFCFG_KEYS = {
     "DEVICE": "the card's own key",
     "NAME": "the card's own key",
     "TYPE": "always Ethernet",
+    "DEVICETYPE": "always Ethernet",
     "BOOTPROTO": "always static",
     "ONBOOT": "always yes",
     "IPADDR": "'address'",
@@ -57,6 +58,18 @@ FIXED_IFCFG_KEYS = {
     "HWADDR": "'mac'",
     "MACADDR": "'mac'",
 }
+# The network scripts source the file (initscripts 9.49, source_config in network-functions): what it
+# sets of the shell's own (bash(1)) or of theirs changes what they do next.
+SHELLS_OWN = re.compile(
+    r"BASH.*|COMP_.*|LC_.*|LD_.*|PROMPT_.*|PS[0-4]|OPT(ARG|ERR|IND)|CDPATH|COPROC|DIRSTACK|ENV|EUID"
+    r"|EXECIGNORE|FUNCNAME|GLOBIGNORE|GROUPS|HOME|IFS|LANG|LANGUAGE|LINENO|MAPFILE|OLDPWD|PATH"
+    r"|PIPESTATUS|POSIXLY_CORRECT|PPID|PWD|RANDOM|REPLY|SECONDS|SHELL|SHELLOPTS|SHLVL|TERM|TIMEFORMAT"
+    r"|TMOUT|TMPDIR|UID"
+)
+SCRIPTS_OWN = re.compile(
+    r"CONFIG|DEVNAME|IN_HOTPLUG|ISALIAS|OTHERSCRIPT|OVSINTF|PARENTCONFIG|PARENTDEVICE|REALDEVICE"
+    r"|SYSCTLDEVICE"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,15 +319,25 @@ def _address_inside(lab: Lab, card: _Card) -> Iterator[Breach]:
 
 def _ifcfg(_lab: Lab, card: _Card) -> Iterator[Breach]:
     for key in card.nic.ifcfg:
-        stem = re.sub(r"^(IPADDR|NETMASK|PREFIX|GATEWAY)[0-9]+$", r"\1", key)
-        source = FIXED_IFCFG_KEYS.get(stem)
-        if source is not None:
+        why = _why_not(key)
+        if why:
             yield Breach(
                 place=(*card.place, "ifcfg", key),
-                expected=f"no '{key}' here (it is decided by {source})",
+                expected=f"no '{key}' here ({why})",
                 found=f"'{key}'",
                 about_key=True,
             )
+
+
+def _why_not(key: str) -> str:
+    """Return why a key cannot be set in an ifcfg file by itself; empty where it can."""
+    stem = re.sub(r"^(IPADDR|NETMASK|PREFIX|GATEWAY)[0-9]+$", r"\1", key)
+    if stem in FIXED_IFCFG_KEYS:
+        return f"it is decided by {FIXED_IFCFG_KEYS[stem]}"
+    for names, whose in ((SHELLS_OWN, "their shell's"), (SCRIPTS_OWN, "their")):
+        if names.fullmatch(key):
+            return f"the network scripts source the file, and it is a variable of {whose} own"
+    return ""
 
 
 def _mtu(lab: Lab, card: _Card) -> Iterator[Breach]:

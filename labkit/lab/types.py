@@ -29,9 +29,10 @@ BRIDGE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$"
 # libvirt itself refuses only a slash and a line end; the name stands on command lines and in paths.
 POOL_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,62}$"
 MAC_PATTERN = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
-SIZE_PATTERN = r"^[1-9][0-9]* ?(MiB|GiB)$"
-MIB_PER_UNIT = {"MiB": 1, "GiB": 1024}
-# What others write, and what they are taken to mean.
+SIZE_PATTERN = r"^[1-9][0-9]* ?[MG](iB)?$"
+# M and G alone are powers of two to virsh, qemu-img, LVM and Packstack alike; MB and GB are not to all.
+MIB_PER_UNIT = {"MiB": 1, "M": 1, "GiB": 1024, "G": 1024}
+# What else is written, and what it is taken to mean.
 OTHER_UNITS = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
 MAX_CPUS = 64
 MIN_MEMORY_MIB, MAX_MEMORY_MIB = 256, 1024 * 1024
@@ -106,14 +107,15 @@ def _mebibytes(value: object, *, least: int, step: int) -> int:
 
     Args:
         value: What the file has.
-        least: The smallest that fits, in MiB; a number without a unit below it is taken for GiB.
+        least: The smallest that fits, in MiB; a number without a unit below it is taken for GiB, and
+            no less is proposed.
         step: What it comes in, in MiB.
     """
     unit = "GiB" if step == MIB_PER_UNIT["GiB"] else "MiB or GiB"
-    found = re.fullmatch(r"([1-9][0-9]{0,9})(\.[0-9]+)? ?([A-Za-z]*)", str(value))
+    found = re.fullmatch(r"(0|[1-9][0-9]{0,9})(\.[0-9]+)? ?([A-Za-z]*)", str(value))
     if found is None:
         example = "60 GiB" if unit == "GiB" else "8 GiB"
-        raise unexpected(expected=f"a size with its unit, such as '{example}'")
+        raise unexpected(expected=f"a whole number with its unit, such as '{example}'")
     amount, fraction, written = found.groups(default="")
     if written in MIB_PER_UNIT and not fraction:
         return int(amount) * MIB_PER_UNIT[written]
@@ -125,7 +127,7 @@ def _mebibytes(value: object, *, least: int, step: int) -> int:
     factor = OTHER_UNITS.get(re.sub("i?b$", "", written.lower()))
     if factor is None:
         factor = 1 if float(amount + fraction) >= least else 1024
-    meant = ceil(float(amount + fraction) * factor / step) * step
+    meant = max(ceil(float(amount + fraction) * factor / step) * step, least)
     in_gib = meant % 1024 == 0 and (step > 1 or factor >= MIB_PER_UNIT["GiB"])
     example = f"{meant // 1024} GiB" if in_gib else f"{meant} MiB"
     raise unexpected(expected=f"{expected}, such as '{example}'")
@@ -241,7 +243,8 @@ def _lifetime(value: object) -> int:
     try:
         return duration(value if isinstance(value, str) else "")
     except ValueError:
-        raise unexpected(expected="a time such as '90m', '12h', '3d' or '1h30m'") from None
+        expected = "a time such as '90m', '12h', '3d' or '1h30m', or the key left out for never"
+        raise unexpected(expected=expected) from None
 
 
 def _choice(kind: type[StrEnum]) -> Callable[[object], StrEnum]:

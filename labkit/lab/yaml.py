@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
+    Event,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+)
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -28,6 +36,41 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
 MAX_FOUND = 60
 NOTHING = "nothing"
+WRITTEN_OUT = "every value written out in its place, so that a message can name its line"
+MERGE_KEY = "a merge key ('<<')"
+# What people do most when YAML is broken, by the parser's words; whether it is where the thing begins.
+SLIPS = (
+    (
+        r"but found '<scalar>'",
+        "more text behind a closing quote, or a line that begins elsewhere than those beside it",
+        False,
+    ),
+    (
+        r"expected <block end>",
+        "a line that begins further left or right than those beside it",
+        False,
+    ),
+    (r"could not find expected ':'", "a line without a ':' and a blank after its key", True),
+    (r"character '\\t'", "a tab; blanks are what a line begins with", False),
+    (
+        r"mapping values are not allowed",
+        "a ': ' where none can be: its key begins too far right, or its text needs quotes",
+        False,
+    ),
+    (r"scanning a quoted scalar", "a quote that is never closed", True),
+    (
+        r"parsing a flow (sequence|mapping), expected ','",
+        "a bracket that is not closed, or a ',' too few",
+        True,
+    ),
+    (r"parsing a flow node.*stream end", "a bracket that is never closed", True),
+    (
+        r"character '[@`%]' that cannot",
+        "a text that begins with a sign of YAML's own and needs quotes",
+        False,
+    ),
+    (r"single document", "a second document; a lab file is one", False),
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -105,7 +148,7 @@ def read(path: Path) -> Document:
         raise LabFileError(msg) from exc
     if len(raw) > MAX_BYTES:
         msg = f"The lab file '{path}' is larger than 1 MiB, which no lab needs."
-        raise LabFileError(msg, hint="Give the path of a lab file.")
+        raise LabFileError(msg, hint="Give the path of a lab file; 'labkit init' writes one.")
     return parse(_decoded(raw, path), str(path))
 
 
@@ -152,7 +195,7 @@ def parse(text: str, name: str) -> Document:
         raise LabFileError(msg) from exc
     if node is None or _is_null(node):
         msg = f"The lab file '{name}' is empty."
-        raise LabFileError(msg, hint="Start from the lab.yaml that comes with labkit.")
+        raise LabFileError(msg, hint="'labkit init DIR' writes one to start from.")
     _add(document, (), node)
     if not isinstance(node, MappingNode):
         problem = Problem(
@@ -174,7 +217,7 @@ def failure(name: str, problems: list[Problem]) -> LabFileError:
     return LabFileError(
         f"The lab file '{name}' has {count}.",
         details=tuple(lines),
-        hint="Correct the lines named above; 'labkit schema' describes every key.",
+        hint="Correct each line as it says; 'labkit validate' reads the file again.",
     )
 
 
@@ -194,14 +237,20 @@ def _decoded(raw: bytes, path: Path) -> str:
 
 def _refusals(text: str) -> Iterator[Problem]:
     """Yield what would make the text mean more than it says, before anything is built from it."""
-    depth = 0
+    # Of each open mapping, how many keys and values came so far; None of a list.
+    parts: list[int | None] = []
+    merging = False
     for event in YAML(typ="safe", pure=True).parse(text):
         position = Position(event.start_mark.line + 1, event.start_mark.column + 1)
+        is_key = False
+        if isinstance(event, NodeEvent) and parts and parts[-1] is not None:
+            is_key = parts[-1] % 2 == 0
+            parts[-1] += 1
         if isinstance(event, CollectionStartEvent):
-            depth += 1
+            parts.append(0 if isinstance(event, MappingStartEvent) else None)
         elif isinstance(event, CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
+            parts.pop()
+        if len(parts) > MAX_DEPTH:
             yield Problem(
                 position=position,
                 place=(),
@@ -209,40 +258,40 @@ def _refusals(text: str) -> Iterator[Problem]:
                 found="deeper nesting",
             )
             return
-        if isinstance(event, AliasEvent):
-            yield Problem(
-                position=position,
-                place=(),
-                expected="every value written out in its place, or quotes around a text with '*' in front",
-                found="an alias",
-            )
-        elif getattr(event, "anchor", None):
-            yield Problem(
-                position=position,
-                place=(),
-                expected="values without an anchor, or quotes around a text with '&' in front",
-                found="an anchor",
-            )
-        elif getattr(event, "tag", None):
-            yield Problem(
-                position=position,
-                place=(),
-                expected="values without a tag, or quotes around a text with '!' in front",
-                found="a tag",
-            )
+        refused = _refused(event, is_key=is_key)
+        if refused is not None and not merging:
+            expected, found = refused
+            yield Problem(position=position, place=(), expected=expected, found=found)
+        # What is merged is mostly an alias, of which all has been said then.
+        merging = refused is not None and refused[1] == MERGE_KEY
+
+
+def _refused(event: Event, *, is_key: bool) -> tuple[str, str] | None:
+    """Return what is expected instead of an event, and its name; None where it may be."""
+    if is_key and isinstance(event, ScalarEvent) and event.value == "<<" and not event.style:
+        return WRITTEN_OUT, MERGE_KEY
+    if isinstance(event, AliasEvent):
+        return f"{WRITTEN_OUT}, or quotes around a text with '*' in front", "an alias"
+    if getattr(event, "anchor", None):
+        return f"{WRITTEN_OUT}, or quotes around a text with '&' in front", "an anchor"
+    if getattr(event, "tag", None):
+        return "values without a tag, or quotes around a text with '!' in front", "a tag"
+    return None
 
 
 def _syntax_problem(error: MarkedYAMLError) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
     # What it quotes of a tag may be a secret without quotes; of all else it names one character.
     parts = (error.context, re.sub(r"(tag handle) .*", r"\1", error.problem or ""))
-    return Problem(
-        position=position,
-        place=(),
-        expected="valid YAML",
-        found=f"a syntax error: {', '.join(str(part) for part in parts if part)}",
-    )
+    told = ", ".join(str(part) for part in parts if part)
+    mark = error.problem_mark or error.context_mark
+    found = f"a syntax error: {told}"
+    for pattern, meaning, where_it_begins in SLIPS:
+        if re.search(pattern, told):
+            found = meaning
+            mark = (error.context_mark if where_it_begins else None) or mark
+            break
+    position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
+    return Problem(position=position, place=(), expected="valid YAML", found=found)
 
 
 def _position(node: Node) -> Position:

@@ -11,6 +11,7 @@ from labkit.packstack.deploy import deploy
 
 if TYPE_CHECKING:
     from labkit.packstack.report import DeployReport
+    from labkit.state.directory import DeploymentState
     from labkit.state.session import Session
 
 
@@ -44,14 +45,28 @@ def require_addable(session: Session, name: str) -> None:
             f"The scenario '{session.lab.deployment.scenario}' has one node; "
             "a further compute node needs 'multinode'."
         )
-        raise OperationError(message, hint="Set deployment.scenario to multinode.")
-    if "compute" not in node.roles:
-        message = f"Node '{name}' has no role 'compute' in the lab file."
-        raise OperationError(message, hint=f"Set nodes.{name}.roles to [compute].")
+        raise OperationError(
+            message, hint="Set 'deployment.scenario' to multinode in the lab file."
+        )
     if not known.deployed:
         message = f"The lab '{session.lab.name}' is not deployed yet, so nothing can be added."
         raise OperationError(message, hint="'labkit deploy' installs all nodes of the lab file.")
+    if "compute" not in node.roles:
+        message = f"Node '{name}' has no role 'compute' in the lab file."
+        raise OperationError(message, hint=_what_can_be_added(session, known))
     # A run that was cut off, or failed, is gone on with.
     if name in known.deployed and known.handled:
         message = f"Node '{name}' is deployed already."
         raise OperationError(message, hint="'labkit verify' shows whether it works.")
+
+
+def _what_can_be_added(session: Session, known: DeploymentState) -> str:
+    """Return the command for a compute node that waits in the lab file, or where to put one."""
+    waiting = [
+        node.name
+        for node in session.lab.nodes
+        if "compute" in node.roles and node.name not in known.deployed
+    ]
+    if waiting:
+        return f"Run 'labkit add-compute {waiting[0]}'."
+    return "Add a node with 'roles: [compute]' to the lab file, and name that."

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from labkit.boxes.cache import cached
 from labkit.boxes.definition import find_box
+from labkit.boxes.file import DebianBoxFile
 from labkit.errors import LabkitError, UsageError
 from labkit.host import kvm, process, vagrant
 from labkit.host.inventory import Seen, look
@@ -38,8 +39,10 @@ MEMINFO = Path("/proc/meminfo")
 QEMU_USERS = ("libvirt-qemu", "qemu")
 TOOLS = (
     *("qemu-system-x86_64", "qemu-img", "vagrant", "ip", "setpriv", "unshare", "ssh"),
-    *("ssh-keygen", "mmdebstrap", "mke2fs", "sfdisk"),
+    "ssh-keygen",
 )
+# What builds a box of Debian packages; one of CentOS is installed from its ISO.
+DEBIAN_TOOLS = ("mmdebstrap", "mke2fs")
 # What a node writes at the least: the rehearsal needs less, Packstack's packages much more.
 LEAST_GIB = 1
 GIB = 2**30
@@ -244,10 +247,11 @@ def vagrant_has_libvirt(_host: Host) -> Finding:
     )
 
 
-def tools_installed(_host: Host) -> Finding:
-    """Whether every other command labkit calls is there."""
+def tools_installed(host: Host) -> Finding:
+    """Whether every other command is there that labkit calls for this lab."""
     path = process.environment()["PATH"]
-    missing = [tool for tool in TOOLS if shutil.which(tool, path=path) is None]
+    tools = (*TOOLS, *(DEBIAN_TOOLS if _to_be_made_of_debian(host) else ()))
+    missing = [tool for tool in tools if shutil.which(tool, path=path) is None]
     if not missing:
         return Finding(check="tools_installed", level=Level.OK, found="All commands are there.")
     return Finding(
@@ -256,6 +260,15 @@ def tools_installed(_host: Host) -> Finding:
         found=f"Not installed: {', '.join(missing)}.",
         fix=how_to_install(*missing),
     )
+
+
+def _to_be_made_of_debian(host: Host) -> bool:
+    """Return whether the lab's box is made of Debian packages and not built; False for an unknown one."""
+    try:
+        box = find_box(host.session.lab.box)
+    except UsageError:
+        return False
+    return isinstance(box.file, DebianBoxFile) and cached(box, host.cache) is None
 
 
 def memory_suffices(host: Host) -> Finding:

@@ -16,7 +16,7 @@ from labkit.lifecycle.fit import notes, require
 from labkit.state.directory import NodeState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from uuid import UUID
 
@@ -29,7 +29,7 @@ class Action(StrEnum):
 
     KEEP = "keep"  # it runs; only its readiness is checked
     CREATE = "create"  # Vagrant makes it
-    RECREATE = "recreate"  # left half-made by an interrupted run: removed, then made
+    RECREATE = "recreate"  # half-made, or given up by `recreate`: removed, then made
     START = "start"  # it is off
     RESUME = "resume"  # it is paused
 
@@ -60,8 +60,9 @@ class UpPlan:
 
     Attributes:
         networks: Names of lab networks to define or start.
-        nodes: Every node of the lab with its action.
-        leftovers: Claimed volumes of interrupted runs, deleted before anything is created.
+        nodes: Every node that it is about, with its action.
+        leftovers: Volumes of nodes that are made anew, and claimed ones of interrupted runs; deleted
+            before anything is created.
         notes: What the user should know of the host.
     """
 
@@ -104,7 +105,14 @@ def spec_digest(node: ResolvedNode, box: str) -> str:
     return hashlib.sha256(json.dumps(hardware).encode()).hexdigest()
 
 
-def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str, str]) -> UpPlan:
+def plan_up(
+    lab: ResolvedLab,
+    state: LabState,
+    seen: Seen,
+    *,
+    seeds: Mapping[str, str],
+    only: Sequence[str] = (),
+) -> UpPlan:
     """Decide what `up` does.
 
     Args:
@@ -112,6 +120,7 @@ def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str
         state: What is recorded.
         seen: What the host has.
         seeds: Seed id per node, as rendered now; a node that is not there is not compared.
+        only: The names of the nodes that it is about; all of them when empty.
 
     Raises:
         HostError: The host's storage pool, bridges or routes do not let the lab be made.
@@ -120,17 +129,18 @@ def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str
             details list every case.
     """
     require(lab, state, seen)
-    conflicts = tuple(_conflicts(lab, state, seen))
+    chosen = tuple(node for node in lab.nodes if not only or node.name in only)
+    conflicts = tuple(_conflicts(lab, chosen, state, seen))
     if conflicts:
         message = f"The lab '{lab.name}' cannot come up as things are on this host."
         raise OperationError(message, details=conflicts)
-    nodes = tuple(_node_plan(node, state, seen, seeds.get(node.name, "")) for node in lab.nodes)
-    fresh = {
-        name
-        for item in nodes
-        if item.action in {Action.CREATE, Action.RECREATE}
-        for name in (item.node.disk_volume, item.node.seed_volume)
-    }
+    nodes = tuple(_node_plan(node, state, seen, seeds.get(node.name, "")) for node in chosen)
+    leftovers: set[str] = set()
+    for item in nodes:
+        if item.action in {Action.CREATE, Action.RECREATE}:
+            fresh = {item.node.disk_volume, item.node.seed_volume}
+            leftovers |= fresh & set(state.volumes) & set(seen.volumes)
+            leftovers |= node_volumes(item.node, state, seen)
     return UpPlan(
         networks=tuple(
             network.name
@@ -139,7 +149,7 @@ def plan_up(lab: ResolvedLab, state: LabState, seen: Seen, *, seeds: Mapping[str
             and not any(n.uuid == network.uuid and n.active for n in seen.networks)
         ),
         nodes=nodes,
-        leftovers=tuple(sorted(fresh & set(state.volumes) & set(seen.volumes))),
+        leftovers=tuple(sorted(leftovers)),
         notes=notes(lab, seen),
     )
 
@@ -202,13 +212,15 @@ def _by_uuid(seen: Seen, uuid: UUID) -> DomainInfo | None:
     return next((domain for domain in seen.domains if domain.uuid == uuid), None)
 
 
-def _conflicts(lab: ResolvedLab, state: LabState, seen: Seen) -> Iterator[str]:
+def _conflicts(
+    lab: ResolvedLab, nodes: Iterable[ResolvedNode], state: LabState, seen: Seen
+) -> Iterator[str]:
     if state.volumes and state.pool != lab.pool:
         yield (
             f"storage pool '{lab.pool}': the lab's disks are in the pool '{state.pool}'; put that "
             "back into lab.yaml, or run 'labkit destroy' first"
         )
-    for node in lab.nodes:
+    for node in nodes:
         yield from _node_conflicts(node, state, seen, lab.box)
     for name in state.nodes:
         if lab.node(name) is None and _by_uuid(seen, node_uuid(lab.lab_id, name)):
@@ -253,7 +265,7 @@ def _node_conflicts(node: ResolvedNode, state: LabState, seen: Seen, box: str) -
     if mine is not None and _hardware_differs(node, state.nodes.get(node.name), mine, box):
         yield (
             f"node '{node.name}': its box or hardware in lab.yaml is not what it was created "
-            "with; put it back, or run 'labkit destroy' and 'labkit up'"
+            f"with; put it back, or make the node anew with 'labkit recreate {node.name}'"
         )
 
 
@@ -268,7 +280,7 @@ def _losses(
         yield (
             f"node '{node.name}': its domain is gone, and its disk '{disk.path}', on which "
             "Packstack ran, would be deleted; bring it back with 'labkit restore', or give it up "
-            "with 'labkit destroy'"
+            f"with 'labkit recreate --force {node.name}'"
         )
     half_made = mine is not None and node.name in state.nodes and not known.created
     if mine is not None and half_made and (ran or mine.snapshots):
@@ -276,7 +288,7 @@ def _losses(
         yield (
             f"node '{node.name}': no 'labkit up' recorded it as whole, so it would be made anew, "
             f'but {held}; to keep it, set its "created" to true in the lab\'s state.json, or '
-            "give it up with 'labkit destroy'"
+            f"give it up with 'labkit recreate --force {node.name}'"
         )
 
 
@@ -332,7 +344,18 @@ def possessions(lab: ResolvedLab | None, state: LabState, seen: Seen) -> Possess
     )
 
 
-def _own_volumes(state: LabState, seen: Seen, domains: Iterable[DomainInfo]) -> set[str]:
+def node_volumes(node: ResolvedNode, state: LabState, seen: Seen) -> set[str]:
+    """Return the volumes that one node's domain uses and that are the lab's; none without a domain."""
+    mine = _by_uuid(seen, node.uuid)
+    if mine is None:
+        return set()
+    own = {"volumes": tuple({node.disk_volume, node.seed_volume} & {*state.volumes})}
+    others = [domain for domain in seen.domains if domain.uuid != node.uuid]
+    found = _own_volumes(state.model_copy(update=own), seen, [mine]) - _used(others, seen)
+    return found & set(seen.volumes)
+
+
+def _own_volumes(state: LabState, seen: Seen, domains: Sequence[DomainInfo]) -> set[str]:
     names = {f"{domain.name}{end}" for domain in domains for end in (".img", "_seed.iso")}
     chains = [_chain(disk.path, seen) for domain in domains for disk in domain.disks]
     # A snapshot taken beside labkit puts an overlay between domain and disk; whatever is based on

@@ -87,28 +87,42 @@ def ask_all(
     asked = [(place, source) for place in places for source in place.sources]
     proxy = proxy_url(wanted.proxy) or None
 
-    def ask(where: tuple[Candidate, RepositoryAtPlace]) -> RepositoryAnswer:
-        place, source = where
-        url, answer = _follow(source.repomd, proxy=proxy, seconds=seconds)
-        said = problem(url, answer)
-        return _answer(place, source.repository.name, source.repomd, said, answer.seconds)
+    def ask(where: tuple[Candidate, RepositoryAtPlace]) -> tuple[str, HttpAnswer]:
+        return _follow(where[1].repomd, proxy=proxy, seconds=seconds)
 
     def look(place: Candidate) -> RepositoryAnswer:
-        return _look(place, releases.facts(release).package, proxy=proxy, seconds=seconds)
+        package = releases.facts(release).package
+        index = indexes[place, place.extras].result()
+        return _look(place, index, package, proxy=proxy, seconds=seconds)
 
+    # A thread for each, so that none waits for one that has not begun.
     with ThreadPoolExecutor(max_workers=len(asked) + len(places)) as pool:
+        indexes = {where: pool.submit(ask, where) for where in asked}
         listed = pool.map(look, [] if wanted.keys else places)
-        answers = [*pool.map(ask, asked), *listed]
+        answers = [_judged(*where, *index.result()) for where, index in indexes.items()]
+        answers += listed
     shown = dict.fromkeys(place.shown for place in places)
     return tuple(answer for place in shown for answer in answers if answer.place == place)
 
 
-def _look(
-    place: Candidate, package: str, *, proxy: str | None, seconds: float
+def _judged(
+    place: Candidate, source: RepositoryAtPlace, url: str, answer: HttpAnswer
 ) -> RepositoryAnswer:
-    """Look for the release's package in what extras lists at a place."""
+    said = problem(url, answer)
+    return _answer(place, source.repository.name, source.repomd, said, answer.seconds)
+
+
+def _look(
+    place: Candidate,
+    asked: tuple[str, HttpAnswer],
+    package: str,
+    *,
+    proxy: str | None,
+    seconds: float,
+) -> RepositoryAnswer:
+    """Look for the release's package in what extras, whose index came back, lists at a place."""
     url, took = place.extras.repomd, 0.0
-    last, index = _follow(url, proxy=proxy, seconds=seconds)
+    last, index = asked
     said = problem(last, index)
     path = None if said else metadata.package_list(index.body)
     if path:

@@ -31,7 +31,7 @@ from labkit.state.registry import user_registry
 from labkit.waiting import Deadline, WaitCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from labkit.host.libvirt.connection import Hypervisor
@@ -74,15 +74,25 @@ def up(session: Session, *, dry_run: bool = False, parallel: int | None = None) 
     if dry_run:
         with session.tools.connect() as hypervisor:
             seen = look(hypervisor, session.lab.pool, define_pool=False)
-        seeds = _seeds(session, lab_texts(session.lab))
-        return UpReport(plan=_decide(session, session.state(), seen, seeds)[0], ready=())
+        return UpReport(plan=plan_now(session, session.state(), seen), ready=())
     with lab_lock(session.directory, "up"):
-        session.directory.create()
         heal(session)
-        # One thread for Vagrant, one per node.
-        workers = len(session.lab.nodes) + 1
-        with session.tools.connect() as hypervisor, ThreadPoolExecutor(workers) as pool:
-            return _Bringup(session, hypervisor, pool, parallel).run()
+        return up_locked(session, parallel=parallel)
+
+
+def up_locked(
+    session: Session, *, parallel: int | None = None, only: Sequence[str] = ()
+) -> UpReport:
+    """Bring a lab up that the caller holds and has healed; of its nodes only the named, if any are.
+
+    Raises:
+        LabkitError: As `up`.
+    """
+    session.directory.create()
+    # One thread for Vagrant, one per node.
+    workers = len(session.lab.nodes) + 1
+    with session.tools.connect() as hypervisor, ThreadPoolExecutor(workers) as pool:
+        return _Bringup(session, hypervisor, pool, parallel, only).run()
 
 
 def _seeds(session: Session, texts: LabTexts) -> Mapping[str, seed.Seed]:
@@ -90,12 +100,25 @@ def _seeds(session: Session, texts: LabTexts) -> Mapping[str, seed.Seed]:
     return seed.compose_seeds(session, texts.guest) if seed.have_keys(session) else {}
 
 
+def plan_now(session: Session, state: LabState, seen: Seen, *, only: Sequence[str] = ()) -> UpPlan:
+    """Return what `up` would do with what is recorded, or would be, and seen; touches nothing.
+
+    Raises:
+        LabkitError: As `plan_up`, and where there is no such box.
+    """
+    return _decide(session, state, seen, _seeds(session, lab_texts(session.lab)), only)[0]
+
+
 def _decide(
-    session: Session, state: LabState, seen: Seen, seeds: Mapping[str, seed.Seed]
+    session: Session,
+    state: LabState,
+    seen: Seen,
+    seeds: Mapping[str, seed.Seed],
+    only: Sequence[str],
 ) -> tuple[UpPlan, BoxDefinition | None]:
     """Return what is to be done, and the box of the nodes that are to be created, if any are."""
     ids = {name: item.seed_id for name, item in seeds.items()}
-    plan = plan_up(session.lab, state, seen, seeds=ids)
+    plan = plan_up(session.lab, state, seen, seeds=ids, only=only)
     # Before anything is made: a box that does not exist is the user's typing error.
     return plan, find_box(session.lab.box) if plan.creating else None
 
@@ -130,10 +153,16 @@ class _Bringup:
     """One `up` of a lab that the caller holds; its methods are the stages in their order."""
 
     def __init__(
-        self, session: Session, hypervisor: Hypervisor, pool: Executor, parallel: int | None
+        self,
+        session: Session,
+        hypervisor: Hypervisor,
+        pool: Executor,
+        parallel: int | None,
+        only: Sequence[str],
     ) -> None:
         self.session = session
         self.parallel = parallel
+        self.only = only
         self.hypervisor = hypervisor
         self.pool = pool
         self.lab = session.lab
@@ -143,7 +172,7 @@ class _Bringup:
 
     def run(self) -> UpReport:
         seen = look(self.hypervisor, self.lab.pool, define_pool=False)
-        self.plan, box = _decide(self.session, self.state, seen, self.seeds)
+        self.plan, box = _decide(self.session, self.state, seen, self.seeds, self.only)
         self.accelerated = accelerated(self.hypervisor)
         self._pace()
         pool_path = None
@@ -152,7 +181,7 @@ class _Bringup:
             if seen.pool(self.lab.pool) is None or seen.unseen(self.lab.pool):
                 # What lies in a pool that was not active could not be seen before.
                 seen = look(self.hypervisor, self.lab.pool)
-                self.plan, box = _decide(self.session, self.state, seen, self.seeds)
+                self.plan, box = _decide(self.session, self.state, seen, self.seeds, self.only)
                 self._pace()
         try:
             self._claim()

@@ -31,7 +31,11 @@ def require_possible(session: Session) -> None:
             f"found {each.found}"
             for each in session.lab.obstacles
         )
-        raise OperationError(message, details=tuple(lines), hint="Change the lab file.")
+        raise OperationError(
+            message,
+            details=tuple(lines),
+            hint="Set each of these keys in the lab file; 'labkit validate' reads it.",
+        )
     _require_release(session)
 
 

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 # Newer than every log of an earlier run.
 MARK = str(RUNS / "labkit-packstack.mark")
+# The command line of a Puppet run, by itself or by its interpreter; that of an editor or a pager of
+# some "puppet apply" is none.
+PUPPET_RUN = r"^([^ ]*/)?((ruby|bash|sh)[^ ]* (-[^ ]+ )*([^ ]*/)?)?puppet apply( |$)"
 # Prints the oldest Puppet run's process while there is one; pgrep says with 1 that there is none.
 _SCRIPT = f"""\
-process=$(pgrep -o -f 'puppet apply')
+process=$(pgrep -o -f {shlex.quote(PUPPET_RUN)})
 case $? in
   0) echo "$process" ;;
   1) mkdir -p -m 0700 {RUNS} && touch {shlex.quote(MARK)} ;;

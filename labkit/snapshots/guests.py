@@ -127,7 +127,9 @@ def prove(
             f"The node '{endpoint.node}' runs, but not from the memory that was kept: the nonce "
             "of the snapshot is not there."
         )
-        raise OperationError(message, hint="It was restarted meanwhile; restore once more.")
+        raise OperationError(
+            message, hint="It was started anew meanwhile: run 'labkit restore' once more."
+        )
     return Proof(
         node=endpoint.node,
         address=address,

@@ -186,6 +186,10 @@ def dashboard_url(lab: ResolvedLab) -> str:
     """Return where the deployed lab's dashboard answers; empty where none is installed."""
     if scenarios.effective(lab)[expected.HORIZON] != "y":
         return ""
+    return _dashboard(lab)
+
+
+def _dashboard(lab: ResolvedLab) -> str:
     address = deployment.management_address(deployment.controller(lab))
     return f"http{'s' if _dashboard_by_ssl(lab) else ''}://{address}/dashboard/"
 
@@ -197,7 +201,7 @@ def _dashboard_by_ssl(lab: ResolvedLab) -> bool:
 
 def _controller_commands(lab: ResolvedLab, address: str) -> dict[Kind, str]:
     # Packstack signs the dashboard's certificate itself.
-    dashboard = "-k -L https" if _dashboard_by_ssl(lab) else "-L http"
+    unproven = "-k " if _dashboard_by_ssl(lab) else ""
     client = f". {KEYSTONERC} && openstack"
     curl = f"curl -sS -o /dev/null -w '%{{http_code}}' --max-time {HTTP_SECONDS}"
     return {
@@ -207,5 +211,5 @@ def _controller_commands(lab: ResolvedLab, address: str) -> dict[Kind, str]:
         Kind.TOKEN: f"{client} token issue -c expires -c user_id -f json",
         Kind.CELL_HOSTS: "su -s /bin/sh nova -c 'nova-manage cell_v2 list_hosts'",
         Kind.KEYSTONE_HTTP: f"{curl} http://{address}:5000/v3/",
-        Kind.DASHBOARD_HTTP: f"{curl} {dashboard}://{address}/dashboard/",
+        Kind.DASHBOARD_HTTP: f"{curl} {unproven}-L {_dashboard(lab)}",
     }

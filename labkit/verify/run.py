@@ -311,7 +311,8 @@ def from_directory(lab: ResolvedLab, path: Path) -> Report:
     if not any((path / node.name).is_dir() for node in nodes):
         names = ", ".join(f"'{node.name}'" for node in nodes)
         message = f"A directory of {names} was expected in '{path}', and none is there."
-        raise UsageError(message, hint="Give the directory that holds one directory per node.")
+        hint = "'labkit verify --from DIR' takes a directory that holds one directory per node."
+        raise UsageError(message, hint=hint)
     return judge(lab, {node.name: _read(lab, node, path / node.name) for node in nodes})
 
 

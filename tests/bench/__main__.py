@@ -33,6 +33,8 @@ def main() -> int:
         "--picture", type=Path, help="write cost against nodes there, as SVG; of the part 'nodes'"
     )
     chosen = parser.parse_args()
+    if chosen.picture and chosen.only not in {None, "nodes"}:
+        parser.error("--picture is of the part 'nodes': leave --only out, or say --only nodes")
     figures: list[Figure] = []
     with TemporaryDirectory(prefix="labkit-bench-") as name:
         for part, rounds in PARTS.items():

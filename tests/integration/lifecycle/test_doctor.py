@@ -86,7 +86,7 @@ def test_repos_says_per_place_and_repository_what_answers(
     assert all("refused" in item["said"] for item in found["repositories"][:7])
     assert [item["repository"] for item in found["repositories"][6::7]] == [PACKAGE] * 2
     assert found["repositories"][13]["url"].endswith("/extras/x86_64/repodata/primary.xml.gz")
-    assert len({*mirror.requests}) == 7
+    assert len(mirror.requests) == len({*mirror.requests}) == 7
 
 
 def test_repos_without_a_complete_place_exits_with_3_and_shows_what_lacks(

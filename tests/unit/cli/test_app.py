@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from labkit.host import process
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
     from tests.support.commandline import Run
 
 VERBS = (
-    "up", "status", "verify", "ssh", "console", "halt", "destroy", "sweep", "box", "render", "graph", "validate", "schema",
+    "up", "status", "verify", "ssh", "console", "halt", "recreate", "destroy", "sweep", "box", "render", "graph", "validate", "schema",
     "sandbox", "rehearsal", "doctor", "scenarios", "deploy", "add-compute", "logs", "explain",
     "snapshot", "snapshots", "restore",
 )  # fmt: skip
@@ -267,3 +270,19 @@ def test_deploy_says_in_a_dry_run_what_it_would_do_as_json_too(run: Run) -> None
     assert list(told) == ["format", "lab", "dry_run", "plan"]
     assert told["plan"] == plain.out.splitlines()
     assert run("deploy", "--kill", "--dry-run").out.startswith("would end the Packstack run")
+
+
+def test_words_of_a_library_do_not_reach_the_terminal() -> None:
+    script = """
+import os, sys
+from labkit.cli.app import main
+os.environ["PATH"] = "/nonexistent"
+sys.argv = ["labkit", "--version"]
+try:
+    main()
+except SystemExit:
+    import labkit.host.vagrant  # python-vagrant warns where there is no Vagrant
+"""
+    env = {"PATH": os.defpath, "PYTHONPATH": str(ROOT)}
+    ended = process.run([sys.executable, "-P", "-c", script], timeout=20, env=env)
+    assert ended.stderr == ""

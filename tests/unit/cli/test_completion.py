@@ -52,6 +52,7 @@ def directory(tmp_path: Path) -> Path:
     [
         ("labkit ssh ", ["compute", "controller"]),
         ("labkit console con", ["controller"]),
+        ("labkit recreate compute con", ["controller"]),
         ("labkit logs --node comp", ["compute"]),
         ("labkit restore ", ["later", "pre-packstack"]),
         ("labkit run --from p", ["pre-packstack"]),

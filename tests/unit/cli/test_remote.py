@@ -20,7 +20,7 @@ from labkit.cli.remote import (
     ssh_config,
     ssh_words,
 )
-from labkit.errors import OperationError, UsageError
+from labkit.errors import HostError, OperationError, UsageError
 from labkit.host.process import run
 from labkit.lab import deployment
 from labkit.state.directory import LabDirectory
@@ -311,6 +311,34 @@ def test_ssh_to_a_node_that_was_never_made_says_so(session: Session) -> None:
     assert caught.value.hint == "Run 'labkit up' first."
 
 
-def test_quoted_path_is_what_ssh_config_reads_back() -> None:
+def test_quoted_path_without_special_signs_stays_as_it_is() -> None:
     assert _quoted("/plain/path") == "/plain/path"
     assert _quoted("/with a space/%h") == '"/with a space/%%h"'
+
+
+HOSTILE = (
+    "/a b/k", "/a\tb/k", '/a"b/k', "/a'b/k", "/a\\b/k", '/a\\"b/k', "/a#b", "/a #b", "/%h x/%%",
+    "/$HOME/x", "/a=b", "/ü x", "/a\\ b", "/a\\\\b", "/a;b|c*?[d]", "/ends\\",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+def test_quoted_path_is_what_ssh_reads_back_from_a_file_and_from_its_options(
+    path: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "config"
+    file.write_text(f"Host n\n  UserKnownHostsFile {_quoted(path)}\n", encoding="utf-8")
+    by_option = ["-F", "none", "-o", f"UserKnownHostsFile={_quoted(path)}"]
+    for words in (["-F", file], by_option):
+        told = run(["ssh", "-G", *words, "n"], timeout=20).stdout.splitlines()
+        # Only when the file is opened does ssh put tokens in their place.
+        assert f"userknownhostsfile {path.replace('%', '%%')}" in told or (
+            f"userknownhostsfile {path}" in told
+        )
+
+
+@pytest.mark.parametrize("path", ["/${HOME}/x", "/a\nProxyCommand x", "/a\rb"])
+def test_path_that_ssh_cannot_be_told_is_refused(path: str) -> None:
+    with pytest.raises(HostError, match="ssh cannot be told") as caught:
+        _quoted(path)
+    assert "LABKIT_STATE_DIR" in caught.value.hint

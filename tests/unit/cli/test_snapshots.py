@@ -50,6 +50,10 @@ def shelf(lab: Path) -> Shelf:
         pytest.param(snapshot, ["x"], {}, OperationError, id="never up"),
         pytest.param(snapshot, ["x"], {"delete": True}, UsageError, id="delete unknown"),
         pytest.param(snapshot, None, {"delete": True}, UsageError, id="delete nothing"),
+        pytest.param(snapshot, ["x"], {"delete": True, "every": True}, UsageError, id="both"),
+        pytest.param(snapshot, ["x", "y"], {"delete": True}, UsageError, id="two"),
+        pytest.param(snapshot, ["x"], {"every": True}, UsageError, id="take all"),
+        pytest.param(snapshot, ["x"], {"delete": True, "note": "n"}, UsageError, id="with a note"),
         pytest.param(restore, "x", {}, UsageError, id="restore unknown"),
     ],
 )

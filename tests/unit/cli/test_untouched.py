@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 REFUSED = (
     "up --no-such-option",
     "up --lab nowhere.yaml",
+    "recreate",
+    "recreate no-such-node",
+    "recreate compute no-such-node --dry-run",
     "destroy --name no-such-lab",
     "destroy --name no-such-lab --dry-run",
     "destroy --name ../..",
@@ -280,8 +283,9 @@ def test_every_verb_that_changes_something_has_a_dry_run_that_is_tried_here() ->
         *(name.partition(" -")[0] for name in (*DRY_RUNS, *DRY_RUNS_OF_SNAPSHOTS)),
         *(words.partition(" --")[0] for words in OFFLINE_DRY_RUNS),
     }
+    # A test of its own above, and one in tests/unit/lifecycle/test_recreate.py.
     assert {name for name in taking if not any(each.startswith(name) for each in tried)} == {
-        "add-compute"
+        *("add-compute", "recreate")
     }
     table = documentation.text("docs/reference/cli.md").split("## What each verb changes")[1]
     rows = re.findall(r"^\| (`[^|]+`) \| (.+) \|$", table.split("\n## ")[0], re.MULTILINE)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ HOST = NAME.replace("a name", "a host name")
 SIZE = "a size in MiB or GiB"
 NIC = "nodes.one.nics.enp0s3"
 CARD = "enp0s3: {network: lan, address: 10.0.0.3"
-HINT = "Correct the lines named above; 'labkit schema' describes every key."
+HINT = "Correct each line as it says; 'labkit validate' reads the file again."
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +88,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "[192.0.2.53]",
             "[1.0.0.1, 1.0.0.2, 1.0.0.3, 1.0.0.4]",
-            "3:16: dns.servers: expected at most 3 entries, found more",
+            "3:16: dns.servers: expected at most 3 entries, found 4",
         ),
         (
             "domain: demo.test",
@@ -162,7 +163,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "512 MiB",
             "much",
-            "10:13: nodes.one.memory: expected a size with its unit, such as '8 GiB', found 'much'",
+            "10:13: nodes.one.memory: expected a whole number with its unit, such as '8 GiB', found 'much'",
         ),
         (
             "512 MiB",
@@ -186,7 +187,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
             (
                 "name: demo",
                 f"name: demo\nexpires: {wrong}",
-                f"2:10: expires: expected a time such as '90m', '12h', '3d' or '1h30m', found {found}",
+                f"2:10: expires: expected a time such as '90m', '12h', '3d' or '1h30m', or the key left out for never, found {found}",
             )
             for wrong, found in (
                 ("12", "'12'"),
@@ -284,7 +285,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}",
             "  lan: nat",
-            "5:8: networks.lan: expected a mapping ('key: value'), found 'nat'",
+            "5:8: networks.lan: expected a mapping ('mode: nat, …'), found 'nat'",
         ),
         ("  one:", "  One:", f"7:3: nodes.One: expected {HOST}, found 'One'"),
         ("  one:", "  1:", f"7:3: nodes.1: expected {HOST}, found '1'"),
@@ -442,6 +443,23 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
                 ("BOOTPROTO", "always static"),
             )
         ),
+        *(
+            (
+                CARD,
+                f"{CARD}, ifcfg: {{{key}: /tmp}}",
+                f"12:57: {NIC}.ifcfg.{key}: expected no '{key}' here (the network scripts source the file, and it is a variable of {whose} own), found '{key}'",
+            )
+            for key, whose in (
+                ("PATH", "their shell's"),
+                ("IFS", "their shell's"),
+                ("BASH_ENV", "their shell's"),
+                ("LD_PRELOAD", "their shell's"),
+                ("LC_ALL", "their shell's"),
+                ("UID", "their shell's"),
+                ("CONFIG", "their"),
+                ("REALDEVICE", "their"),
+            )
+        ),
         (
             "  lan: {mode: nat, cidr: 10.0.0.0/24, gateway: 10.0.0.1}",
             "  lan: {mode: isolated, cidr: 10.0.0.0/24}",
@@ -451,22 +469,22 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             "box: rehearsal",
             "box: [a",
-            "3:4: the file: expected valid YAML, found a syntax error: while parsing a flow sequence, expected ',' or ']', but got ':'",
+            "2:6: the file: expected valid YAML, found a bracket that is not closed, or a ',' too few",
         ),
         (
             "box: rehearsal",
             "box: a: b",
-            "2:7: the file: expected valid YAML, found a syntax error: mapping values are not allowed here",
+            "2:7: the file: expected valid YAML, found a ': ' where none can be: its key begins too far right, or its text needs quotes",
         ),
         (
             "box: rehearsal",
             "box: @b",
-            "2:6: the file: expected valid YAML, found a syntax error: while scanning for the next token, found character '@' that cannot start any token",
+            "2:6: the file: expected valid YAML, found a text that begins with a sign of YAML's own and needs quotes",
         ),
         (
             "box: rehearsal",
             "\tbox: b",
-            "2:1: the file: expected valid YAML, found a syntax error: while scanning for the next token, found character '\\t' that cannot start any token",
+            "2:1: the file: expected valid YAML, found a tab; blanks are what a line begins with",
         ),
         (
             "box: rehearsal",
@@ -482,10 +500,39 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
             "roles: [controller]",
             "roles: &r [controller, *r]",
             (
-                "8:12: the file: expected values without an anchor, or quotes around a text with '&' in front, found an anchor",
-                "8:28: the file: expected every value written out in its place, or quotes around a text with '*' in front, found an alias",
+                "8:12: the file: expected every value written out in its place, so that a message can name its line, or quotes around a text with '&' in front, found an anchor",
+                "8:28: the file: expected every value written out in its place, so that a message can name its line, or quotes around a text with '*' in front, found an alias",
             ),
         ),
+        *(
+            (
+                "cpus: 1\n",
+                f"cpus: 1\n    <<: {merged}\n",
+                "10:5: the file: expected every value written out in its place, so that a message can name its line, found a merge key ('<<')",
+            )
+            for merged in ("{disk: 60 GiB}", "*one")
+        ),
+        (
+            "cpus: 1\n",
+            "cpus: '1\n",
+            "9:11: the file: expected valid YAML, found a quote that is never closed",
+        ),
+        (
+            "cpus: 1\n",
+            "cpus:1\n",
+            "9:5: the file: expected valid YAML, found a line without a ':' and a blank after its key",
+        ),
+        (
+            "cpus: 1\n",
+            "cpus: 'a'b\n",
+            "9:14: the file: expected valid YAML, found more text behind a closing quote, or a line that begins elsewhere than those beside it",
+        ),
+        (
+            "    cpus: 1\n",
+            "   cpus: 1\n",
+            "9:4: the file: expected valid YAML, found a line that begins further left or right than those beside it",
+        ),
+        (LAB, "a: [", "1:5: the file: expected valid YAML, found a bracket that is never closed"),
         (LAB, "- name: demo\n", "1:1: the file: expected a mapping ('key: value'), found a list"),
         (
             LAB,
@@ -495,7 +542,7 @@ def test_load_small_lab_fills_in_the_defaults() -> None:
         (
             LAB,
             "a: 1\n---\nb: 2\n",
-            "2:1: the file: expected valid YAML, found a syntax error: expected a single document in the stream, but found another document",
+            "2:1: the file: expected valid YAML, found a second document; a lab file is one",
         ),
     ],
 )  # fmt: skip -- one problem, one line
@@ -517,9 +564,11 @@ def test_load_wrong_lab_file_names_line_column_and_remedy(
         ("memory", "8", f"{SIZE} (a bare number does not say which), such as '8 GiB'"),
         ("memory", "512", f"{SIZE} (a bare number does not say which), such as '512 MiB'"),
         ("memory", "8192", f"{SIZE} (a bare number does not say which), such as '8192 MiB'"),
-        ("memory", "8192M", f"{SIZE} ('M' is not one), such as '8192 MiB'"),
         ("memory", "8192MB", f"{SIZE} ('MB' is not one), such as '8192 MiB'"),
-        ("memory", "8G", f"{SIZE} ('G' is not one), such as '8 GiB'"),
+        ("memory", "8GB", f"{SIZE} ('GB' is not one), such as '8 GiB'"),
+        ("memory", "0.5 GiB", "a size in whole MiB or GiB, such as '512 MiB'"),
+        ("memory", "0", f"{SIZE} (a bare number does not say which), such as '256 MiB'"),
+        ("memory", "-1 GiB", "a whole number with its unit, such as '8 GiB'"),
         ("memory", "8gib", f"{SIZE} ('gib' is not one), such as '8 GiB'"),
         ("memory", "1T", f"{SIZE} ('T' is not one), such as '1024 GiB'"),
         ("memory", "8388608 KB", f"{SIZE} ('KB' is not one), such as '8192 MiB'"),
@@ -527,10 +576,11 @@ def test_load_wrong_lab_file_names_line_column_and_remedy(
         ("memory", "8 Gigs", f"{SIZE} ('Gigs' is not one), such as '8 GiB'"),
         ("disk", "60", f"{SIZE} (a bare number does not say which), such as '60 GiB'"),
         ("disk", "61440", f"{SIZE} (a bare number does not say which), such as '60 GiB'"),
-        ("disk", "60G", f"{SIZE} ('G' is not one), such as '60 GiB'"),
+        ("disk", "60GB", f"{SIZE} ('GB' is not one), such as '60 GiB'"),
+        ("disk", "0.5T", f"{SIZE} ('T' is not one), such as '512 GiB'"),
         ("disk", "60.5 GiB", "a size in whole GiB, such as '61 GiB'"),
-        ("disk", "62000M", f"{SIZE} ('M' is not one), such as '61 GiB'"),
-        ("disk", "much", "a size with its unit, such as '60 GiB'"),
+        ("disk", "62000 MB", f"{SIZE} ('MB' is not one), such as '61 GiB'"),
+        ("disk", "much", "a whole number with its unit, such as '60 GiB'"),
     ],
 )
 def test_case_23_size_in_another_unit_is_told_a_size_that_means_the_same(
@@ -572,7 +622,7 @@ def test_case_23_box_of_vagrants_catalogue_is_told_the_boxes_labkit_knows(box: s
         (
             "    nics:\n      enp0s3: {",
             "    nics:\n      - {name: enp0s3, ",
-            "12:7: nodes.one.nics: expected a mapping ('key: value'), found a list",
+            "12:7: nodes.one.nics: expected a mapping ('enp0s3: {network: lan, address: 172.16.208.39}'), found a list",
         ),
     ],
 )  # fmt: skip -- one problem, one line
@@ -580,6 +630,65 @@ def test_case_23_slip_is_one_problem_in_the_words_of_a_lab_file(
     old: str, new: str, problem: str
 ) -> None:
     assert failure(replaced(old, new)).details == (f"lab.yaml:{problem}",)
+
+
+@pytest.mark.parametrize("size", ["512 MiB", "512MiB", "512M", "512 M", "'512M'", "1G", "1 GiB"])
+def test_size_in_powers_of_two_is_taken(size: str) -> None:
+    Path("lab.yaml").write_text(replaced("512 MiB", size), encoding="utf-8")
+    mib = 1024 if "G" in size else 512
+    assert load(Path("lab.yaml")).nodes["one"].memory == mib
+    pattern = json_schema()["$defs"]["Node"]["properties"]["memory"]["pattern"]
+    assert re.fullmatch(pattern, size.strip("'"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "meant"),
+    [
+        ("address: 10.0.0.3", "ip: 10.0.0.3", "address"),
+        ("memory: 512 MiB", "ram: 512 MiB", "memory"),
+        ("cpus: 1", "vcpus: 1", "cpus"),
+        ("    nics:", "    interfaces:", "nics"),
+        ("box: rehearsal", "image: rehearsal", "box"),
+        ("nodes:\n", "hosts:\n", "nodes"),
+    ],
+)
+def test_key_of_another_tool_is_the_one_problem_and_told_the_key_that_is_meant(
+    old: str, new: str, meant: str
+) -> None:
+    [found] = failure(replaced(old, new)).details
+    assert found.endswith(f"(did you mean '{meant}'?)")
+
+
+@pytest.mark.parametrize("key", ["count", "replicas"])
+def test_nodes_that_are_alike_are_refused_with_the_reason_and_the_command(key: str) -> None:
+    [found] = failure(replaced("cpus: 1", f"{key}: 3\n    cpus: 1")).details
+    assert "as each has a name and addresses of its own" in found
+    assert "'labkit init --computes N'" in found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "example"),
+    [
+        ("[controller]", "controller", "('[controller]')"),
+        ("[controller]", "Controller", "('[controller]')"),
+        ("[controller]", "storage", "('[controller, network]')"),
+        (
+            LAB[LAB.index("dns:") : LAB.index("networks:")],
+            "dns: demo.test\n",
+            "('domain: packstack.test')",
+        ),
+        (
+            LAB[LAB.index("networks:") : LAB.index("nodes:")],
+            "networks: [lan]\n",
+            "('lan: {mode: nat, …}')",
+        ),
+    ],
+)  # fmt: skip -- one slip, one line
+def test_value_of_another_shape_is_told_how_its_own_looks(
+    old: str, new: str, example: str
+) -> None:
+    [found] = failure(replaced(old, new)).details
+    assert example in found
 
 
 def mtu(network: str, card: str) -> str:

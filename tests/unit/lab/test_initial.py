@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import UsageError
+from labkit.lab import scenarios
 from labkit.lab.file import check
-from labkit.lab.initial import NETWORK, SCENARIOS, Wish, lab_text, name_from, network
+from labkit.lab.initial import Wish, lab_text, name_from, network
 from labkit.lab.resolve import resolve
 from labkit.lab.yaml import parse
 from labkit.resources import box_names
@@ -19,6 +20,7 @@ from labkit.resources import box_names
 if TYPE_CHECKING:
     from labkit.lab.topology import ResolvedLab
 
+NETWORK = IPv4Network("172.16.208.0/24")
 WISH = Wish(
     name="demo", scenario="multinode", computes=1, network=NETWORK, bridge=None, box="centos7"
 )
@@ -31,7 +33,7 @@ def lab_of(wish: Wish) -> ResolvedLab:
     return resolve(lab, lab_id=UUID(int=0))
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", scenarios.deployable())
 @pytest.mark.parametrize("bridge", [None, "br0"])
 @pytest.mark.parametrize("box", box_names())
 def test_lab_text_is_a_valid_lab_that_can_be_deployed(

@@ -58,9 +58,28 @@ def test_lab_or_node_in_the_wrong_state_is_refused(
         require_addable(session(tmp_path, labs.lab(), known), "compute")
 
 
-def test_node_that_is_no_compute_node_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OperationError, match="no role 'compute'"):
-        require_addable(session(tmp_path, labs.lab(), DEPLOYED), "controller")
+@pytest.mark.parametrize(
+    ("deployed", "hint"),
+    [
+        (("controller",), "Run 'labkit add-compute compute'."),
+        (
+            ("controller", "compute"),
+            "Add a node with 'roles: [compute]' to the lab file, and name that.",
+        ),
+    ],
+)
+def test_node_that_is_no_compute_node_is_answered_by_what_can_be_added(
+    tmp_path: Path, deployed: tuple[str, ...], hint: str
+) -> None:
+    known = DEPLOYED.model_copy(update={"deployed": deployed})
+    with pytest.raises(OperationError, match="no role 'compute'") as caught:
+        require_addable(session(tmp_path, labs.lab(), known), "controller")
+    assert caught.value.hint == hint
+
+
+def test_controller_of_a_lab_that_is_not_deployed_is_told_that_first(tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match="is not deployed yet"):
+        require_addable(session(tmp_path, labs.lab(), DeploymentState()), "controller")
 
 
 def test_scenario_with_one_node_takes_no_further_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from labkit.boxes.definition import find_box
 from labkit.errors import HostError
 from labkit.host import process
 from labkit.host.firewall import Forwarding
@@ -32,6 +33,7 @@ from labkit.state.session import Session
 from tests.fakes.libvirt import FakeHost
 from tests.fakes.tools import tools
 from tests.support import labs
+from tests.support.bringup import put_in_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,8 +221,43 @@ def test_vagrant_with_its_libvirt_provider_is_ok(
 
 
 def test_tools_are_ok_when_each_is_there(host: Host, commands: Callable[[str, str], None]) -> None:
+    for tool in (*doctor.TOOLS, *doctor.DEBIAN_TOOLS):
+        commands(tool, "")
+
+    assert doctor.tools_installed(host).level is Level.OK
+
+
+@pytest.mark.parametrize(("box", "of_debian"), [("rehearsal", True), ("centos7", False)])
+def test_tools_that_build_boxes_of_debian_are_needed_for_those_alone(
+    host: Host,
+    commands: Callable[[str, str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    box: str,
+    *,
+    of_debian: bool,
+) -> None:
     for tool in doctor.TOOLS:
         commands(tool, "")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    session = replace(host.session, lab=replace(host.session.lab, box=box))
+
+    found = doctor.tools_installed(replace(host, session=session))
+
+    assert found.level is (Level.PROBLEM if of_debian else Level.OK)
+    assert ("mmdebstrap" in found.found) is of_debian
+
+
+def test_tools_of_a_box_that_is_built_build_nothing(
+    host: Host,
+    commands: Callable[[str, str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for tool in doctor.TOOLS:
+        commands(tool, "")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    put_in_cache(find_box("rehearsal"), host.cache)
 
     assert doctor.tools_installed(host).level is Level.OK
 
@@ -230,7 +267,8 @@ def test_tools_that_are_missing_are_all_named(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     there = process.environment()["PATH"]
-    missing = [tool for tool in doctor.TOOLS if shutil.which(tool, path=there) is None]
+    tools_of_all = (*doctor.TOOLS, *doctor.DEBIAN_TOOLS)
+    missing = [tool for tool in tools_of_all if shutil.which(tool, path=there) is None]
     assert {"vagrant", "ssh"} <= set(missing)
 
     found = doctor.tools_installed(host)

@@ -277,7 +277,7 @@ def test_plan_never_makes_a_node_anew_in_which_packstack_ran(*, ended: bool) -> 
     (detail,) = caught.value.details
     assert detail.startswith("node 'compute': no 'labkit up' recorded it as whole")
     assert "Packstack ran in it" in detail
-    assert "labkit destroy" in detail
+    assert "'labkit recreate --force compute'" in detail
 
 
 def test_plan_never_makes_a_node_anew_that_has_snapshots() -> None:
@@ -319,6 +319,16 @@ def test_plan_for_a_lab_whose_record_was_lost_compares_with_what_libvirt_says() 
     with pytest.raises(OperationError) as caught:
         plan_up(bigger, lost, running(lab), seeds=SEEDS)
     assert [detail.split(":")[0] for detail in caught.value.details] == ["node 'compute'"]
+
+
+def test_plan_for_some_nodes_is_about_no_other() -> None:
+    lab = labs.lab()
+    controller, compute = lab.nodes
+    bigger = replace(lab, nodes=(replace(controller, cpus=8), compute))
+    state = recorded(lab).with_node("compute", NodeState())
+    plan = plan_up(bigger, state, running(lab), seeds=SEEDS, only=["compute"])
+    assert [(item.node.name, item.action) for item in plan.nodes] == [("compute", Action.RECREATE)]
+    assert set(plan.leftovers) == {"demo_compute.img", "demo_compute_seed.iso"}
 
 
 def test_claim_has_what_is_about_to_be_made_and_keeps_what_was_claimed() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,13 +11,16 @@ from labkit.cli.app import add_verbs, app
 from labkit.cli.documents import ReportedError
 from labkit.errors import HostError
 from labkit.host.http import HttpAnswer
+from labkit.lab.topology import Release
 from labkit.lifecycle.repositories import (
     IN_THE_BOX,
     RepositoryAnswer,
+    ask_all,
     chosen_place,
     nothing_answers,
     problem,
 )
+from tests.fakes.mirror import mirroring
 from tests.support import examples
 
 if TYPE_CHECKING:
@@ -84,3 +88,12 @@ def test_nothing_answers_only_when_nobody_does() -> None:
     silent = answer("a", usable=False, said="no answer: refused")
     assert nothing_answers([silent, silent])
     assert not nothing_answers([silent, answer("a", usable=False, said="answered 404")])
+
+
+def test_every_file_of_a_place_is_asked_for_once() -> None:
+    with mirroring() as mirror:
+        wanted = replace(examples.example("packstack").repositories, bases=(mirror.url,))
+        answers = ask_all(wanted, Release.QUEENS)
+    assert all(each.usable for each in answers)
+    assert len(answers) == len(mirror.requests) == len({*mirror.requests})
+    assert any(path.endswith("primary.xml.gz") for path in mirror.requests)

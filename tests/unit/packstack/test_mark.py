@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from itertools import count
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ import pytest
 
 from labkit.errors import OperationError
 from labkit.host import ssh
-from labkit.packstack.mark import mark
+from labkit.packstack.mark import PUPPET_RUN, mark
 from labkit.state.progress import Event, Phase
 from labkit.waiting import WaitCancelled, WaitTimeout
 from tests.fakes.guest import FakeGuest
@@ -60,3 +61,24 @@ def test_mark_that_cannot_be_written_says_why() -> None:
     with pytest.raises(OperationError, match="cannot write") as caught:
         marked(FakeGuest({"mark": refused}))
     assert caught.value.details == ("Read-only file system",)
+
+
+@pytest.mark.parametrize(
+    ("line", "runs"),
+    [
+        ("/usr/bin/ruby /usr/bin/puppet apply --debug /tmp/x.pp", True),
+        ("/usr/bin/ruby-mri -W0 /usr/bin/puppet apply x.pp", True),
+        ("/opt/puppetlabs/puppet/bin/ruby /opt/puppetlabs/puppet/bin/puppet apply x.pp", True),
+        ("/bin/bash /usr/bin/puppet apply x.pp", True),
+        ("puppet apply", True),
+        ("bash -c puppet apply x.pp", True),
+        ("vim how puppet apply works.txt", False),
+        ("less /root/puppet apply", False),
+        ("grep puppet apply", False),
+        ("/usr/bin/ruby /usr/bin/puppet agent", False),
+        ("python3 watch.py puppet apply", False),
+        ("/usr/bin/notpuppet apply", False),
+    ],
+)
+def test_puppet_run_is_known_by_its_own_command_line(line: str, *, runs: bool) -> None:
+    assert bool(re.search(PUPPET_RUN, line)) is runs

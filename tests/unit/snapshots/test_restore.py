@@ -266,7 +266,7 @@ def test_node_that_has_another_nonce_is_told(lab: World) -> None:
 
     with pytest.raises(OperationError, match="'compute' runs, but not from the memory") as raised:
         restore(lab.session, "base", fault=other)
-    assert raised.value.hint == "It was restarted meanwhile; restore once more."
+    assert raised.value.hint == "It was started anew meanwhile: run 'labkit restore' once more."
     assert lab.shelf.journal() is None
 
 
