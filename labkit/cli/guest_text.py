@@ -8,6 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from labkit.errors import OperationError
+from labkit.lifecycle.guest_logs import set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ def _shown(char: str) -> str:
 def console_pieces(
     log: Path, *, node: str, follow: bool, pause: Callable[[float], bool]
 ) -> Iterator[bytes]:
-    """Yield what a node wrote to its serial console since it was made, piece by piece.
+    """Yield what a node wrote to its serial console since `up` last started it, piece by piece.
 
     Args:
         log: Where libvirt keeps it.
@@ -50,6 +51,9 @@ def console_pieces(
     Raises:
         OperationError: The node was never started, or this user may not read its console.
     """
+    for earlier in set_aside(log):
+        with _opened(earlier, node) as stream:
+            yield from iter(lambda: stream.read(PIECE_BYTES), b"")
     while True:
         with _opened(log, node) as stream:
             while True:

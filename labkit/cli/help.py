@@ -34,7 +34,7 @@ HELP: Mapping[str, tuple[str, tuple[str, str]]] = {
     "destroy": (MACHINES, ("labkit destroy --dry-run", "labkit destroy --name mylab")),
     "ssh": (NODES, ("labkit ssh compute uptime", "labkit ssh -L 8080:localhost:80 controller")),
     "cp": (NODES, ("labkit cp a.txt controller:/tmp", "labkit cp -r compute:/var/log logs")),
-    "console": (NODES, ("labkit console compute", "labkit console --follow controller")),
+    "console": (NODES, ("labkit console compute", "labkit console --log compute")),
     "ssh-config": (NODES, ("labkit ssh-config", "labkit ssh-config > lab.ssh")),
     "inventory": (NODES, ("labkit inventory", "labkit inventory > inventory.yaml")),
     "snapshot": (

@@ -15,6 +15,7 @@ from labkit.cli.hiding import Pieces
 from labkit.cli.options import LAB_FILE, JsonOption, LabOption
 from labkit.cli.output import notice
 from labkit.cli.session import looking
+from labkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,18 +90,60 @@ def console(
     node: NodeArgument,
     *,
     lab: LabOption = LAB_FILE,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,
+    log: Annotated[
+        bool,
+        typer.Option("--log", help="Print what the node said; the default without a terminal."),
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print that and what comes.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take the console over from whoever has it.")
+    ] = False,
+    login: Annotated[
+        bool, typer.Option("--login", help="Log in by the guest agent, where no network leads in.")
+    ] = False,
 ) -> None:
-    """Print what a node wrote to its serial console, control characters made visible."""
-    session, pieces = looking(lab), Pieces()
-    log = session.directory.console_log(session.node(node).name)
-    found = console_pieces(log, node=node, follow=follow, pause=session.cancelled.wait)
+    """Enter a node's serial console, which Ctrl-] leaves; in a pipe print what it said."""
+    session = looking(lab)
+    found = session.node(node)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if enters_console(node, only_log=log or follow, asked=force or login, terminal=terminal):
+        from labkit.cli.console import enter
+
+        enter(session, found, force=force, login=login)
+        return
+    written = session.directory.console_log(found.name)
+    pieces = Pieces()
     try:
-        for piece in found:
+        for piece in console_pieces(
+            written, node=node, follow=follow, pause=session.cancelled.wait
+        ):
             sys.stdout.write(visible(pieces.whole(piece)))
             sys.stdout.flush()
     finally:
         sys.stdout.write(visible(pieces.rest))
+
+
+def enters_console(node: str, *, only_log: bool, asked: bool, terminal: bool) -> bool:
+    """Return whether the console is entered; otherwise its log is printed.
+
+    Args:
+        node: The node's name, for the error.
+        only_log: Whether an option asks for the log.
+        asked: Whether an option makes sense only for who enters.
+        terminal: Whether there is a terminal at both ends.
+
+    Raises:
+        UsageError: It is asked for and cannot be.
+    """
+    if asked and (only_log or not terminal):
+        message = (
+            "'--force' and '--login' go with neither '--log' nor '--follow', and need a terminal "
+            "as standard input and output."
+        )
+        raise UsageError(message, hint=f"'labkit console --log {node}' prints what it said.")
+    return terminal and not only_log
 
 
 def openstack(

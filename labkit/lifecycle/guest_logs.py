@@ -13,6 +13,17 @@ CONSOLE_LINES = 15
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
+def set_aside(log: Path) -> tuple[Path, ...]:
+    """Return the files in which virtlogd put aside what was too long for one, the oldest first.
+
+    It begins a new one after 2 MiB and keeps three (max_size and max_backups of virtlogd.conf);
+    the new one is for root alone.
+    """
+    found = {path.suffix[1:]: path for path in log.parent.glob(f"{log.name}.*")}
+    numbers = sorted((int(each) for each in found if each.isdecimal()), reverse=True)
+    return tuple(found[str(number)] for number in numbers)
+
+
 def last_report(log: Path) -> tuple[str, str] | None:
     """Return the last complete firstboot line as (applied|unchanged|failed, id or reason).
 

@@ -21,6 +21,7 @@ from labkit.host.files import cache_root
 from labkit.host.inventory import Seen, look
 from labkit.lab.render import LabTexts, lab_texts
 from labkit.lifecycle import rendering, seed
+from labkit.lifecycle.guest_logs import set_aside
 from labkit.lifecycle.plan import Action, NodePlan, UpPlan, claimed, plan_up, recorded
 from labkit.lifecycle.readiness import Ready, Waiting, boot_budget, wait_ready
 from labkit.lifecycle.turns import Turns, at_once
@@ -311,7 +312,8 @@ class _Bringup:
             self.session.directory.console_log(node.name),
             self.session.directory.firstboot_log(node.name),
         ):
-            path.unlink(missing_ok=True)
+            for old in (*set_aside(path), path):
+                old.unlink(missing_ok=True)
             # QEMU writes into it as another user; made here so that the user can read it.
             path.touch(mode=0o644)
 

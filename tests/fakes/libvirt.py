@@ -8,10 +8,11 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from labkit.errors import HostError
 from labkit.host.libvirt.connection import Hypervisor
+from labkit.host.libvirt.console import Console
 from labkit.host.libvirt.errors import NotFoundError
 from labkit.host.libvirt.networks import Networks
 from labkit.host.libvirt.pool import PoolInfo
@@ -29,10 +30,13 @@ from labkit.host.libvirt.xml import (
 )
 from labkit.lab.render import network_xml
 from tests.fakes.libvirt_texts import definition, qcow2
+from tests.fakes.line import FakeStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
+
+    from libvirt import virStream  # noqa: TID251 -- what a stream of the fake host stands in for
 
     from labkit.lab.topology import ResolvedLab, ResolvedNetwork, ResolvedNode
 
@@ -88,6 +92,8 @@ class FakeHost:
         nonces: What lies in each guest's memory.
         kept: What lay there when a snapshot was taken, by domain and snapshot; "" for a domain
             that was off, whose memory is not kept.
+        stream: The console of every domain.
+        passwords: What the guests' agents were told last, by domain and user.
     """
 
     def __init__(self) -> None:
@@ -112,6 +118,8 @@ class FakeHost:
         self._before: dict[tuple[str, str], Callable[[], None]] = {}
         self._lock = threading.Lock()
         self.torn: set[str] = set()
+        self.stream = FakeStream()
+        self.passwords: dict[tuple[UUID, str], str] = {}
 
     def connect(self) -> Hypervisor:
         """Open a connection, as `Tools.connect` does."""
@@ -272,6 +280,17 @@ class FakeHypervisor(_Link, Hypervisor):
     def undefine(self, uuid: UUID) -> None:
         self.host.told("undefine", self.host.name(uuid))
         self.host.domains.pop(uuid, None)
+
+    def console(self, uuid: UUID, *, force: bool = False) -> Console:
+        self.host.require(uuid)
+        self.host.told("force console" if force else "console", self.host.name(uuid))
+        return Console(cast("virStream", self.host.stream), "go on")
+
+    def set_password(
+        self, uuid: UUID, user: str, password: str, *, encrypted: bool = False
+    ) -> None:
+        self.host.told("set password", self.host.name(uuid))
+        self.host.passwords[uuid, user] = f"{'encrypted ' if encrypted else ''}{password}"
 
     def agent_interfaces(
         self, uuid: UUID, *, timeout: int = 2

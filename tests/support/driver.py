@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterator, Mapping
 
+    from tests.support.terminal import Terminal
+
 ROOT = Path(__file__).parents[2]
 LABKIT = (sys.executable, "-m", "labkit")
 POOL_PATH = Path("/var/lib/libvirt/images")
@@ -140,6 +142,23 @@ class Lab:
         finally:
             child.kill()
             child.communicate()
+
+    @contextmanager
+    def at(self, terminal: Terminal, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a verb at a terminal; it is killed when the context ends."""
+        with subprocess.Popen(
+            [*LABKIT, *arguments],
+            env=self._environment(),
+            cwd=ROOT,
+            stdin=terminal.inner,
+            stdout=terminal.inner,
+            stderr=terminal.inner,
+            start_new_session=True,
+        ) as child:
+            try:
+                yield child
+            finally:
+                child.kill()
 
     def story(self, result: CommandResult) -> str:
         """Return all a failed assertion has to show."""

@@ -28,8 +28,9 @@ T = TypeVar("T")
 
 # Answered from memory, without libvirtd.
 _LOCAL = {"name"}
-# These save and load memory and merge images: minutes are normal, and hours no fault.
-_LONG = {"snapshotCreateXML", "revertToSnapshot", "delete"}
+# These save and load memory and merge images, or wait for a guest to say or to hear something:
+# minutes are normal, and hours no fault.
+_LONG = {"snapshotCreateXML", "revertToSnapshot", "delete", "recv", "send"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import libvirt  # noqa: TID251 -- part of the adapter
 from labkit.errors import OperationError
 from labkit.host.inventory import URI
 from labkit.host.libvirt.calls import PATIENCE, Patience, opened
+from labkit.host.libvirt.console import Console, open_console
 from labkit.host.libvirt.errors import NotFoundError, labkit_error, silence_libvirt, translated
 from labkit.host.libvirt.networks import Networks
 from labkit.host.libvirt.snapshots import DomainSnapshots
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 AGENT_SECONDS = 2
+# An emulated guest that is busy starts chpasswd(8) for it.
+PASSWORD_SECONDS = 20
 
 _STATES = {
     libvirt.VIR_DOMAIN_NOSTATE: DomainState.NOSTATE,
@@ -235,6 +238,35 @@ class Hypervisor(AbstractContextManager["Hypervisor"]):
         if active:
             msg = f"The domain '{domain.name()}' should be off to be undefined, but it runs."
             raise OperationError(msg, hint="Power it off first, for example with 'labkit halt'.")
+
+    def console(self, uuid: UUID, *, force: bool = False) -> Console:
+        """Open the domain's serial console; `open_console` says what is raised.
+
+        Args:
+            uuid: The domain.
+            force: Take it over from whoever has it.
+        """
+        return open_console(self._connection, self._domain(uuid), force=force)
+
+    def set_password(
+        self, uuid: UUID, user: str, password: str, *, encrypted: bool = False
+    ) -> None:
+        """Have the QEMU guest agent give a user of the guest a password.
+
+        Args:
+            uuid: The domain.
+            user: Who gets it.
+            password: The password, or with `encrypted` what /etc/shadow is to have for it.
+            encrypted: Which of both.
+
+        Raises:
+            LabkitError: The domain is off, or its agent is not there or refuses.
+        """
+        domain = self._domain(uuid)
+        flags = libvirt.VIR_DOMAIN_PASSWORD_ENCRYPTED if encrypted else 0
+        with translated(f"set a password in the guest of the domain '{domain.name()}'"):
+            domain.agentSetResponseTimeout(PASSWORD_SECONDS, 0)
+            domain.setUserPassword(user, password, flags)
 
     def agent_interfaces(
         self, uuid: UUID, *, timeout: int = AGENT_SECONDS

@@ -19,6 +19,7 @@ import pytest
 from labkit.host.process import environment, run
 from tests.support.driver import (
     POOL_PATH,
+    QUICK_SECONDS,
     ROOT,
     UP_SECONDS,
     Inventory,
@@ -26,6 +27,7 @@ from tests.support.driver import (
     inventory,
     virsh,
 )
+from tests.support.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,6 +197,49 @@ def test_console_shows_the_boot(lab: Lab) -> None:
     for name in NODES:
         text = lab.run("console", name).stdout
         assert "login:" in text, text
+
+
+def test_console_log_is_not_for_root_alone(lab: Lab) -> None:
+    log = lab.directory / "logs" / "compute.console.log"
+    assert log.stat().st_mode & 0o777 == 0o644
+
+
+def test_console_is_entered_from_a_terminal_and_left_by_its_escape(lab: Lab) -> None:
+    with Terminal() as terminal, lab.at(terminal, "console", "compute") as child:
+        place = terminal.until(b"Ctrl-] (^]) leaves it")
+        terminal.until_raw()
+        terminal.type(b"\x15\rsomebody\r")
+        terminal.until(b"Password: ", since=terminal.until(b"somebody", since=place))
+
+        second = lab.run("console", "--log", "compute")
+        assert "somebody" in second.stdout
+        with Terminal() as other, lab.at(other, "console", "compute") as refused:
+            assert refused.wait(QUICK_SECONDS) == 4
+            assert b"Somebody else is at the console of the node 'compute'." in other.look()
+
+        terminal.type(b"\x1d")
+        assert child.wait(QUICK_SECONDS) == 0
+        assert terminal.is_as_before()
+
+
+def test_console_login_gets_into_a_node_whose_network_is_dead(lab: Lab) -> None:
+    compute = next(node for node in lab.status() if node["name"] == "compute")
+    macs = [nic["mac"] for nic in compute["nics"]]
+    for mac in macs:
+        virsh("domif-setlink", "packstack_compute", mac, "down")
+    with Terminal() as terminal, lab.at(terminal, "console", "--login", "compute") as child:
+        # The test before left the getty waiting for a password.
+        place = terminal.until(b"vagrant@compute")
+        terminal.type(b"sudo id -un; exit\r")
+        place = terminal.until(b"root", since=terminal.until(b"id -un", since=place))
+        terminal.until(b"login: ", since=place)
+        terminal.type(b"\x1d")
+        assert child.wait(QUICK_SECONDS) == 0
+        assert terminal.is_as_before()
+    for mac in macs:
+        virsh("domif-setlink", "packstack_compute", mac, "up")
+    shadow = lab.run("ssh", "compute", "sudo grep ^vagrant: /etc/shadow").stdout
+    assert shadow.startswith("vagrant:*:")
 
 
 def test_second_up_changes_nothing_and_is_quick(lab: Lab) -> None:

@@ -204,6 +204,15 @@ puts driver.get_ipaddress
     puts 'waited for a machine'
   end
 end
+action = VagrantPlugins::ProviderLibvirt::Action::CreateDomain
+template = File.join(File.dirname(action.instance_method(:initialize).source_location[0]),
+                     '../templates/domain.xml.erb')
+create = action.allocate
+File.read(template).scan(/@(\\w+)/).flatten.uniq.each do |name|
+  create.instance_variable_set("@#{name}", {})
+end
+create.instance_variable_set(:@serials, [{ type: 'pty', source: { path: '/labs/a b.log' } }])
+puts create.to_xml('domain').scan(/<(?:serial|console).*?port/m).map { |each| each.gsub(/\\s*\\n\\s*/, '') }
 """
     probe = [tool("ruby"), "-e", "require 'vagrant'; require 'vagrant-libvirt/driver'"]
     if run(probe, timeout=60, check=False).returncode != 0:
@@ -213,4 +222,6 @@ end
         "192.0.2.1",
         *("not waited", "waited for a machine"),
         *("not waited", "waited for a machine"),
+        "<serial type='pty'><log append='on' file='/labs/a b.log'/><target port",
+        "<console type='pty'><log append='on' file='/labs/a b.log'/><target port",
     ]

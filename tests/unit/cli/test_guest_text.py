@@ -43,6 +43,14 @@ def test_console_is_the_log_from_its_beginning(tmp_path: Path) -> None:
     assert b"".join(found) == b"x" * 100_000
 
 
+def test_console_begins_with_what_virtlogd_put_aside(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    for name, text in (("console.log.1", "a"), ("console.log.0", "b"), ("console.log", "c")):
+        (tmp_path / name).write_text(text)
+    found = console_pieces(log, node="one", follow=False, pause=lambda _seconds: False)
+    assert b"".join(found) == b"abc"
+
+
 def test_console_that_is_followed_goes_on_in_a_file_that_takes_its_place(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     log.write_bytes(b"first\n")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labkit.lifecycle.guest_logs import console_tail, last_report
+from labkit.lifecycle.guest_logs import console_tail, last_report, set_aside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,13 @@ def test_last_report_takes_whole_lines_only(
 ) -> None:
     (tmp_path / "log").write_text(text, encoding="utf-8", newline="")
     assert last_report(tmp_path / "log") == expected
+
+
+def test_set_aside_files_are_those_of_this_log_the_oldest_first(tmp_path: Path) -> None:
+    for name in ("one.log", "one.log.0", "one.log.2", "one.log.10", "one.log.old", "two.log.1"):
+        (tmp_path / name).touch()
+    found = [path.name for path in set_aside(tmp_path / "one.log")]
+    assert found == ["one.log.10", "one.log.2", "one.log.0"]
 
 
 def test_console_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:

@@ -129,6 +129,19 @@ def test_up_of_a_node_that_is_off_gives_it_the_seed_of_now(running: World) -> No
     assert running.state.nodes["controller"].seed != running.seed_id("controller")
 
 
+def test_up_of_a_node_that_is_off_forgets_what_it_said_before(running: World) -> None:
+    running.stop("compute", DomainState.SHUTOFF)
+    log = running.directory.console_log("compute")
+    aside = log.with_name(f"{log.name}.0")
+    for path in (log, aside):
+        path.write_text("of yesterday")
+
+    up(running.session)
+
+    assert (log.read_text(), aside.exists()) == ("", False)
+    assert log.stat().st_mode & 0o777 == 0o644
+
+
 # What was never seen is not recorded.
 
 
