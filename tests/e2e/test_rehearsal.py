@@ -48,7 +48,9 @@ def test_rehearsal_by_a_user_of_libvirts_group_goes_from_up_to_destroy(
     rehearse = f"{shlex.join([sys.executable, '-m', 'labkit'])} rehearsal --report told.json"
     script = f"id -u && {rehearse} && cat told.json"
 
-    done = in_sandbox(sys.executable, AS_USER, "bash", "-c", script, timeout=SECONDS, cwd=ROOT)
+    done = in_sandbox(
+        sys.executable, AS_USER, "--", "bash", "-c", script, timeout=SECONDS, cwd=ROOT
+    )
 
     uid, printed = done.stdout.split("\n", 1)
     assert int(uid) != 0

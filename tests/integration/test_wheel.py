@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import site
 import sys
-import venv
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.host.process import environment, run
+from tests.support import wheels
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
@@ -22,44 +21,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-SOURCES = ("labkit", "boxes", "docs", "kickstart", "Vagrantfile.j2", "lab.yaml", "pyproject.toml")
-TEXTS = ("README.md", "LICENSE")
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build from a copy, so that nothing is written into the tree and nothing left there counts."""
-    source = tmp_path_factory.mktemp("source")
-    ignored = shutil.ignore_patterns("__pycache__", "data")
-    for name in (*SOURCES, *TEXTS):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=ignored)
-        else:
-            shutil.copy(ROOT / name, source / name)
-    target = tmp_path_factory.mktemp("dist")
-    run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target],
-        cwd=source,
-        timeout=100,
-    )
-    (built,) = target.glob("labkit_openstack-*.whl")
-    return built
+    return wheels.build(tmp_path_factory.mktemp("built"))
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel, with this environment's packages beside it; return its `labkit`."""
-    place = tmp_path_factory.mktemp("installed") / "venv"
-    venv.create(place, with_pip=True)
-    python = place / "bin" / "python"
-    run(
-        [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel],
-        timeout=100,
-    )
-    (packages,) = place.glob("lib/python*/site-packages")
-    # Behind the wheel on the path, and without the tree that an editable install adds.
-    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
-    return place / "bin" / "labkit"
+    """Install the wheel and return its `labkit`."""
+    return wheels.install(wheel, tmp_path_factory.mktemp("installed") / "venv")
 
 
 def files_under(directory: Path) -> dict[str, bytes]:

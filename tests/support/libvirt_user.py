@@ -1,8 +1,8 @@
 """Becomes a user whom libvirt lets in by its group, inside a sandbox, and runs a command.
 
-Started as `python libvirt_user.py COMMAND...` by root, it ends as that command. What the command
-needs of root's files is mounted anew where a directory above it lets nobody else pass: a clone, its
-Python and the boxes may lie in root's home.
+Started as `python libvirt_user.py DIRECTORY... -- COMMAND...` by root, it ends as that command. The
+directories, the clone, its Python and the boxes are mounted anew where a directory above them lets
+nobody else pass, as root's home does.
 """
 
 from __future__ import annotations
@@ -45,12 +45,14 @@ def open_the_way(paths: list[Path]) -> None:
         run(["mount", "--bind", place, path], timeout=10)
 
 
-def main(command: list[str]) -> None:
+def main(words: list[str]) -> None:
     """Become the user, with a home that holds the clone's lab file alone, and run the command there."""
+    end = words.index("--")
+    paths, command = [Path(word) for word in words[:end]], words[end + 1 :]
     os.umask(0o022)
     HOME.mkdir()
     user, group = pwd.getpwnam(USER), grp.getgrnam(GROUP)
-    open_the_way([CLONE, Path(sys.base_prefix), cache_root()])
+    open_the_way([CLONE, Path(sys.base_prefix), cache_root(), *paths])
     # As the packages of libvirt have it on a host: its group may write, others may not.
     os.chown(SOCKET, -1, group.gr_gid)
     SOCKET.chmod(0o770)

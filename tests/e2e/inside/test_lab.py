@@ -301,7 +301,26 @@ def test_changed_cpus_on_a_running_lab_are_refused_by_name(lab: Lab) -> None:
         lab.file.write_text(text)
     assert "node 'compute'" in result.stderr
     assert "node 'controller'" not in result.stderr
-    assert "labkit destroy" in result.stderr
+    assert "labkit recreate compute" in result.stderr
+
+
+def test_recreated_node_has_what_the_lab_file_says_and_the_other_stays(lab: Lab) -> None:
+    first = lab.boot_ids()
+    lab.run("ssh", "compute", "touch here")
+    key = lab.run("ssh", "compute", "cat /etc/ssh/ssh_host_ed25519_key.pub").stdout
+    text = lab.file.read_text()
+    lab.file.write_text(text.replace("cpus: 2", "cpus: 1"))
+    try:
+        result = lab.run("recreate", "compute", timeout=UP_SECONDS)
+        assert lab.run("ssh", "compute", "nproc; ls").stdout == "1\n", lab.story(result)
+    finally:
+        lab.file.write_text(text)
+        lab.run("recreate", "compute", timeout=UP_SECONDS)
+    second = lab.boot_ids()
+    assert first["controller"] == second["controller"]
+    assert first["compute"] != second["compute"]
+    assert lab.run("ssh", "compute", "nproc").stdout == "2\n"
+    assert lab.run("ssh", "compute", "cat /etc/ssh/ssh_host_ed25519_key.pub").stdout == key
 
 
 def test_halted_lab_comes_up_again_with_the_same_keys(lab: Lab) -> None:
