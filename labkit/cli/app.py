@@ -10,9 +10,10 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
+from typer.main import get_command
 
 from labkit import __version__
 from labkit.cli.documents import (
@@ -28,6 +29,9 @@ from labkit.cli.hiding import hide_in_streams
 from labkit.cli.interrupts import listen, shield
 from labkit.cli.session import LogFile
 from labkit.errors import LabkitError, UsageError
+
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
 
 app = typer.Typer(
     name="labkit",
@@ -60,12 +64,20 @@ def main() -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")
     hide_in_streams()
     try:
-        app()
+        _command_line()()
     except BaseException as exc:  # noqa: BLE001 -- the outermost place: whatever it is ends here
         code = _ended(exc)
     else:
         code = 0
     sys.exit(code)
+
+
+def _command_line() -> TyperGroup:
+    from labkit.cli.help import without_flag_types
+
+    command = cast("TyperGroup", get_command(app))
+    without_flag_types(command)
+    return command
 
 
 def _open_what_is_closed() -> None:
@@ -147,7 +159,7 @@ def add_verbs() -> None:
         ssh_config,
     )
     from labkit.cli.run import RunCommand, add_compute, deploy, logs, rehearsal, run, scenarios
-    from labkit.cli.snapshots import snapshots_app
+    from labkit.cli.snapshots import restore, snapshot, snapshots
     from labkit.cli.sweep import sweep
     from labkit.cli.verify import verify
 
@@ -182,10 +194,11 @@ def add_verbs() -> None:
     app.command()(logs)
     app.command()(explain)
     app.command()(rehearsal)
+    app.command()(snapshot)
+    app.command()(snapshots)
+    app.command()(restore)
     app.add_typer(box_app, name="box", rich_help_panel=HOST)
-    app.add_typer(snapshots_app)
     describe(app.registered_commands)
-    describe(snapshots_app.registered_commands)
     describe(box_app.registered_commands, prefix="box ")
 
 

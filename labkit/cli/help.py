@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from typer import Context
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typer.core import TyperCommand, TyperGroup
     from typer.models import CommandInfo
 
 LAB_FILE, MACHINES, NODES, SNAPSHOTS, OPENSTACK, JOBS, HOST = (
@@ -67,11 +70,29 @@ HELP: Mapping[str, tuple[str, tuple[str, str]]] = {
 }
 
 
-def describe(commands: Iterable[CommandInfo], *, prefix: str = "") -> None:
-    """Give each of these verbs its group and examples; a test sees to it that every verb has them."""
+def describe(commands: list[CommandInfo], *, prefix: str = "") -> None:
+    """Give each of these verbs its group and examples, and put them into the order of the groups.
+
+    A test sees to it that every verb has them.
+    """
     for command in commands:
-        word = command.name or str(getattr(command.callback, "__name__", "")).replace("_", "-")
-        group, examples = HELP.get(f"{prefix}{word}", (None, ()))
+        group, examples = HELP.get(f"{prefix}{_word(command)}", (None, ()))
         if group is not None:
             command.rich_help_panel = None if prefix else group
             command.epilog = "\n\n".join(("Examples:", *examples))
+    places = {word: place for place, word in enumerate(HELP)}
+    commands.sort(key=lambda command: places.get(f"{prefix}{_word(command)}", len(places)))
+
+
+def _word(command: CommandInfo) -> str:
+    return command.name or str(getattr(command.callback, "__name__", "")).replace("_", "-")
+
+
+def without_flag_types(command: TyperCommand | TyperGroup, above: Context | None = None) -> None:
+    """Take typer's word `<bool>` from flags, which take no value."""
+    context = Context(command, parent=above, **command.context_settings)
+    for option in command.get_params(context):
+        if getattr(option, "is_flag", False) and option.metavar is None:
+            option.metavar = ""
+    for each in getattr(command, "commands", {}).values():
+        without_flag_types(each, context)

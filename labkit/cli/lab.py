@@ -199,7 +199,7 @@ def recreate(
     nodes: Annotated[
         list[str],
         typer.Argument(
-            metavar="NODE...",
+            metavar="NODE",
             help="The nodes.",
             autocompletion=completion.nodes,
             show_default=False,

@@ -22,13 +22,10 @@ if TYPE_CHECKING:
     from labkit.snapshots.record import SnapshotRecord
     from labkit.snapshots.restore import RestorePlan, RestoreReport
 
-snapshots_app = typer.Typer()
-
 MIB = 2**20
 AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
-@snapshots_app.command()
 def snapshot(
     name: Annotated[
         list[str] | None,
@@ -147,7 +144,6 @@ def _delete(lab: Path, name: str | None, *, dry_run: bool, as_json: bool) -> Non
         answer(f"the lab '{seen.lab.name}' has no snapshots")
 
 
-@snapshots_app.command()
 def snapshots(
     *,
     lab: LabOption = LAB_FILE,
@@ -210,7 +206,6 @@ def _data(records: Sequence[SnapshotRecord], current: str) -> list[dict[str, obj
     ]
 
 
-@snapshots_app.command()
 def restore(
     name: Annotated[
         str,

@@ -20,7 +20,6 @@ from typer.main import get_command
 
 from labkit.cli.app import add_verbs, app
 from labkit.cli.box import box_app
-from labkit.cli.snapshots import snapshots_app
 from labkit.host import packages, sandbox
 from labkit.host.vagrant_environment import rules
 from labkit.lab import options
@@ -193,7 +192,7 @@ def verbs() -> dict[str, TyperCommand]:
     """Return every verb of the command line by its words, such as `box build`."""
     add_verbs()
     found: dict[str, TyperCommand] = {}
-    for prefix, typed in (("", app), ("", snapshots_app), ("box ", box_app)):
+    for prefix, typed in (("", app), ("box ", box_app)):
         group = get_command(typed)
         assert isinstance(group, TyperGroup)
         for name, command in group.commands.items():

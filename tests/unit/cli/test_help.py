@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 import shlex
 
 import pytest
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from labkit.cli.app import add_verbs, app
-from labkit.cli.help import HELP
+from labkit.cli.help import HELP, without_flag_types
 from tests.support.documentation import verbs
 
 
@@ -32,3 +34,24 @@ def test_help_shows_the_examples_line_by_line(capsys: pytest.CaptureFixture[str]
         get_command(app)(["halt", "--help"])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "labkit halt compute --force" in lines
+
+
+def test_help_gives_no_flag_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    add_verbs()
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    without_flag_types(group)
+    for words in (["--help"], ["halt", "-h"], ["box", "build", "--help"]):
+        with pytest.raises(SystemExit):
+            group(words)
+    shown = capsys.readouterr().out
+    assert "--dry-run" in shown
+    assert "<bool>" not in shown
+
+
+def test_help_shows_the_groups_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
+    add_verbs()
+    with pytest.raises(SystemExit):
+        get_command(app)(["--help"])
+    shown = re.findall(r"─ (.+?) ─", capsys.readouterr().out)
+    assert shown == ["Options", *dict.fromkeys(group for group, _examples in HELP.values())]
