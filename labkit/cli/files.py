@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -73,7 +74,9 @@ def init(
         sys.stdout.write(text)
         return
     file, schema_file = _write_new(directory, text)
-    notice(f"wrote '{file}' and '{schema_file}'; next: 'labkit doctor', 'labkit up'")
+    away = directory.resolve() != Path.cwd()
+    enter = f"'cd {shlex.quote(str(directory))}', " if away else ""
+    notice(f"wrote '{file}' and '{schema_file}'; next: {enter}'labkit doctor', 'labkit up'")
 
 
 def _write_new(directory: Path, text: str) -> tuple[Path, Path]:

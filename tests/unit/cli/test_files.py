@@ -23,6 +23,7 @@ def test_init_writes_a_lab_file_and_its_schema(run: Run, tmp_path: Path) -> None
     ]
     schema = json.loads((tmp_path / "demo" / "lab.schema.json").read_text(encoding="utf-8"))
     assert schema == json_schema()
+    assert "next: 'cd demo', 'labkit doctor', 'labkit up'" in ended.err
 
 
 @pytest.mark.parametrize("name", ["lab.yaml", "lab.schema.json"])
