@@ -31,6 +31,14 @@ def box_image(box: CachedBox) -> str:
     return f"json:{json.dumps(window)}"
 
 
+def add_box(place: Path, name: str, text: str = "based_on: rehearsal\n") -> Path:
+    """Write a box.yaml into `boxes/NAME` of a directory, and return its directory."""
+    directory = place / "boxes" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "box.yaml").write_text(text, encoding="utf-8")
+    return directory
+
+
 def stand_in_box(
     root: Path, iso: Path, *, replacing: tuple[tuple[str, str], ...] = ()
 ) -> BoxDefinition:
