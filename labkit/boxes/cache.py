@@ -45,6 +45,7 @@ class Provenance(Edge):
     labkit_version: str = ""
     iso_sha256: str = ""
     kickstart_sha256: str = ""
+    image_sha256: str = ""
     inputs: dict[str, str] = Field(default={})
 
 

@@ -15,8 +15,14 @@ from ruamel.yaml.error import YAMLError
 
 from labkit import resources
 from labkit.box_places import BOX_FILE_NAME, box_places
-from labkit.boxes.file import DebianBoxFile, KickstartBoxFile, parse_box_file, problems
-from labkit.boxes.kickstart import render_kickstart
+from labkit.boxes.file import (
+    DebianBoxFile,
+    ImageBoxFile,
+    KickstartBoxFile,
+    parse_box_file,
+    problems,
+)
+from labkit.boxes.kickstart import render_image_scripts, render_kickstart
 from labkit.errors import LabFileError, UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 # Raised by hand when boxes.build or boxes.disk makes something else of the same files.
 BUILDER_VERSION = 1
 FIRSTBOOT_FILES = ("labkit-firstboot", "labkit-firstboot.service")
+IMAGE_STAMP = "image"  # among the sources of a box from an image without a checksum
 KICKSTART = "ks.cfg"  # among the sources of a box that anaconda installs
 KEY_DIGITS = 12  # of the key in Vagrant's name of a box
 
@@ -43,6 +50,7 @@ class BoxDefinition:
         sources: Every file it is made from by path in the build, e.g. `rootfs/etc/motd`,
             `trims/journal`, `firstboot/labkit-firstboot`; a rendered kickstart is `ks.cfg`.
         key: sha256 over all of that, in hex. The mirror the packages come from has no part in it.
+        image: The image it is made from, where that is a file of the user's.
     """
 
     name: str
@@ -50,6 +58,7 @@ class BoxDefinition:
     file: BoxFile
     sources: Mapping[str, bytes]
     key: str
+    image: Path | None = None
 
 
 def known_boxes(root: Path | None = None) -> tuple[BoxDefinition, ...]:
@@ -121,50 +130,81 @@ def _root(root: Path | None) -> Path:
 
 
 def _load(places: BoxPlaces, name: str, kickstart: Path) -> BoxDefinition:
-    own, directories = _merged(places, name)
-    directory = directories[-1]
+    chain = _chain(places, name)
+    directory = chain[-1][0]
     try:
-        file = parse_box_file(own)
+        file = parse_box_file({key: value for _, keys in chain for key, value in keys.items()})
     except ValidationError as exc:
         details = problems(exc)
         msg = f"The box file '{directory / BOX_FILE_NAME}' has {len(details)} problem(s)."
         raise LabFileError(msg, details=details, hint="Correct the keys named above.") from exc
-    firstboot = {part: (kickstart / part).read_bytes() for part in FIRSTBOOT_FILES}
-    sources = {f"firstboot/{part}": content for part, content in firstboot.items()}
-    if isinstance(file, KickstartBoxFile):
-        sources[KICKSTART] = render_kickstart(file, firstboot=firstboot).encode()
-    else:
-        sources |= _debian_sources(file, directories)
+    image = None
+    if isinstance(file, ImageBoxFile) and file.url is None:
+        # Relative to the box.yaml that says so, which may be that of the box this is based on.
+        named = [place for place, keys in chain if "image" in keys]
+        image = (named[-1] / file.image).absolute()
+    sources = _sources(file, tuple(place for place, _ in chain), kickstart, image)
     return BoxDefinition(
         name=name,
         directory=directory,
         file=file,
         sources=sources,
         key=content_key(file, sources),
+        image=image,
     )
 
 
-def _merged(places: BoxPlaces, name: str) -> tuple[dict[str, object], tuple[Path, ...]]:
-    """Return a box's keys with those it is based on, and the directories they are from, it last.
+def _chain(places: BoxPlaces, name: str) -> tuple[tuple[Path, dict[str, object]], ...]:
+    """Return directory and keys of a box, after those of the boxes it is based on.
 
     Raises:
         LabFileError: One of the files cannot be read, or the name of a box is unknown, given
             twice or comes back to itself.
     """
-    directories: tuple[Path, ...] = (_directory(places, name),)
-    keys = _read_yaml(directories[0] / BOX_FILE_NAME)
-    seen, origin = {name}, keys.get("based_on")
-    while origin is not None:
-        file = directories[0] / BOX_FILE_NAME
+    directory = _directory(places, name)
+    keys = _read_yaml(directory / BOX_FILE_NAME)
+    chain: tuple[tuple[Path, dict[str, object]], ...] = ((directory, keys),)
+    seen = {name}
+    while (origin := keys.get("based_on")) is not None:
         if not isinstance(origin, str) or origin not in places.names or origin in seen:
-            msg = f"'{file}' is based on {str(origin)!r}, which is no other box."
+            msg = f"'{directory / BOX_FILE_NAME}' is based on {str(origin)!r}, which is no other box."
             raise LabFileError(msg, hint="Name a box that has a box.yaml in 'based_on'.")
         seen.add(origin)
         directory = _directory(places, origin)
-        below = _read_yaml(directory / BOX_FILE_NAME)
-        keys = {**below, **keys}
-        directories, origin = (directory, *directories), below.get("based_on")
-    return keys, directories
+        keys = _read_yaml(directory / BOX_FILE_NAME)
+        chain = ((directory, keys), *chain)
+    return chain
+
+
+def _sources(
+    file: BoxFile, directories: tuple[Path, ...], kickstart: Path, image: Path | None
+) -> dict[str, bytes]:
+    """Return every file a box is made from, by its path in the build."""
+    firstboot = {part: (kickstart / part).read_bytes() for part in FIRSTBOOT_FILES}
+    if isinstance(file, ImageBoxFile):
+        scripts = {}
+        if file.contract == "add":
+            scripts = render_image_scripts(firstboot=firstboot)
+        sources = {f"image/{name}": text.encode() for name, text in scripts.items()}
+        if image is not None and file.sha256 is None:
+            sources[IMAGE_STAMP] = _stamp(image)
+        return sources
+    sources = {f"firstboot/{part}": content for part, content in firstboot.items()}
+    if isinstance(file, KickstartBoxFile):
+        sources[KICKSTART] = render_kickstart(file, firstboot=firstboot).encode()
+    else:
+        sources |= _debian_sources(file, directories)
+    return sources
+
+
+def _stamp(image: Path) -> bytes:
+    """Return what stands for an image's content: a gigabyte is not read at every look at the box."""
+    try:
+        found = image.stat()
+    except OSError:
+        # Told by a build; a box that is built needs it no more.
+        return b"absent"
+    return f"{found.st_size} {found.st_mtime_ns}".encode("ascii")
 
 
 def _directory(places: BoxPlaces, name: str) -> Path:

@@ -208,14 +208,17 @@ def verify(name: NameArgument, *, lab: LabOption = LAB_FILE) -> None:
 @box_app.command("remove")
 def remove(name: NameArgument, *, lab: LabOption = LAB_FILE) -> None:
     """Free the cache of a box, and its volumes in the pool that no lab uses."""
-    from labkit.boxes import cache, centos
+    from labkit.boxes import cache, centos, image
     from labkit.boxes.definition import find_box
     from labkit.boxes.pool import forget
     from labkit.state.tools import real_tools
 
     place, downloaded = beside(lab), None
     try:
-        downloaded = centos.downloaded_iso(find_box(name, beside=place), cache_root())
+        definition = find_box(name, beside=place)
+        downloaded = centos.downloaded_iso(definition, cache_root()) or image.downloaded(
+            definition, cache_root()
+        )
     except (UsageError, LabFileError):
         # Its lab may be gone, or its box.yaml broken; what was built of it is there to be freed.
         if name not in cache.built_names(cache_root()):
@@ -227,4 +230,4 @@ def remove(name: NameArgument, *, lab: LabOption = LAB_FILE) -> None:
     else:
         notice(f"{name}: removed from the cache")
     if downloaded is not None:
-        notice(f"{name}: its ISO '{downloaded}' stays for the next build")
+        notice(f"{name}: its download '{downloaded}' stays for the next build")

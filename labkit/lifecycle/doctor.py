@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from labkit.boxes.cache import cached
 from labkit.boxes.definition import find_box
+from labkit.boxes.file import ImageBoxFile
 from labkit.errors import LabFileError, LabkitError, UsageError
-from labkit.host import kvm, process, vagrant
+from labkit.host import kvm, process, vagrant, virt_customize
 from labkit.host.inventory import Seen, look
 from labkit.host.libvirt.xml import DomainState
 from labkit.host.packages import how_to_install
@@ -344,8 +345,11 @@ def lab_fits(host: Host) -> Finding:
 def box_built(host: Host) -> Finding:
     """Whether the lab's box is in the cache; 'up' builds it otherwise."""
     name = host.session.lab.box
-    if cached(_box(host.session), host.cache) is not None:
+    definition = _box(host.session)
+    if cached(definition, host.cache) is not None:
         return Finding(check="box_built", level=Level.OK, found=f"The box '{name}' is built.")
+    if isinstance(definition.file, ImageBoxFile) and definition.file.contract == "add":
+        virt_customize.require()
     return Finding(
         check="box_built",
         level=Level.NOTE,
