@@ -28,10 +28,15 @@ def root() -> Traversable:
     if isinstance(package, Path):
         places.append(package.parent)
     for place in places:
-        if (place / "Vagrantfile.j2").is_file():
+        if is_root(place):
             return place
     msg = f"labkit's templates were expected beside the package '{package}' and are not there."
     raise HostError(msg, hint="Install labkit again, from a wheel or with 'make setup'.")
+
+
+def is_root(place: Traversable) -> bool:
+    """Return whether a directory is one such as `root()`: of this labkit or of another."""
+    return (place / "Vagrantfile.j2").is_file()
 
 
 def read_text(name: str) -> str:
@@ -80,11 +85,3 @@ def _bash(value: str | int | tuple[str, ...]) -> str:
     if len(value) < 2:  # noqa: PLR2004 -- one or none fits on the line
         return f"({''.join(shlex.quote(item) for item in value)})"
     return "(\n" + "".join(f"  {shlex.quote(item)}\n" for item in value) + ")"
-
-
-def box_names() -> tuple[str, ...]:
-    """Return the names of the shipped boxes, sorted: directories that hold a box.yaml."""
-    boxes = root() / "boxes"
-    if not boxes.is_dir():
-        return ()
-    return tuple(sorted(entry.name for entry in boxes.iterdir() if (entry / "box.yaml").is_file()))

@@ -11,11 +11,12 @@ import tarfile
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import __version__
-from labkit.boxes import centos, wheels
+from labkit.boxes import centos, image, wheels
 from labkit.boxes.cache import (
     BOX_FILE,
     PROVENANCE,
@@ -25,11 +26,10 @@ from labkit.boxes.cache import (
     cache_directory,
     cached,
 )
-from labkit.boxes.centos import Packed
 from labkit.boxes.definition import BUILDER_VERSION, key_inputs
 from labkit.boxes.disk import GIB, BootEntry, build_disk
-from labkit.boxes.file import DebianBoxFile, KickstartBoxFile
-from labkit.boxes.pack import MAKE_ROOM, NO_SPACE, box_documents, disk_full, write_box
+from labkit.boxes.file import DebianBoxFile, ImageBoxFile, KickstartBoxFile
+from labkit.boxes.pack import MAKE_ROOM, NO_SPACE, Packed, box_documents, disk_full, write_box
 from labkit.errors import CommandError, HostError, OperationError, UsageError
 from labkit.host.files import file_sha256, flush
 from labkit.host.mounts import remove_tree
@@ -82,6 +82,7 @@ def build(
 
     Raises:
         UsageError: `own_iso` is not the ISO the box is made from.
+        LabFileError: The image that box.yaml names is missing, or none to make a box from.
         HostError: A tool is missing, the packages cannot be fetched, or space is short.
         CommandError: A step of the build failed.
     """
@@ -96,24 +97,15 @@ def build(
         found = cached(definition, cache)
         if found is not None:
             return found
-
-        def make(work: Path) -> Packed:
-            target = work / "publish" / BOX_FILE
-            if isinstance(definition.file, DebianBoxFile):
-                return _debian(
-                    definition, definition.file, work, target, progress, cancelled=cancelled
-                )
-            return centos.make(
-                definition,
-                definition.file,
-                target,
-                cache=cache,
-                own_iso=own_iso,
-                progress=progress,
-                cancelled=cancelled,
-                installer=installer,
-            )
-
+        make = partial(
+            _make,
+            definition,
+            cache=cache,
+            own_iso=own_iso,
+            progress=progress,
+            cancelled=cancelled,
+            installer=installer,
+        )
         return _build_locked(definition, cache, progress, make)
 
 
@@ -259,6 +251,36 @@ def _build_locked(
         raise OperationError(msg, hint=f"Run 'labkit box build {definition.name}' again.")
     progress(f"box '{definition.name}' is built")
     return found
+
+
+def _make(
+    definition: BoxDefinition,
+    work: Path,
+    *,
+    cache: Path,
+    own_iso: Path | None,
+    progress: Callable[[str], None],
+    cancelled: Callable[[], bool] | None,
+    installer: Installer | None,
+) -> Packed:
+    """Make the box by the way its box.yaml names, and write it to `publish` in `work`."""
+    file, target = definition.file, work / "publish" / BOX_FILE
+    if isinstance(file, DebianBoxFile):
+        return _debian(definition, file, work, target, progress, cancelled=cancelled)
+    if isinstance(file, ImageBoxFile):
+        return image.make(
+            definition, file, work, target, cache=cache, progress=progress, cancelled=cancelled
+        )
+    return centos.make(
+        definition,
+        file,
+        target,
+        cache=cache,
+        own_iso=own_iso,
+        progress=progress,
+        cancelled=cancelled,
+        installer=installer,
+    )
 
 
 def _debian(

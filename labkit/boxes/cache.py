@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from labkit.boxes.definition import BOX_NAME, key_inputs, vagrant_name
+from labkit.box_places import BOX_NAME
+from labkit.boxes.definition import key_inputs, vagrant_name
 from labkit.errors import HostError
 from labkit.host.files import file_sha256
 from labkit.host.locks import held
@@ -44,6 +45,7 @@ class Provenance(Edge):
     labkit_version: str = ""
     iso_sha256: str = ""
     kickstart_sha256: str = ""
+    image_sha256: str = ""
     inputs: dict[str, str] = Field(default={})
 
 
@@ -160,6 +162,18 @@ def verify(box: CachedBox) -> tuple[str, ...]:
     if found == box.sha256:
         return ()
     return (f"'{box.box_file}' was expected to have the sha256 {box.sha256} and has {found}.",)
+
+
+def built_names(cache: Path) -> tuple[str, ...]:
+    """Return the names of the boxes of which the cache has something, sorted.
+
+    Some may be of labs elsewhere, or of labs that are gone.
+    """
+    try:
+        entries = [entry for entry in (cache / "boxes").iterdir() if entry.is_dir()]
+    except OSError:
+        return ()
+    return tuple(sorted(each.name for each in entries if BOX_NAME.fullmatch(each.name)))
 
 
 def remove(name: str, cache: Path, *, dry_run: bool = False, mountinfo: Path = MOUNTINFO) -> bool:

@@ -10,7 +10,6 @@ import shutil
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ from labkit.boxes.anaconda.log import LogSource
 from labkit.boxes.anaconda.watch import LOGS
 from labkit.boxes.definition import BUILDER_VERSION, KICKSTART, known_boxes
 from labkit.boxes.file import KickstartBoxFile
-from labkit.boxes.pack import box_documents, package
+from labkit.boxes.pack import Packed, box_documents, package
 from labkit.errors import HostError, UsageError
 from labkit.host import download, kvm
 from labkit.host.files import cache_root, file_sha256, utf8
@@ -41,25 +40,6 @@ PACKAGE_LINE = "PACKAGE "
 
 # Leaves an installed system on the job's disk; `labkit.boxes.anaconda.install.install` is the one.
 Installer = Callable[[InstallJob, Callable[[str], None], Callable[[], bool] | None], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
-    """A labkit.box that was written.
-
-    Attributes:
-        image_offset: Where box.img begins in it, bytes.
-        image_length: Length of box.img, bytes.
-        iso_sha256: Of the ISO it was installed from; empty for other builders.
-        kickstart_sha256: Of the rendered kickstart; likewise.
-        packages: What `rpm -qa` said in the installed guest.
-    """
-
-    image_offset: int
-    image_length: int
-    iso_sha256: str = ""
-    kickstart_sha256: str = ""
-    packages: tuple[str, ...] = ()
 
 
 def make(

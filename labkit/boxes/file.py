@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from labkit.lab.topology import Release
 from labkit.lab.types import Edge
@@ -123,7 +124,65 @@ class KickstartBoxFile(Edge):
     )
 
 
-BoxFile = DebianBoxFile | KickstartBoxFile
+class ImageBoxFile(Edge):
+    """The box.yaml of a box that is made from an image of a disk."""
+
+    description: str = Field(min_length=1, description="One sentence for the list of boxes.")
+    stand_in: bool = Field(
+        default=False, description="True for a box that only stands in for CentOS."
+    )
+    builder: Literal["image"] = Field(description="What makes the root file system.")
+    based_on: str | None = Field(
+        default=None, description="A box whose keys and files this one starts from."
+    )
+    image: str = Field(
+        max_length=4096,
+        description="A qcow2 file: a path, relative to this box.yaml, or an http(s) URL.",
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        validate_default=True,
+        description="The image's checksum in hex; a URL needs it.",
+    )
+    size: int | None = Field(
+        default=None,
+        gt=0,
+        description="The image's length in bytes, for a server that does not tell it.",
+    )
+    disk_gib: int = Field(ge=2, le=512, description="Virtual size of the disk in GiB.")
+    contract: Literal["add", "complete"] = Field(
+        default="add",
+        description="add: labkit puts into the image what its boxes have; complete: it has all that.",
+    )
+
+    @property
+    def url(self) -> str | None:
+        """Return where the image is fetched from; None for a path."""
+        return self.image if "://" in self.image else None
+
+    @field_validator("image")
+    @classmethod
+    def _path_or_url(cls, value: str) -> str:
+        if not value or not value.isprintable():
+            msg = "a path or an http(s) URL of printable characters is expected"
+            raise ValueError(msg)
+        # What stands before an '@' there may be a password, and is shown with the URL.
+        if "://" in value and not re.fullmatch(r"https?://[^\s/@]+/\S+", value):
+            msg = "a path, or an http(s) URL without a user in it, is expected"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("sha256", mode="after")
+    @classmethod
+    def _needed_for_url(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and "://" in info.data.get("image", ""):
+            msg = "an image from a URL needs its checksum"
+            raise ValueError(msg)
+        return value
+
+
+BoxFile = DebianBoxFile | KickstartBoxFile | ImageBoxFile
 
 _BOX_FILE: TypeAdapter[BoxFile] = TypeAdapter(Annotated[BoxFile, Field(discriminator="builder")])
 

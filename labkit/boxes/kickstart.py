@@ -1,4 +1,7 @@
-"""Renders the kickstart of a box, and the kernel line that hands it to anaconda. Writes nothing."""
+"""Renders the kickstart of a box, the kernel line that hands it to anaconda, and what sets up an image.
+
+Writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 # The port on which the kickstart reports: PACKAGE, FAILED and OK lines (kickstart/centos7-verify).
 RESULT_PORT = "org.labkit.install.0"
 KICKSTART_PATH = "ks.cfg"
+# The first brings an image to where anaconda leaves a system, the others are those of a kickstart.
+IMAGE_SCRIPTS = ("image-prepare", "centos7-post", "centos7-verify")
 # Both on the installer's command line and in the installed system. RHEL's systemd 219 names
 # virtio cards by their PCI path only when net.ifnames=1 is there (rhbz 1269216).
 KERNEL_ARGS = ("net.ifnames=1", "biosdevname=0", "console=tty0", "console=ttyS0,115200n8")
@@ -49,6 +54,28 @@ def render_kickstart(box: KickstartBoxFile, *, firstboot: Mapping[str, bytes]) -
         post=read_text(f"kickstart/{stem}-post").rstrip("\n"),
         verify=read_text(f"kickstart/{stem}-verify").rstrip("\n"),
     )
+
+
+def render_image_scripts(*, firstboot: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the scripts that make an image a box, by name, in the order they are run inside it.
+
+    Args:
+        firstboot: As for `render_kickstart`.
+
+    Raises:
+        HostError: One is missing from this installation.
+    """
+    return {
+        name: render(
+            "kickstart/image-script.j2",
+            name=name,
+            kernel_args=KERNEL_ARGS,
+            script=firstboot["labkit-firstboot"],
+            unit=firstboot["labkit-firstboot.service"],
+            part=read_text(f"kickstart/{name}").rstrip("\n"),
+        )
+        for name in IMAGE_SCRIPTS
+    }
 
 
 def missing_packages(box: KickstartBoxFile, names_on_iso: Iterable[str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tarfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.errors import CommandError, HostError
@@ -31,6 +32,27 @@ QUERY_TIMEOUT = 60.0
 COROUTINES = 16
 NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
 MAKE_ROOM = "Free some space, or set LABKIT_CACHE_DIR to another disk."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A labkit.box that was written.
+
+    Attributes:
+        image_offset: Where box.img begins in it, bytes.
+        image_length: Length of box.img, bytes.
+        iso_sha256: Of the ISO it was installed from; empty for other builders.
+        kickstart_sha256: Of the rendered kickstart; likewise.
+        image_sha256: Of the image it was made from; likewise.
+        packages: What `rpm -qa` said in the installed guest.
+    """
+
+    image_offset: int
+    image_length: int
+    iso_sha256: str = ""
+    kickstart_sha256: str = ""
+    image_sha256: str = ""
+    packages: tuple[str, ...] = ()
 
 
 def disk_full(box: str, details: tuple[str, ...]) -> HostError:

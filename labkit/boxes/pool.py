@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from labkit.boxes.cache import CachedBox
-    from labkit.boxes.definition import BoxDefinition
     from labkit.host.libvirt.connection import Hypervisor
     from labkit.host.libvirt.storage import Storage
 
@@ -104,7 +103,7 @@ def ensure(
 
 
 def forget(
-    definition: BoxDefinition, *, connect: Callable[[], Hypervisor], dry_run: bool = False
+    name: str, *, connect: Callable[[], Hypervisor], dry_run: bool = False
 ) -> tuple[str, ...]:
     """Remove a box's volumes from the pool; say what was done, or what would be.
 
@@ -113,13 +112,13 @@ def forget(
     """
     told: list[str] = []
     # Not by the name's beginning alone: 'centos7' is that of 'centos7-2009' too.
-    build = re.compile(rf"labkit-{re.escape(definition.name)}-[0-9a-f]{{{KEY_DIGITS}}}")
+    build = re.compile(rf"labkit-{re.escape(name)}-[0-9a-f]{{{KEY_DIGITS}}}")
     try:
         with connect() as hypervisor:
             for pool in hypervisor.storage.pools():
                 if pool.active and pool.present:
                     told += _removed_volumes(
-                        hypervisor.storage, pool.name, definition.name, build, dry_run=dry_run
+                        hypervisor.storage, pool.name, name, build, dry_run=dry_run
                     )
     except HostError as exc:
         # The cache can be freed on a host where libvirtd is not running.

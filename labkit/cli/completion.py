@@ -38,11 +38,12 @@ def snapshots(context: typer.Context, incomplete: str) -> list[str]:
     return _beginning(names, incomplete)
 
 
-def boxes(incomplete: str) -> list[str]:
-    """Return the boxes there are."""
-    from labkit.resources import box_names
+def boxes(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the boxes there are, those beside the lab file too."""
+    from labkit.box_places import box_names
 
-    return _beginning(box_names(), incomplete)
+    file = _file(context)
+    return _beginning(box_names(file.parent if file.is_file() else None), incomplete)
 
 
 def first_scenarios(incomplete: str) -> list[str]:

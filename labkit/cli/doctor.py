@@ -62,7 +62,7 @@ def _repos(lab: Path, box: str | None, *, as_json: bool) -> None:
 
     session = looking(lab, box=box)
     key_texts(session.lab, session.lab_file.parent)
-    answers = ask_for(session.lab)
+    answers = ask_for(session)
     place = chosen_place(answers)
     error = _unfit(answers, place)
     if as_json:

@@ -58,8 +58,8 @@ def init(
     dry_run: DryRunOption = False,
 ) -> None:
     """Write a first lab.yaml, with comments, and the schema that editors complete it by."""
+    from labkit.box_places import box_names
     from labkit.lab import initial
-    from labkit.resources import box_names
 
     wish = initial.Wish(
         name=initial.name_from(directory.resolve().name),
@@ -69,7 +69,7 @@ def init(
         bridge=bridge,
         box=box,
     )
-    text = initial.lab_text(wish, boxes=box_names())
+    text = initial.lab_text(wish, boxes=box_names(directory))
     if dry_run:
         sys.stdout.write(text)
         return
@@ -98,9 +98,12 @@ def _write_new(directory: Path, text: str) -> tuple[Path, Path]:
 
 def validate(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> None:
     """Check the lab file and print every problem with its line and column."""
+    from labkit.boxes.definition import find_box
     from labkit.lab.file import load
 
     checked = load(lab)
+    # A box of the user's own is a part of what is checked.
+    find_box(checked.box, beside=lab.parent)
     if as_json:
         print_json({"file": str(lab), "lab": checked.name, "nodes": list(checked.nodes)})
         return

@@ -40,6 +40,20 @@ def nearest_lab_file(directory: Path) -> Path:
     return LAB_FILE
 
 
+def beside(lab: Path) -> Path | None:
+    """Return the directory of the lab file, for what needs that alone; None where there is no lab.
+
+    Raises:
+        UsageError: Another file was named, and does not exist.
+    """
+    if lab.is_file():
+        return lab.parent
+    if lab == LAB_FILE:
+        return None
+    message = f"The lab file '{lab}' does not exist."
+    raise UsageError(message, hint="'--lab' or LABKIT_LAB named it.")
+
+
 LabOption = Annotated[
     Path,
     typer.Option(

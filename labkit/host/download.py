@@ -41,12 +41,14 @@ class Wanted:
         size: Its length in bytes.
         sha256: Its checksum in hex.
         sources: URLs, tried in this order.
+        instead: What to do with the file when it was got elsewhere, for a hint.
     """
 
     name: str
     size: int
     sha256: str
     sources: tuple[str, ...]
+    instead: str = "give its path with --iso PATH or LABKIT_ISO=PATH"
 
 
 class _SourceFailed(Exception):  # noqa: N818 -- reads as what happened; leaves this module never
@@ -99,7 +101,38 @@ def fetch(
 
 def cached_path(wanted: Wanted, cache: Path) -> Path:
     """Return where a downloaded file is kept; it need not be there."""
-    return cache / "downloads" / wanted.sha256 / wanted.name
+    return kept_at(cache, sha256=wanted.sha256, name=wanted.name)
+
+
+def kept_at(cache: Path, *, sha256: str, name: str) -> Path:
+    """Return where a downloaded file of this checksum and name is kept; it need not be there."""
+    return cache / "downloads" / sha256 / name
+
+
+def length(url: str) -> int:
+    """Return the length of a file in bytes, as its server tells it before it sends it.
+
+    Raises:
+        HostError: The server cannot be reached, has no such file, or does not tell.
+    """
+    try:
+        with (
+            _client("say its path in box.yaml") as client,
+            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
+        ):
+            status = f"{response.status_code} {response.reason_phrase}"
+            told = response.headers.get("Content-Length", "")
+    except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+        msg = f"'{url}' cannot be reached: {_reason(exc)}."
+        hint = "Check the network and the proxy settings of this host."
+        raise HostError(msg, hint=hint) from exc
+    if response.status_code != HTTP_OK:
+        msg = f"'{url}' cannot be downloaded: the server answered {status}."
+        raise HostError(msg, hint="Check the URL in a browser.")
+    if not told.isdecimal() or not int(told):
+        msg = f"The server does not tell how long '{url}' is."
+        raise HostError(msg, hint="Say so in box.yaml: 'size', in bytes.")
+    return int(told)
 
 
 def progress_line(name: str, *, done: int, size: int, gained: int, seconds: float) -> str:
@@ -142,7 +175,7 @@ def _from_any(wanted: Wanted, download: _Download, policy: Policy) -> None:
     msg = f"'{wanted.name}' could not be downloaded from any of its {len(reasons)} source(s)."
     hint = (
         f"Check the network and the proxy settings of this host, or get the file elsewhere "
-        f"(sha256 {wanted.sha256}) and give its path with --iso PATH or LABKIT_ISO=PATH."
+        f"(sha256 {wanted.sha256}) and {wanted.instead}."
     )
     raise HostError(msg, tuple(reasons), hint)
 
@@ -233,7 +266,7 @@ class _Download:
             # Of which version the part is, its checksum says at the end.
             headers["Range"] = f"bytes={have}-"
         self.progress(f"{self.wanted.name}: {'continuing' if have else 'downloading'} from {url}")
-        client = _client()
+        client = _client(self.wanted.instead)
         with client, client.stream("GET", url, headers=headers) as response:
             start = self._begin_of(response, have)
             self._receive(response, start)
@@ -315,7 +348,7 @@ def _is_whole(path: Path, wanted: Wanted) -> bool:
     return path.is_file() and path.stat().st_size == wanted.size
 
 
-def _client() -> httpx2.Client:
+def _client(instead: str) -> httpx2.Client:
     try:
         return httpx2.Client(follow_redirects=True, timeout=TIMEOUT)
     except (ImportError, OSError, ValueError, httpx2.InvalidURL) as exc:
@@ -327,7 +360,7 @@ def _client() -> httpx2.Client:
             msg = f"SOCKS proxies are not supported for downloads ({', '.join(names)})."
         hint = (
             "Unset or mend them (an HTTP proxy goes into http_proxy and https_proxy), or get the "
-            "file elsewhere and give its path with --iso PATH or LABKIT_ISO=PATH."
+            f"file elsewhere and {instead}."
         )
         raise HostError(msg, hint=hint) from exc
 

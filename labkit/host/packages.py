@@ -28,6 +28,11 @@ def how_to_install(*commands: str) -> str:
     clone = Path(__file__).parents[2]
     if (clone / ".ci" / "setup").is_file():
         return "Run 'make setup', which installs everything labkit needs."
+    return package_of(*commands)
+
+
+def package_of(*commands: str) -> str:
+    """Return the hint that names the packages, for what only few need and `make setup` leaves out."""
     try:
         system = OS_RELEASE.read_text(encoding="utf-8", errors="replace")
     except OSError:

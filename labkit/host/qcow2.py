@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 MAGIC = b"QFI\xfb"
 HEADER_BYTES = 112
@@ -16,6 +17,7 @@ HEADER_BYTES = 112
 _FIELDS = struct.Struct(">4sIQIIQIIQQIIQ")
 _INCOMPATIBLE = 72  # version 3 only
 _CORRUPT = 1 << 1
+_DATA_FILE = 1 << 2
 _SNAPSHOT = struct.Struct(">QIHHIIQII")
 _MAX_SNAPSHOTS = 65536
 # QEMU writes at most 24 bytes of extra data, an id of 128 and a name of 256 (block/qcow2.h).
@@ -58,6 +60,39 @@ class Image:
         return next((item for item in self.snapshots if item.name == name), None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What an image's header says of its disk.
+
+    Attributes:
+        virtual_bytes: How large the disk is for a guest.
+        needs: What the image is nothing without, as a noun phrase; empty when it is whole.
+    """
+
+    virtual_bytes: int
+    needs: str
+
+
+def examine_header(header: bytes) -> Header:
+    """Return what an image's header says of its disk.
+
+    Args:
+        header: Its first bytes.
+
+    Raises:
+        DamagedImageError: They cannot be those of a sound image.
+    """
+    fields = _fields(header)
+    version, backing, crypt = fields[1], fields[2], fields[6]
+    data_file = version > 2 and _features(header) & _DATA_FILE  # noqa: PLR2004 -- the format's version
+    needs = ""
+    if backing or data_file:
+        needs = "another file, which it names"
+    elif crypt:
+        needs = "a password, it is encrypted"
+    return Header(virtual_bytes=fields[5], needs=needs)
+
+
 def examine(read: Read) -> Image:
     """Return what an image says about itself.
 
@@ -67,24 +102,35 @@ def examine(read: Read) -> Image:
     Raises:
         DamagedImageError: Header or snapshot table cannot be those of a sound image.
     """
-    header = read(0, HEADER_BYTES)
-    if len(header) < _FIELDS.size or header[:4] != MAGIC:
-        msg = "it does not begin with a qcow2 header"
-        raise DamagedImageError(msg)
-    fields = _FIELDS.unpack_from(header)
-    version, count, offset = fields[1], fields[11], fields[12]
-    if version not in {2, 3}:
-        msg = f"its header says qcow2 version {version}; expected 2 or 3"
-        raise DamagedImageError(msg)
-    if version > 2 and len(header) >= _INCOMPATIBLE + 8:  # noqa: PLR2004 -- the format's version
-        (features,) = struct.unpack_from(">Q", header, _INCOMPATIBLE)
-        if features & _CORRUPT:
-            msg = "QEMU has marked it as corrupt"
-            raise DamagedImageError(msg)
+    fields = _fields(read(0, HEADER_BYTES))
+    count, offset = fields[11], fields[12]
     if count > _MAX_SNAPSHOTS:
         msg = f"its header speaks of {count} snapshots"
         raise DamagedImageError(msg)
     return Image(snapshots=_snapshots(read, offset, count))
+
+
+def _fields(header: bytes) -> tuple[Any, ...]:
+    """Return the header's fields, of an image that is sound by them."""
+    if len(header) < _FIELDS.size or header[:4] != MAGIC:
+        msg = "it does not begin with a qcow2 header"
+        raise DamagedImageError(msg)
+    fields = _FIELDS.unpack_from(header)
+    version = fields[1]
+    if version not in {2, 3}:
+        msg = f"its header says qcow2 version {version}; expected 2 or 3"
+        raise DamagedImageError(msg)
+    if version > 2 and _features(header) & _CORRUPT:  # noqa: PLR2004 -- the format's version
+        msg = "QEMU has marked it as corrupt"
+        raise DamagedImageError(msg)
+    return fields
+
+
+def _features(header: bytes) -> int:
+    """Return the incompatible features of version 3, as bits; none of a header that is cut off."""
+    if len(header) < _INCOMPATIBLE + 8:
+        return 0
+    return int.from_bytes(header[_INCOMPATIBLE : _INCOMPATIBLE + 8], "big")
 
 
 def _snapshots(read: Read, offset: int, count: int) -> tuple[Snapshot, ...]:

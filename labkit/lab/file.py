@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from labkit.box_places import box_places
 from labkit.lab import masking, options, signing_keys, yaml
 from labkit.lab.deployment_rules import deployment_breaches
 from labkit.lab.model import Deployment, Dns, Lab, Network, Nic, Node, Part, Repos
 from labkit.lab.partial import keys_at, model_at, readable
-from labkit.lab.rules import breaches, judge
+from labkit.lab.rules import box_breaches, breaches, judge
 from labkit.lab.scenarios import all_scenarios
 from labkit.lab.topology import Release
 from labkit.lab.types import Role
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+    from labkit.box_places import BoxPlaces
     from labkit.lab.yaml import Document, Place
 
 SCHEMA_ID = "urn:labkit:lab.yaml"
@@ -59,7 +61,7 @@ ALIKE = frozenset({"count", "replicas", "instances", "number"})
 
 
 def load(path: Path) -> Lab:
-    """Read and check a lab file.
+    """Read and check a lab file; a box beside it is known as those of labkit are.
 
     Args:
         path: The file; messages name it as it is given here.
@@ -69,17 +71,23 @@ def load(path: Path) -> Lab:
             `file:LINE:COL: path: expected …, found …`, in file order.
     """
     document = yaml.read(path)
-    lab, problems = check(document)
+    lab, problems = check(document, boxes=box_places(path.parent))
     if lab is None or problems:
         raise yaml.failure(str(path), problems)
     return lab
 
 
-def check(document: Document) -> tuple[Lab | None, list[Problem]]:
+def check(
+    document: Document, *, boxes: BoxPlaces | None = None
+) -> tuple[Lab | None, list[Problem]]:
     """Return the lab a document describes, and everything that is wrong with the document.
 
     What follows from another problem is not one: neither a key that is missing because it is
     misspelt nor a rule broken by a value that is wrong by itself.
+
+    Args:
+        document: The file.
+        boxes: The boxes it may name; labkit's own when not given.
     """
     lab: Lab | None = None
     problems = [_discreet(problem) for problem in document.problems]
@@ -107,6 +115,7 @@ def check(document: Document) -> tuple[Lab | None, list[Problem]]:
             found=masking.anything(breach.found),
         )
         for breach in (
+            *judge(box_breaches, judged, boxes or box_places()),
             *breaches(judged),
             *judge(signing_keys.breaches, judged),
             *judge(deployment_breaches, judged),

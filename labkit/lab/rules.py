@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
     from ipaddress import IPv4Address, IPv4Network
 
+    from labkit.box_places import BoxPlaces
     from labkit.lab.model import Lab, Network, Nic, Node
     from labkit.lab.yaml import Place
 
@@ -106,6 +107,19 @@ def judge(rule: Callable[[*Ts], Iterator[Breach]], *subject: *Ts) -> Iterator[Br
     """Yield what a rule finds until it comes to a value with a fault of its own."""
     with suppress(UnreadError):
         yield from rule(*subject)
+
+
+def box_breaches(lab: Lab, boxes: BoxPlaces) -> Iterator[Breach]:
+    """Yield what is wrong with the box's name: there is none such."""
+    if lab.box in boxes.names:
+        return
+    known = ", ".join(f"'{name}'" for name in boxes.names)
+    notes = "".join(f"; {note.rstrip('.')}" for note in boxes.obstacles_of(lab.box))
+    yield Breach(
+        place=("box",),
+        expected=f"the name of a box labkit knows ({known}{notes})",
+        found=f"'{lab.box}'",
+    )
 
 
 def breaches(lab: Lab) -> Iterator[Breach]:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from labkit.boxes.cache import cached
 from labkit.boxes.definition import find_box
-from labkit.boxes.file import DebianBoxFile
-from labkit.errors import LabkitError, UsageError
-from labkit.host import kvm, process, vagrant
+from labkit.boxes.file import DebianBoxFile, ImageBoxFile
+from labkit.errors import LabFileError, LabkitError, UsageError
+from labkit.host import kvm, process, vagrant, virt_customize
 from labkit.host.inventory import Seen, look
 from labkit.host.libvirt.xml import DomainState
 from labkit.host.packages import how_to_install
@@ -28,6 +28,7 @@ from labkit.lifecycle.plan import plan_up
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from labkit.boxes.definition import BoxDefinition
     from labkit.host.kvm import KvmProbe
     from labkit.lab.topology import ResolvedNode
     from labkit.state.session import Session
@@ -160,7 +161,7 @@ def kvm_works(host: Host) -> Finding:
     That is enough for a stand-in box, and too slow for Puppet's time limits in a real one.
     """
     name = "kvm_works"
-    if host.kvm.usable or not _is_real(host.session.lab.box):
+    if host.kvm.usable or not _is_real(host.session):
         level = Level.OK if host.kvm.usable else Level.NOTE
         return Finding(check=name, level=level, found=host.kvm.reason, fix=host.kvm.hint)
     found = f"{host.kvm.reason} 'labkit deploy' does not work on emulated nodes of a real box."
@@ -168,12 +169,16 @@ def kvm_works(host: Host) -> Finding:
     return Finding(check=name, level=Level.PROBLEM, found=found, fix=fix)
 
 
-def _is_real(box: str) -> bool:
-    """Return whether a box is no stand-in; of one that nobody knows another check tells."""
+def _is_real(session: Session) -> bool:
+    """Return whether the box is no stand-in; of one that cannot be used another check tells."""
     try:
-        return not find_box(box).file.stand_in
-    except UsageError:
+        return not _box(session).file.stand_in
+    except (UsageError, LabFileError):
         return False
+
+
+def _box(session: Session) -> BoxDefinition:
+    return find_box(session.lab.box, beside=session.lab_file.parent)
 
 
 def kvm_for_libvirt(host: Host) -> Finding:
@@ -265,8 +270,8 @@ def tools_installed(host: Host) -> Finding:
 def _to_be_made_of_debian(host: Host) -> bool:
     """Return whether the lab's box is made of Debian packages and not built; False for an unknown one."""
     try:
-        box = find_box(host.session.lab.box)
-    except UsageError:
+        box = _box(host.session)
+    except (UsageError, LabFileError):
         return False
     return isinstance(box.file, DebianBoxFile) and cached(box, host.cache) is None
 
@@ -352,8 +357,11 @@ def lab_fits(host: Host) -> Finding:
 def box_built(host: Host) -> Finding:
     """Whether the lab's box is in the cache; 'up' builds it otherwise."""
     name = host.session.lab.box
-    if cached(find_box(name), host.cache) is not None:
+    definition = _box(host.session)
+    if cached(definition, host.cache) is not None:
         return Finding(check="box_built", level=Level.OK, found=f"The box '{name}' is built.")
+    if isinstance(definition.file, ImageBoxFile) and definition.file.contract == "add":
+        virt_customize.require()
     return Finding(
         check="box_built",
         level=Level.NOTE,

@@ -82,7 +82,7 @@ def _planned(
 
     What is in the way of making the nodes is said while they are still there.
     """
-    box = find_box(session.lab.box)
+    box = find_box(session.lab.box, beside=session.lab_file.parent)
     with session.tools.connect() as hypervisor:
         seen = look(hypervisor, session.lab.pool, define_pool=False)
     records = Shelf(session.directory.snapshots).records()

@@ -87,7 +87,8 @@ def rehearse(session: Session, steps: Sequence[Step] = ()) -> Rehearsal:
     """
     result = Rehearsal(box=session.lab.box)
     stages = result.stages
-    steps = steps or _steps(stand_in=find_box(session.lab.box).file.stand_in)
+    box = find_box(session.lab.box, beside=session.lab_file.parent).file
+    steps = steps or _steps(stand_in=box.stand_in)
     require_possible(session)
     _require_new(session)
     try:
@@ -118,7 +119,12 @@ def plan(session: Session) -> tuple[str, ...]:
     """
     require_possible(session)
     _require_new(session)
-    stages = [name for name, _ in _steps(stand_in=find_box(session.lab.box).file.stand_in)]
+    stages = [
+        name
+        for name, _ in _steps(
+            stand_in=find_box(session.lab.box, beside=session.lab_file.parent).file.stand_in
+        )
+    ]
     return (*up_lines(session), f"would go through {', '.join(stages)}", "would remove the lab")
 
 

@@ -109,7 +109,7 @@ def write_preview(session: Session, directory: Path) -> int:
     """
     settings = _settings(
         session,
-        _box_name(session.lab.box),
+        _box_name(session),
         BOX_VERSION,
         accelerated=False,
         pool=POOL_PATH,
@@ -149,9 +149,10 @@ def packstack_files(lab: ResolvedLab) -> dict[str, str]:
     return files if call.answer_file is None else files | {ANSWERS_FILE: call.answer_file}
 
 
-def _box_name(name: str) -> str:
+def _box_name(session: Session) -> str:
+    name = session.lab.box
     try:
-        return vagrant_name(find_box(name))
+        return vagrant_name(find_box(name, beside=session.lab_file.parent))
     except UsageError as exc:
         # A lab file may name a box that this labkit cannot build; the files are the same.
         log.info("rendered for an unknown box: %s", exc.message)

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from labkit.host.http import HttpAnswer
-    from labkit.lab.topology import Release, Repositories, ResolvedLab
+    from labkit.lab.topology import Release, Repositories
     from labkit.packstack.repositories import Candidate, RepositoryAtPlace
+    from labkit.state.session import Session
 
 SECONDS = 20.0
 MAX_REDIRECTIONS = 5
@@ -50,13 +51,13 @@ class RepositoryAnswer:
     seconds: float
 
 
-def ask_for(lab: ResolvedLab) -> tuple[RepositoryAnswer, ...]:
+def ask_for(session: Session) -> tuple[RepositoryAnswer, ...]:
     """Ask every repository the lab's nodes would use; those a stand-in box brings count as usable.
 
     Raises:
         UsageError: There is no such box.
     """
-    source = package_source(lab)
+    lab, source = session.lab, package_source(session)
     if source == lab.repositories:
         return ask_all(source, lab.release)
     return tuple(

@@ -121,7 +121,9 @@ def _decide(
     ids = {name: item.seed_id for name, item in seeds.items()}
     plan = plan_up(session.lab, state, seen, seeds=ids, only=only)
     # Before anything is made: a box that does not exist is the user's typing error.
-    return plan, find_box(session.lab.box) if plan.creating else None
+    if not plan.creating:
+        return plan, None
+    return plan, find_box(session.lab.box, beside=session.lab_file.parent)
 
 
 def _build(session: Session, definition: BoxDefinition) -> cache.CachedBox:

@@ -56,7 +56,7 @@ def plan(session: Session, *, snapshot: bool) -> tuple[str, ...]:
     names = ", ".join(node.name for node in deployment.deployed_nodes(lab))
     taken = Shelf(session.directory.snapshots).has(SNAPSHOT)
     call = scenarios.call(lab, {}).masked()
-    places = " or ".join(without_password(base) for base in package_source(lab).bases)
+    places = " or ".join(without_password(base) for base in package_source(session).bases)
     lines = [f"would prepare {names}, with packages from {places}"]
     if snapshot and not taken and not session.state().deployment.deployed:
         lines.append(f"would take the snapshot '{SNAPSHOT}'")

@@ -43,7 +43,7 @@ def _require_release(session: Session) -> None:
     """Require that box and nodes are of the lab's release of OpenStack."""
     wanted = session.lab.release
     asked = f"and the lab asks for {releases.facts(wanted).title}."
-    box = find_box(session.lab.box).file
+    box = find_box(session.lab.box, beside=session.lab_file.parent).file
     if isinstance(box, DebianBoxFile) and box.release is not wanted:
         brought = releases.facts(box.release).title
         message = f"The box '{session.lab.box}' brings Packstack of {brought}, {asked}"
@@ -88,7 +88,7 @@ def require_acceleration(session: Session) -> None:
     """
     # puppet-openstacklib gives each call of the openstack client 40 s, and all tries of one 170 s
     # (branch stable/queens, lib/puppet/provider/openstack.rb); Packstack's --timeout is another.
-    if find_box(session.lab.box).file.stand_in:
+    if find_box(session.lab.box, beside=session.lab_file.parent).file.stand_in:
         return
     ours = {node.uuid: node.name for node in deployment.deployed_nodes(session.lab)}
     with session.tools.connect() as hypervisor:

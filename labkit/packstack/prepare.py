@@ -89,7 +89,7 @@ class _Reader:
         )
 
 
-def package_source(lab: ResolvedLab) -> Repositories:
+def package_source(session: Session) -> Repositories:
     """Return where a lab's nodes get their packages: a stand-in box brings its own place for them.
 
     Keys of the lab file are put there as well, so that a rehearsal goes the way of a real node.
@@ -97,7 +97,11 @@ def package_source(lab: ResolvedLab) -> Repositories:
     Raises:
         UsageError: There is no such box.
     """
-    return _source(lab, find_box(lab.box).file)
+    return _source(session.lab, _box(session))
+
+
+def _box(session: Session) -> BoxFile:
+    return find_box(session.lab.box, beside=session.lab_file.parent).file
 
 
 def _source(lab: ResolvedLab, box: BoxFile) -> Repositories:
@@ -140,7 +144,7 @@ def scripts(session: Session, nodes: tuple[ResolvedNode, ...]) -> dict[str, str]
         UsageError: There is no such box, or a file of `repos.keys` has no key.
         OperationError: A node of the lab was never brought up.
     """
-    lab, box = session.lab, find_box(session.lab.box).file
+    lab, box = session.lab, _box(session)
     keys = {node.name: session.endpoint(node).host_key for node in lab.nodes}
     texts = key_texts(lab, session.lab_file.parent)
     return {

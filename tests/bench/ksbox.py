@@ -25,7 +25,7 @@ from labkit.host.files import cache_root
 from labkit.host.libvirt.connection import connect
 from labkit.host.process import run
 from tests.support import standin_iso
-from tests.support.boxtree import CHECKOUT, stand_in_box
+from tests.support.boxtree import CHECKOUT, kickstart, stand_in_box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ def make_iso(target: Path) -> None:
         kernel=bytes(kernel),
         initrd=randomness.randbytes(INITRD_MIB * MIB),
     )
-    names = [name for name in find_box("centos7").file.packages if name[0] != "@"]
+    names = [name for name in kickstart(find_box("centos7")).packages if name[0] != "@"]
     # Kernel and initrd are hard links in isolinux, so they count once.
     rest = ISO_BYTES - (KERNEL_MIB + INITRD_MIB + 1) * MIB
     standin_iso.make(target, boot=boot, packages=names, stage2_bytes=rest)

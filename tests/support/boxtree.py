@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labkit.boxes.cache import PROVENANCE, CachedBox, Provenance, cache_directory, cached
 from labkit.boxes.definition import BoxDefinition, content_key, find_box, key_inputs
-from labkit.boxes.file import DebianBoxFile, KickstartBoxFile
+from labkit.boxes.file import DebianBoxFile, ImageBoxFile, KickstartBoxFile
 from labkit.boxes.pack import box_documents, write_box
 from labkit.host.files import file_sha256
 
@@ -29,6 +29,14 @@ def box_image(box: CachedBox) -> str:
         },
     }
     return f"json:{json.dumps(window)}"
+
+
+def add_box(place: Path, name: str, text: str = "based_on: rehearsal\n") -> Path:
+    """Write a box.yaml into `boxes/NAME` of a directory, and return its directory."""
+    directory = place / "boxes" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "box.yaml").write_text(text, encoding="utf-8")
+    return directory
 
 
 def stand_in_box(
@@ -63,6 +71,12 @@ def without(definition: BoxDefinition, *trims: str) -> BoxDefinition:
     scripts = {f"trims/{name}" for name in trims}
     sources = {path: text for path, text in definition.sources.items() if path not in scripts}
     return replace(definition, file=file, sources=sources, key=content_key(file, sources))
+
+
+def image_of(definition: BoxDefinition) -> ImageBoxFile:
+    """Return the box.yaml of a box that is made from an image."""
+    assert isinstance(definition.file, ImageBoxFile)
+    return definition.file
 
 
 def put_in_cache(

@@ -85,6 +85,8 @@ NOT_RUN = {
     "virsh list --all": "libvirt's own command; tests/e2e/test_sandbox.py runs virsh",
     "labkit box build centos7": "downloads 950 MB and installs CentOS; tests/e2e installs the stand-in ISO",
     "labkit box build centos7 --iso /isos/CentOS-7-x86_64-Minimal-1804.iso": "the same, from a path of an example",
+    "labkit box build centos7-cloud": "downloads 860 MB; tests/integration/boxes/test_image.py builds from small images",
+    "labkit box build my-centos7": "the same, of a box of an example",
     "labkit doctor": "what it finds differs from host to host; tests/integration/lifecycle/test_doctor.py runs it",
     "labkit doctor --repos": "asks servers of the internet; tests/integration/lifecycle/test_doctor.py asks one on the loopback",
     "labkit verify": "asks a deployed lab; tests/e2e/inside/test_deploy.py has one",

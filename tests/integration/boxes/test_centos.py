@@ -24,7 +24,7 @@ from labkit.errors import OperationError, UsageError
 from labkit.host.files import file_sha256
 from labkit.host.process import run
 from tests.support import standin_iso
-from tests.support.boxtree import CHECKOUT, stand_in_box
+from tests.support.boxtree import CHECKOUT, kickstart, stand_in_box
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ class FakeInstaller:
 @pytest.fixture(scope="session")
 def iso(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("iso") / "mine.iso"
-    box = find_box("centos7", CHECKOUT).file
+    box = kickstart(find_box("centos7", CHECKOUT))
     names = [name for name in box.packages if not name.startswith("@")]
     standin_iso.make(target, boot=BOOT, packages=names)
     return target

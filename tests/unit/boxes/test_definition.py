@@ -16,7 +16,8 @@ from labkit.boxes.definition import (
 )
 from labkit.boxes.file import DebianBoxFile
 from labkit.errors import LabFileError, UsageError
-from tests.support.boxtree import CHECKOUT, debian, kickstart, without
+from tests.support.boxtree import CHECKOUT, add_box, debian, kickstart, without
+from tests.support.users import public_directory, without_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,6 +138,81 @@ def test_box_based_on_nothing_known_is_refused(tree: Path) -> None:
     (tree / "boxes/rehearsal-untrimmed/box.yaml").write_text("based_on: nowhere\n")
     with pytest.raises(LabFileError, match="nowhere"):
         find_box("rehearsal-untrimmed", tree)
+
+
+def test_box_based_on_one_that_is_based_on_another_has_the_keys_and_files_of_all(
+    tree: Path,
+) -> None:
+    add_box(tree, "third", "based_on: rehearsal-untrimmed\ndisk_gib: 9\n")
+    box = find_box("third", tree)
+    first, second = find_box("rehearsal", tree), find_box("rehearsal-untrimmed", tree)
+    assert debian(box).disk_gib == 9
+    assert debian(box).trims == {}
+    assert debian(box).packages == debian(first).packages
+    assert box.sources == second.sources
+
+
+@pytest.mark.parametrize("origin", ["third", "second", "[rehearsal]", "{a: b}", "'a\\nb'"])
+def test_box_that_comes_back_to_itself_or_names_no_box_is_refused(tree: Path, origin: str) -> None:
+    add_box(tree, "second", "based_on: third\n")
+    add_box(tree, "third", f"based_on: {origin}\n")
+    with pytest.raises(LabFileError, match="which is no other box") as caught:
+        find_box("third", tree)
+    assert caught.value.message.isprintable()
+
+
+def test_box_beside_the_lab_file_starts_from_labkits_own(tmp_path: Path) -> None:
+    directory = add_box(tmp_path, "mine", "based_on: centos7\ndisk_gib: 100\n")
+    box = find_box("mine", beside=tmp_path)
+    own = find_box("centos7", beside=tmp_path)
+    assert (box.directory, own.directory) == (directory, CHECKOUT / "boxes/centos7")
+    assert kickstart(box).disk_gib == 100
+    assert kickstart(box).iso == kickstart(own).iso
+    assert box.key != own.key
+
+
+def test_box_beside_the_lab_file_brings_files_of_its_own(tmp_path: Path) -> None:
+    directory = add_box(tmp_path, "mine")
+    (directory / "rootfs/etc").mkdir(parents=True)
+    (directory / "rootfs/etc/motd").write_text("mine")
+    sources = find_box("mine", beside=tmp_path).sources
+    assert sources.keys() - find_box("rehearsal").sources.keys() == {"rootfs/etc/motd"}
+
+
+def test_box_of_the_same_name_as_labkits_is_refused_and_stops_no_other(tmp_path: Path) -> None:
+    add_box(tmp_path, "centos7", "based_on: centos7\n")
+    with pytest.raises(LabFileError, match="the name of one of labkit's own") as caught:
+        find_box("centos7", beside=tmp_path)
+    assert "based_on: centos7" in caught.value.hint
+    assert find_box("rehearsal", beside=tmp_path).key == find_box("rehearsal").key
+    add_box(tmp_path, "other", "based_on: centos7\n")
+    with pytest.raises(LabFileError, match="the name of one of labkit's own"):
+        find_box("other", beside=tmp_path)
+
+
+def test_broken_box_beside_the_lab_file_stops_no_lab_with_another(tmp_path: Path) -> None:
+    add_box(tmp_path, "broken", "a: [\n")
+    add_box(tmp_path, "mine")
+    assert find_box("mine", beside=tmp_path).name == "mine"
+    assert find_box("centos7", beside=tmp_path).name == "centos7"
+    with pytest.raises(LabFileError, match="cannot be read"):
+        find_box("broken", beside=tmp_path)
+
+
+def test_find_box_that_is_not_there_tells_what_was_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "boxes/mine").mkdir(parents=True)
+    with pytest.raises(UsageError, match="There is no box 'mine'") as caught:
+        find_box("mine", beside=tmp_path)
+    assert caught.value.details == (f"'{tmp_path}/boxes/mine' has no box.yaml.",)
+
+
+def test_file_of_a_box_that_cannot_be_read_is_named() -> None:
+    with public_directory() as directory:
+        secret = add_box(directory, "mine") / "customize"
+        secret.write_text("x")
+        secret.chmod(0)
+        with without_root(), pytest.raises(LabFileError, match="customize' of the box 'mine'"):
+            find_box("mine", beside=directory)
 
 
 def test_kickstart_box_has_its_rendered_kickstart_among_its_sources() -> None:

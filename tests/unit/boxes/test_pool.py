@@ -213,7 +213,7 @@ def test_forget_removes_every_build_of_that_box_and_of_no_other(host: FakeHost) 
         host.add_volume(name)
     host.add_volume("demo.img", backing=others[0])
 
-    told = forget(find_box("centos7", CHECKOUT), connect=host.connect)
+    told = forget("centos7", connect=host.connect)
 
     assert told == tuple(f"removed /pool/{name}" for name in mine)
     assert set(host.volumes) == {*others, "demo.img"}
@@ -222,7 +222,7 @@ def test_forget_removes_every_build_of_that_box_and_of_no_other(host: FakeHost) 
 def test_forget_that_is_dry_removes_nothing_and_says_what_it_would(host: FakeHost) -> None:
     mine = f"labkit-centos7-{OTHER}_vagrant_box_image_1.0.0_box.img"
     host.add_volume(mine)
-    told = forget(find_box("centos7", CHECKOUT), connect=host.connect, dry_run=True)
+    told = forget("centos7", connect=host.connect, dry_run=True)
     assert told == (f"would remove /pool/{mine}",)
     assert set(host.volumes) == {mine}
 
@@ -231,7 +231,7 @@ def test_forget_of_a_box_that_a_lab_uses_removes_nothing(host: FakeHost, box: Ca
     host.add_volume(volume(box))
     host.add_volume("demo_controller.img", backing=volume(box))
     with pytest.raises(OperationError, match="in use") as caught:
-        forget(find_box("rehearsal", CHECKOUT), connect=host.connect)
+        forget("rehearsal", connect=host.connect)
     assert caught.value.details == ("disk demo_controller.img",)
     assert host.calls == []
 
@@ -239,7 +239,7 @@ def test_forget_of_a_box_that_a_lab_uses_removes_nothing(host: FakeHost, box: Ca
 def test_forget_without_libvirtd_says_so_and_goes_on(host: FakeHost, box: CachedBox) -> None:
     put(host, box)
     host.fail("connect", "", HostError("libvirtd does not answer."))
-    told = forget(find_box("rehearsal", CHECKOUT), connect=host.connect)
+    told = forget("rehearsal", connect=host.connect)
     assert told == ("left the storage pool alone: libvirtd does not answer.",)
 
 
@@ -248,7 +248,7 @@ def test_forget_that_loses_libvirtd_amid_the_volumes_says_what_is_gone(host: Fak
     for name in names:
         host.add_volume(name)
     host.fail("delete volume", names[1], HostError("libvirtd does not answer."))
-    assert forget(find_box("centos7", CHECKOUT), connect=host.connect) == (
+    assert forget("centos7", connect=host.connect) == (
         f"removed /pool/{names[0]}",
         "left the storage pool alone: libvirtd does not answer.",
     )
@@ -256,5 +256,5 @@ def test_forget_that_loses_libvirtd_amid_the_volumes_says_what_is_gone(host: Fak
 
 def test_forget_without_a_pool_makes_none() -> None:
     host = FakeHost()
-    assert forget(find_box("centos7", CHECKOUT), connect=host.connect) == ()
+    assert forget("centos7", connect=host.connect) == ()
     assert (host.calls, host.pools, host.open) == ([], set(), 0)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from labkit.boxes.definition import find_box
 from labkit.host import process
+from tests.support.boxtree import add_box, put_in_cache
 from tests.support.examples import ROOT
 
 if TYPE_CHECKING:
@@ -248,6 +250,80 @@ def test_unknown_box_in_a_box_verb_exits_with_2(run: Run, verb: str) -> None:
     ended = run("box", verb, "no-such-box")
     assert ended.code == 2
     assert "rehearsal" in ended.err
+
+
+@pytest.fixture
+def own_box(document: Path) -> Path:
+    """A lab file with the box 'mine' beside it; returns the box's directory."""
+    directory = add_box(document.parent, "mine")
+    document.write_text(re.sub(r"(?m)^box: \S+", "box: mine", document.read_text()))
+    return directory
+
+
+def test_box_beside_the_lab_file_is_known_to_every_verb(run: Run, own_box: Path) -> None:
+    assert run("validate").code == 0
+    assert run("render", "out").code == 0
+    assert "labkit-mine-" in Path("out/Vagrantfile").read_text()
+    assert run("box", "why", "mine").out == "mine: to be built, it never was\n"
+    Path("below").mkdir()
+    os.chdir("below")
+    assert run("box", "why", "mine").code == 0
+    os.chdir("..")
+    os.chdir(own_box.parent)
+    Path("../lab.yaml").rename("../other.yaml")
+    assert run("box", "why", "mine").code == 2
+    assert run("box", "why", "mine", "--lab", "../other.yaml").code == 0
+
+
+@pytest.mark.usefixtures("own_box")
+def test_box_list_says_where_a_box_is_from_when_there_are_two_places(run: Run) -> None:
+    lines = [line.split() for line in run("box", "list").out.splitlines()]
+    found = {line[0]: line[-1] for line in lines if "from" in line}
+    assert (found["mine"], found["centos7"]) == ("'boxes'", "labkit")
+    boxes = {box["name"]: box for box in json.loads(run("box", "list", "--json").out)["boxes"]}
+    assert boxes["mine"]["directory"] == str(Path("boxes/mine").absolute())
+
+
+def test_box_list_goes_on_past_a_broken_box_and_tells_of_it(run: Run, own_box: Path) -> None:
+    (own_box / "box.yaml").write_text("a: [\n")
+    ended = run("box", "list")
+    assert ended.code == 0
+    assert "labkit box why mine" in " ".join(ended.out.split())
+    boxes = {box["name"]: box for box in json.loads(run("box", "list", "--json").out)["boxes"]}
+    assert boxes["mine"]["key"] is None
+    assert "cannot be read" in boxes["mine"]["problem"]
+    assert boxes["centos7"]["problem"] is None
+
+
+def test_validate_tells_every_problem_of_a_box_beside_the_lab_file(
+    run: Run, own_box: Path
+) -> None:
+    (own_box / "box.yaml").write_text("based_on: rehearsal\ndisk_gib: lots\nx: 1\n")
+    ended = run("validate")
+    assert ended.code == 2
+    assert "disk_gib:" in ended.err
+    assert "x:" in ended.err
+
+
+def test_validate_of_a_box_without_box_yaml_says_what_is_missing(run: Run, own_box: Path) -> None:
+    (own_box / "box.yaml").unlink()
+    ended = run("validate")
+    assert ended.code == 2
+    assert "'boxes/mine' has no box.yaml" in ended.err
+
+
+def test_box_verb_with_a_lab_file_that_is_not_there_exits_with_2(run: Run) -> None:
+    ended = run("box", "list", "--lab", "nowhere.yaml")
+    assert ended.code == 2
+    assert "'nowhere.yaml' does not exist" in ended.err
+
+
+def test_box_list_tells_of_what_is_built_of_a_lab_that_is_gone(
+    run: Run, own_box: Path, tmp_path: Path
+) -> None:
+    put_in_cache(find_box("mine", beside=own_box.parents[1]), tmp_path / "cache")
+    shutil.rmtree(own_box)
+    assert "the cache also has boxes of labs elsewhere: mine" in run("box", "list").err
 
 
 def test_verify_of_a_box_that_is_not_built_exits_with_4(run: Run) -> None:

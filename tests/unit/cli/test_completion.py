@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from labkit.box_places import box_names
 from labkit.cli.completion import LOGS
 from labkit.host.process import run
 from labkit.packstack.logs import JOBS
-from labkit.resources import box_names
 from labkit.snapshots.record import Shelf
 from labkit.state.directory import lab_directory
 from tests.support import labs
+from tests.support.boxtree import add_box
 from tests.support.documentation import ROOT
 from tests.support.snapshot_records import record
 
@@ -66,6 +67,12 @@ def test_names_are_offered_in_a_directory_below_the_labs(
     directory: Path, line: str, expected: list[str]
 ) -> None:
     assert offered(line, directory) == expected
+
+
+def test_boxes_beside_the_lab_file_are_offered(directory: Path) -> None:
+    add_box(directory.parent, "mine")
+    for line in ("labkit up --box m", "labkit box build m", "labkit init --box m"):
+        assert offered(line, directory) == ["mine"], line
 
 
 def test_nothing_is_offered_and_nothing_printed_without_a_lab_file(tmp_path: Path) -> None:

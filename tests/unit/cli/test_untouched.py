@@ -13,7 +13,6 @@ import pytest
 from typer.testing import CliRunner
 
 from labkit.boxes import cache
-from labkit.boxes.definition import find_box
 from labkit.boxes.pool import forget
 from labkit.cli.app import add_verbs, app
 from labkit.errors import LabkitError, OperationError
@@ -183,7 +182,7 @@ def plan_rehearsal(session: Session) -> None:
 
 
 def remove_box(session: Session) -> None:
-    forget(find_box("rehearsal"), connect=session.tools.connect, dry_run=True)
+    forget("rehearsal", connect=session.tools.connect, dry_run=True)
     assert cache.remove("rehearsal", session.lab_file.parent / "cache", dry_run=True)
 
 

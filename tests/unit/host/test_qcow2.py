@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labkit.host.process import run
-from labkit.host.qcow2 import DamagedImageError, Snapshot, examine
+from labkit.host.qcow2 import DamagedImageError, Header, Snapshot, examine, examine_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,3 +86,34 @@ def test_examine_agrees_with_qemu_img(tmp_path: Path) -> None:
     found = examine(reader(disk.read_bytes()))
 
     assert [item.name for item in found.snapshots] == ["first", "second"]
+
+
+def header(*, backing: int = 0, crypt: int = 0, version: int = 3, features: int = 0) -> bytes:
+    fields = (b"QFI\xfb", version, backing, 0, 16, 3 * 2**30, crypt, 1, 0, 0, 1, 0, 0, features)
+    return struct.pack(">4sIQIIQIIQQIIQQ", *fields)
+
+
+def test_examine_header_of_a_whole_image_gives_the_size_of_its_disk() -> None:
+    assert examine_header(header()) == Header(virtual_bytes=3 * 2**30, needs="")
+    # In version 2 there are no features there.
+    assert examine_header(header(version=2, features=4)).needs == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "needs"),
+    [
+        (header(backing=512), "another file, which it names"),
+        (header(features=4), "another file, which it names"),
+        (header(crypt=2), "a password, it is encrypted"),
+    ],
+)
+def test_examine_header_of_an_image_that_is_not_whole_says_what_it_needs(
+    content: bytes, needs: str
+) -> None:
+    assert examine_header(content).needs == needs
+
+
+@pytest.mark.parametrize("content", [b"", b"QFI\xfb", header(features=2), bytes(112)])
+def test_examine_header_of_no_sound_image_is_refused(content: bytes) -> None:
+    with pytest.raises(DamagedImageError):
+        examine_header(content)

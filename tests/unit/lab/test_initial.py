@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labkit.box_places import box_names
 from labkit.errors import UsageError
 from labkit.lab import scenarios
 from labkit.lab.file import check
 from labkit.lab.initial import Wish, lab_text, name_from, network
 from labkit.lab.resolve import resolve
 from labkit.lab.yaml import parse
-from labkit.resources import box_names
 
 if TYPE_CHECKING:
     from labkit.lab.topology import ResolvedLab

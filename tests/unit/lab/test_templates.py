@@ -17,7 +17,7 @@ from tests.support.examples import ROOT
 SAFE_AS_IT_IS = {
     "box.iso.name", "box.kickstart_version", "key", "kernel_args | join(' ')", "lab.dns_domain", "nic.mac",
     "nic.name", "node.cpus", "node.disk_gib", "node.fqdn", "node.memory_mib", "other.fqdn", "other.name",
-    "other.nics[0].address.ip", "package", "port", "post", "scope", "server", "verify",
+    "other.nics[0].address.ip", "package", "part", "port", "post", "scope", "server", "verify",
 }  # fmt: skip
 QUOTED = re.compile(r"\| (ruby|shell_value|one_line|base64|sha256)$")
 

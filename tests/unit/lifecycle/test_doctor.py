@@ -33,6 +33,7 @@ from labkit.state.session import Session
 from tests.fakes.libvirt import FakeHost
 from tests.fakes.tools import tools
 from tests.support import labs
+from tests.support.boxtree import add_box
 from tests.support.bringup import put_in_cache
 
 if TYPE_CHECKING:
@@ -135,6 +136,24 @@ def test_box_that_is_not_built_is_a_note_and_one_nobody_knows_a_problem(host: Ho
     found = doctor.run_check(doctor.box_built, replace(host, session=session))
     assert found.level is Level.PROBLEM
     assert found.fix == "Did you mean 'rehearsal'?"
+
+
+def test_box_from_an_image_that_needs_virt_customize_is_a_problem_without_it(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    text = 'builder: image\ndescription: "Mine."\ndisk_gib: 9\nimage: a.qcow2\n'
+    session = replace(
+        host.session,
+        lab=replace(host.session.lab, box="mine"),
+        lab_file=tmp_path / "lab.yaml",
+    )
+    add_box(tmp_path, "mine", text)
+    found = doctor.run_check(doctor.box_built, replace(host, session=session))
+    assert found.level is Level.PROBLEM
+    assert "'virt-customize'" in found.found
+    add_box(tmp_path, "mine", f"{text}contract: complete\n")
+    assert doctor.box_built(replace(host, session=session)).level is Level.NOTE
 
 
 def kvm_used(host: Host, tmp_path: Path, *, conf: str, mode: int) -> Host:
