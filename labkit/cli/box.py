@@ -176,7 +176,8 @@ def list_boxes(*, lab: LabOption = LAB_FILE, as_json: JsonOption = False) -> Non
         print_json({"boxes": [item.as_json() for item in found]})
         return
     rows = [item.row(whence=bool(places.beside)) for item in found]
-    print_table(("box", "cached", "stand-in", "key", "what it is"), rows)
+    columns = ("box", "cached", "stand-in", "key", "what it is")
+    print_table(columns, rows, spare=("key", "stand-in"))
     for line in places.obstacles:
         notice(line)
     others = [name for name in built_names(cache_root()) if name not in places.names]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from labkit.errors import LabkitError
 
 WIDTH = 80
+# Of a column of sentences, in characters, before another column is left out for it.
+READABLE = 24
 MARKS = {Phase.STARTED: "…", Phase.DONE: "ok", Phase.FAILED: "FAILED"}
 
 
@@ -88,7 +90,11 @@ def _fitting(
     columns: Sequence[str], lines: Sequence[Sequence[str]], spare: Sequence[str], width: int
 ) -> Sequence[int]:
     """Return the columns that stay: as few spare ones are left out as have to be."""
-    widths = [max(map(len, cells)) for cells in zip(columns, *lines, strict=True)]
+    *whole, last = zip(columns, *lines, strict=True)
+    # A sentence stands in the last column, and may be broken between its words.
+    words = [word for cell in last for word in cell.split()]
+    sentence = min(max(map(len, last)), max(READABLE, *map(len, words)))
+    widths = [*(max(map(len, cells)) for cells in whole), sentence]
     kept = list(range(len(columns)))
     for name in spare:
         # Two blanks between columns.

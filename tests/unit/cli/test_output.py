@@ -96,6 +96,18 @@ def test_table_that_is_too_wide_leaves_spare_columns_out_and_breaks_no_address(
     assert line.split()[-1] == "172.16.208.138/24"
 
 
+@pytest.mark.parametrize(("width", "kept"), [(50, "box key what"), (40, "box what")])
+def test_table_breaks_a_sentence_before_it_leaves_a_column_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int, kept: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = ("rehearsal", "75b528b36461", "Stand-in for CentOS 7: a small Debian 12.")
+    print_table(("box", "key", "what"), [row], spare=("key",))
+    heading, line, *_ = capsys.readouterr().out.splitlines()
+    assert heading.split() == kept.split()
+    assert line.startswith("rehearsal  ")
+
+
 def test_table_without_a_terminal_is_as_wide_as_columns_says(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
