@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -153,6 +154,20 @@ def test_files_came_home_for_their_owner_alone(lab: Lab, deployed: dict[str, Any
     services = ("KEYSTONE_ADMIN", "MARIADB", "NOVA_KS", "NEUTRON_METADATA", "GLANCE_DB")
     assert {f"CONFIG_{name}_PW" for name in services} <= set(passwords(lab))
     assert "CONFIG_TROVE_KS_PW=PW_PLACEHOLDER\n" in answers
+
+
+def test_openstack_and_open_reach_the_deployed_cloud(lab: Lab, deployed: dict[str, Any]) -> None:
+    assert deployed["ended"]
+    listed = lab.run("openstack", "network", "agent", "list", "-f", "json").stdout
+    assert {agent["Host"] for agent in json.loads(listed)} == {
+        "controller.packstack.test",
+        "compute.packstack.test",
+    }
+    told = json.loads(lab.run("open", "--json").stdout)
+    assert told["user"] == "admin"
+    page = lab.run("ssh", "controller", "curl", "-fsS", told["url"]).stdout
+    assert "labkit" in page
+    assert Path(told["credentials"]).stat().st_mode & 0o777 == 0o600
 
 
 def test_no_password_is_in_a_log_or_a_process_list(lab: Lab, deployed: dict[str, Any]) -> None:
