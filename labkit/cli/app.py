@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
@@ -69,7 +70,7 @@ def main() -> NoReturn:
         code = _ended(exc)
     else:
         code = 0
-    sys.exit(code)
+    sys.exit(_flushed(code))
 
 
 def _command_line() -> TyperGroup:
@@ -88,6 +89,23 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 -- for good
 
 
+def _flushed(code: int | str | None) -> int | str | None:
+    """Return the exit code when all that was written has been taken; else Python would tell of it.
+
+    A pipe whose reader has left is nobody's fault. On a full disk the command has failed, if it
+    had not before.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as exc:
+            # What it does not take is not tried once more at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if not code and not isinstance(exc, BrokenPipeError):
+                code = _ended(exc)
+    return code
+
+
 def _ended(exc: BaseException) -> int | str | None:
     """Say how the command ended, to programs too where they asked, and return its exit code."""
     shield()
@@ -95,20 +113,25 @@ def _ended(exc: BaseException) -> int | str | None:
         return _exited(exc)
     logging.getLogger(__name__).debug("failed", exc_info=exc)
     error = expected(exc)
-    where = _log_path()
+    # Standard error may be what is full.
+    with suppress(OSError):
+        _tell(exc, error, _log_path())
+    return LabkitError.exit_code if error is None else error.exit_code
+
+
+def _tell(exc: BaseException, error: LabkitError | None, log: str) -> None:
     if not isinstance(exc, ReportedError):
-        _tell_programs(exc, where)
+        _tell_programs(exc, log)
     if error is not None:
         from labkit.cli.output import print_error
 
-        print_error(error, where)
-        return error.exit_code
-    if not where or os.environ.get("LABKIT_DEBUG"):
+        print_error(error, log)
+        return
+    if not log or os.environ.get("LABKIT_DEBUG"):
         # Not re-raised: Python would exit with 1, which means "checks failed".
         traceback.print_exception(exc)
     sys.stderr.write(f"error: unexpected {type(exc).__name__}: {exc}\n")
-    sys.stderr.write(f"log: {where}\n" if where else "")
-    return LabkitError.exit_code
+    sys.stderr.write(f"log: {log}\n" if log else "")
 
 
 def _exited(exc: SystemExit) -> int | str | None:

@@ -31,6 +31,9 @@ AROUND = {
     "all_closed": '"$@" <&- >&- 2>&-',
     "pipe_closed": 'set -o pipefail; "$@" | true',
     "stdout_full": '"$@" >/dev/full',
+    "stdout_full_unbuffered": 'PYTHONUNBUFFERED=1 "$@" >/dev/full',
+    "stderr_full": '"$@" 2>/dev/full',
+    "all_full": '"$@" >/dev/full 2>&1',
     "width_0": 'COLUMNS=0 LINES=0 FORCE_COLOR=1 "$@"',
     "width_nonsense": 'COLUMNS=wide TERM=none "$@"',
     "home_unset": 'unset HOME; "$@"',
@@ -107,10 +110,12 @@ def _run(where: Path, clock: Path, around: str, *verb: str) -> subprocess.Comple
     lab = where / "lab.yaml"
     lab.write_bytes((ROOT / "lab.yaml").read_bytes())
     python = (sys.executable, "-m", "labkit", *verb)
+    # PYTHONUNBUFFERED, for one, has errors of writing come at another moment.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
         ["/bin/bash", "-c", around, "bash", *python],
         cwd=where,
-        env={**os.environ, "LAB": str(lab), "PYTHONPATH": str(ROOT), "CLOCK": str(clock)},
+        env={**plain, "LAB": str(lab), "PYTHONPATH": str(ROOT), "CLOCK": str(clock)},
         capture_output=True,
         check=False,
         timeout=120,
