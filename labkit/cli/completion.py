@@ -38,6 +38,18 @@ def snapshots(context: typer.Context, incomplete: str) -> list[str]:
     return _beginning(names, incomplete)
 
 
+def kept_labs(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the labs with a directory beside the lab file, whether that still names them or not."""
+    from labkit.state.directory import lab_directory
+
+    place = lab_directory(_file(context), "any", os.environ).path.parent
+    try:
+        names = [each.name for each in place.iterdir() if (each / "state.json").is_file()]
+    except OSError:
+        return []
+    return _beginning(names, incomplete)
+
+
 def boxes(context: typer.Context, incomplete: str) -> list[str]:
     """Return the boxes there are, those beside the lab file too."""
     from labkit.box_places import box_names

@@ -21,6 +21,7 @@ LAB_FILE, MACHINES, NODES, SNAPSHOTS, OPENSTACK, JOBS, HOST = (
     "Whole jobs",
     "This host",
 )
+PAGE = "All of it: docs/reference/cli.md, or 'man labkit'."
 # In the order of the groups.
 HELP: Mapping[str, tuple[str, tuple[str, str]]] = {
     "init": (LAB_FILE, ("labkit init mylab --computes 2", "labkit init --bridge br0 --dry-run")),
@@ -79,7 +80,7 @@ def describe(commands: list[CommandInfo], *, prefix: str = "") -> None:
         group, examples = HELP.get(f"{prefix}{_word(command)}", (None, ()))
         if group is not None:
             command.rich_help_panel = None if prefix else group
-            command.epilog = "\n\n".join(("Examples:", *examples))
+            command.epilog = "\n\n".join(("Examples:", *examples, PAGE))
     places = {word: place for place, word in enumerate(HELP)}
     commands.sort(key=lambda command: places.get(f"{prefix}{_word(command)}", len(places)))
 

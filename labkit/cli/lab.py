@@ -237,6 +237,7 @@ def destroy(
             "--name",
             metavar="LAB",
             help="A lab whose file is gone, by its name; its directory is beside --lab.",
+            autocompletion=completion.kept_labs,
         ),
     ] = None,
     dry_run: DryRunOption = False,

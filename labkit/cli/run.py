@@ -175,7 +175,7 @@ def run(
         Path | None, typer.Option("--junit", help="Write JUnit XML here.", metavar="FILE")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--json", help="Write JSON here.", metavar="FILE")
+        Path | None, typer.Option("--json", "--report", help="Write JSON here.", metavar="FILE")
     ] = None,
     timeout: Annotated[
         str,

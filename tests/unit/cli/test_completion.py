@@ -11,7 +11,7 @@ from labkit.cli.completion import LOGS
 from labkit.host.process import run
 from labkit.packstack.logs import JOBS
 from labkit.snapshots.record import Shelf
-from labkit.state.directory import lab_directory
+from labkit.state.directory import LabState, lab_directory
 from tests.support import labs
 from tests.support.boxtree import add_box
 from tests.support.documentation import ROOT
@@ -73,6 +73,13 @@ def test_boxes_beside_the_lab_file_are_offered(directory: Path) -> None:
     add_box(directory.parent, "mine")
     for line in ("labkit up --box m", "labkit box build m", "labkit init --box m"):
         assert offered(line, directory) == ["mine"], line
+
+
+def test_labs_whose_file_is_gone_are_offered_for_their_removal(directory: Path) -> None:
+    gone = lab_directory(directory.parent / "lab.yaml", "gone", {})
+    gone.create()
+    gone.save(LabState(lab="gone", lab_id=labs.LAB_ID))
+    assert offered("labkit destroy --name ", directory) == ["gone"]
 
 
 def test_nothing_is_offered_and_nothing_printed_without_a_lab_file(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def test_help_shows_the_examples_line_by_line(capsys: pytest.CaptureFixture[str]
         get_command(app)(["halt", "--help"])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "labkit halt compute --force" in lines
+    assert "All of it: docs/reference/cli.md, or 'man labkit'." in lines
 
 
 def test_help_gives_no_flag_a_value(capsys: pytest.CaptureFixture[str]) -> None:
