@@ -173,7 +173,7 @@ def restart(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Shut nodes down, then bring the lab up, with what the lab file says by now."""
+    """Shut nodes down and bring them up, with what the lab file says by now; others stay as they are."""
     from labkit.lifecycle.restart import restart as again
 
     with working(lab, "restart", changes=not dry_run) as session:

@@ -323,6 +323,14 @@ def test_recreated_node_has_what_the_lab_file_says_and_the_other_stays(lab: Lab)
     assert lab.run("ssh", "compute", "cat /etc/ssh/ssh_host_ed25519_key.pub").stdout == key
 
 
+def test_restarted_node_boots_and_the_other_runs_on(lab: Lab) -> None:
+    first = lab.boot_ids()
+    lab.run("restart", "compute", timeout=UP_SECONDS)
+    second = lab.boot_ids()
+    assert first["controller"] == second["controller"]
+    assert first["compute"] != second["compute"]
+
+
 def test_halted_lab_comes_up_again_with_the_same_keys(lab: Lab) -> None:
     first = lab.boot_ids()
     key = lab.run("ssh", "compute", "cat /etc/ssh/ssh_host_ed25519_key.pub").stdout
