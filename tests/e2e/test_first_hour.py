@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(SECONDS + 120)]
 SCRIPT = """\
 set -e
 unset PYTHONPATH
+command -v labkit
 mkdir first
 cd first
 labkit init --box rehearsal
@@ -39,14 +40,17 @@ def test_new_user_with_a_wheel_gets_from_an_empty_directory_to_a_lab_and_back(
     in_sandbox: Callable[..., CommandResult], rehearsal_box: None, tmp_path: Path
 ) -> None:
     del rehearsal_box
-    labkit = wheels.install(wheels.build(tmp_path), tmp_path / "venv")
+    # tmp_path itself lets nobody else in.
+    place = tmp_path / "place"
+    place.mkdir()
+    labkit = wheels.install(wheels.build(place), place / "venv")
     script = f"PATH={labkit.parent}:$PATH\n{SCRIPT}"
 
-    words = (libvirt_user.__file__, tmp_path, "--", "bash", "-c", script)
+    words = (libvirt_user.__file__, place, "--", "bash", "-c", script)
     done = in_sandbox(sys.executable, *words, timeout=SECONDS, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("lab.schema.json\nlab.yaml\n")
+    assert done.stdout.startswith(f"{labkit}\nlab.schema.json\nlab.yaml\n")
     assert done.stdout.endswith("lab.schema.json\nlab.yaml\n")
     assert "controller.first.test\n" in done.stdout
     assert "login:" in done.stdout
